@@ -1,0 +1,141 @@
+//! Plain values of the front door: what was asked, what is answered. No sockets, no HTTP library.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Code, Error, Result};
+use crate::id::Id;
+
+/// A whole, bounded request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The head, judged before the body was read.
+    pub head: Head,
+    /// The body; empty for none.
+    pub body: Vec<u8>,
+}
+
+/// A request's head.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// Upper case.
+    pub method: String,
+    /// The path as it came, percent-encoded, without the query and without `public_url`'s base path.
+    pub path: String,
+    /// The query as it came, without `?`. May hold a secret: never log it.
+    pub query: String,
+    /// Lower-case names; values that are not UTF-8 are left out.
+    pub headers: Vec<(String, String)>,
+    /// The client's address: the peer's, or what a trusted proxy says.
+    pub peer: IpAddr,
+}
+
+impl Head {
+    /// The first header of that (lower-case) name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The query's pairs, decoded.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        url::form_urlencoded::parse(self.query.as_bytes()).into_owned()
+    }
+}
+
+/// What a handler decides.
+#[derive(Debug)]
+pub enum Answer {
+    /// The answer is here.
+    Now(Reply),
+    /// The answer is that run's end; whoever waits holds no thread meanwhile.
+    WhenEnded {
+        /// Whose end.
+        run_id: Id,
+        /// Whether this repeats an earlier answer (`Idempotent-Replayed`).
+        replayed: bool,
+    },
+}
+
+/// An answer, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Further headers; `Content-Length` is the server's business.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A JSON answer.
+    pub fn json(status: u16, value: &Value) -> Reply {
+        let mut body = value.to_string().into_bytes();
+        body.push(b'\n');
+        Reply { status, headers: vec![("Content-Type", "application/json".to_owned())], body }
+    }
+
+    /// The one place where an error becomes an answer.
+    pub fn error(error: &Error) -> Reply {
+        let row = error.code.row();
+        let message = match error.code {
+            // The log has the text; a caller learns no internals.
+            Code::InternalServerError => row.message,
+            _ => error.message.as_str(),
+        };
+        let mut body = Map::new();
+        body.insert("error".to_owned(), message.into());
+        body.insert("message".to_owned(), message.into());
+        body.insert("error_code".to_owned(), row.name.into());
+        if let Some(field) = &error.field {
+            body.insert("field".to_owned(), field.as_str().into());
+        }
+        body.extend(error.details.clone());
+        let mut reply = Reply::json(error.status(), &Value::Object(body));
+        if let Some(seconds) = error.retry_after {
+            reply = reply.header("Retry-After", seconds.to_string());
+        }
+        if error.code == Code::InvalidAccess {
+            reply = reply.header("WWW-Authenticate", "Bearer");
+        }
+        reply
+    }
+
+    /// The same answer with one more header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl Call {
+    /// The body as a JSON object; an absent body equals `{}`.
+    pub fn object(&self) -> Result<Map<String, Value>> {
+        if self.body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Map::new());
+        }
+        match serde_json::from_slice(&self.body) {
+            Ok(Value::Object(object)) => Ok(object),
+            Ok(other) => Err(Error::invalid("", format!("expected a JSON object, got {}", kind_of(&other)))),
+            Err(fault) => Err(Error::new(
+                Code::MalformedBody,
+                format!("malformed JSON at line {}, column {}: {fault}", fault.line(), fault.column()),
+            )
+            .with("line", fault.line())
+            .with("column", fault.column())),
+        }
+    }
+}
+
+/// What a JSON value is, in words for an error's sentence.
+pub fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

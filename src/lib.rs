@@ -1,0 +1,9 @@
+//! Skep: deployed workflows, run durably, their results brought back. See README.md.
+
+pub mod bell;
+pub mod error;
+pub mod flow;
+pub mod id;
+pub mod outbound;
+pub mod steps;
+pub mod time;

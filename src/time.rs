@@ -1,0 +1,134 @@
+//! Instants, durations as people write them, and the only place that asks what time it is.
+//!
+//! Owns the clock. Everything else is given a [`Timestamp`] as an argument.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+
+/// An instant: milliseconds since 1970, UTC. Shown as RFC 3339 with milliseconds and `Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Reads RFC 3339, any offset. `None` if it is not that.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        DateTime::parse_from_rfc3339(text).ok().map(|at| Timestamp(at.timestamp_millis()))
+    }
+
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This much later (saturating).
+    pub fn plus(self, duration: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(millis(duration)))
+    }
+
+    /// How long from `earlier` to here; zero if it is not earlier.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0).max(0) as u64)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::<Utc>::from_timestamp_millis(self.0) {
+            Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            None => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A duration in whole milliseconds, saturating.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Reads a duration as the contract writes it: a whole number and `ms`, `s`, `m`, `h` or `d`.
+/// The error is a sentence that says what was expected.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let wrong = || format!("expected a duration such as 250ms, 20s, 2h or 7d, got {text:?}");
+    let number: u64 = text[..split].parse().map_err(|_| wrong())?;
+    let unit: u64 = match &text[split..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    // A century is enough for anyone, and keeps every sum below far from overflow.
+    match number.checked_mul(unit) {
+        Some(ms) if ms <= 36_525 * 86_400_000 => Ok(Duration::from_millis(ms)),
+        _ => Err(format!("{text:?} is longer than 100 years")),
+    }
+}
+
+/// Where time comes from: the system, or a test's hand.
+#[derive(Debug, Clone)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// Stands still until it is set.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that shows `at` until it is moved.
+    pub fn manual(at: Timestamp) -> Clock {
+        Clock::Manual(Arc::new(AtomicI64::new(at.0)))
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Clock::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(millis(since))
+            }
+            Clock::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock; the system's cannot be moved.
+    pub fn set(&self, to: Timestamp) {
+        if let Clock::Manual(at) = self {
+            at.store(to.0, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_written() {
+        for (text, ms) in [("250ms", 250), ("20s", 20_000), ("2m", 120_000), ("2h", 7_200_000), ("7d", 604_800_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "5", "-5s", "5 s", "1.5s", "5w", "99999999999999999999d", "40000d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn timestamps_print_with_milliseconds_and_z() {
+        assert_eq!(Timestamp(1_614_265_330_007).to_string(), "2021-02-25T15:02:10.007Z");
+        assert_eq!(Timestamp::parse("2021-02-25T16:02:10.007+01:00"), Some(Timestamp(1_614_265_330_007)));
+    }
+}
