@@ -51,6 +51,11 @@ impl Stop {
         self.0.asked.load(Ordering::SeqCst)
     }
 
+    /// Whether both are the same stop.
+    pub fn is(&self, other: &Stop) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Sets the flag and runs every hook, once.
     pub fn ask(&self) {
         let hooks = {

@@ -156,7 +156,7 @@ pub struct Error {
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
     /// More members of the answer's body (`errors`, `request_id` …).
-    pub details: Map<String, Value>,
+    pub details: Option<Box<Map<String, Value>>>,
 }
 
 /// What most of the crate's functions answer.
@@ -171,7 +171,7 @@ impl Error {
             field: None,
             status: None,
             retry_after: None,
-            details: Map::new(),
+            details: None,
         }
     }
 
@@ -210,7 +210,7 @@ impl Error {
 
     /// The same error with one more member in the answer's body.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Error {
-        self.details.insert(name.to_owned(), value.into());
+        self.details.get_or_insert_default().insert(name.to_owned(), value.into());
         self
     }
 

@@ -4,6 +4,7 @@ pub mod bell;
 pub mod error;
 pub mod flow;
 pub mod id;
-pub mod outbound;
-pub mod steps;
+
+
+pub mod store;
 pub mod time;

@@ -91,7 +91,9 @@ impl Reply {
         if let Some(field) = &error.field {
             body.insert("field".to_owned(), field.as_str().into());
         }
-        body.extend(error.details.clone());
+        if let Some(details) = &error.details {
+            body.extend(details.as_ref().clone());
+        }
         let mut reply = Reply::json(error.status(), &Value::Object(body));
         if let Some(seconds) = error.retry_after {
             reply = reply.header("Retry-After", seconds.to_string());

@@ -1,0 +1,222 @@
+-- The database as it is: the only copy of its shape. Times are milliseconds since 1970, UTC.
+-- States are spelled as in Rust and JSON; a CHECK is the second lock behind flow's state machines.
+-- A change here needs an upgrade in src/store/upgrade.rs; a test holds the two against each other.
+
+-- A named place to call a workflow. Deleted ones stay until their last run and delivery are final.
+CREATE TABLE deployments (
+    id                   INTEGER PRIMARY KEY,
+    name                 TEXT    NOT NULL,
+    endpoint_id          BLOB    NOT NULL UNIQUE CHECK (length(endpoint_id) = 16),
+    secret               BLOB    NOT NULL,              -- sealed; both directions
+    callback_url         TEXT,                          -- where results go that name no URL
+    callback_hosts       TEXT    CHECK (json_valid(callback_hosts)),   -- only these, if given
+    retry_schedule       TEXT    CHECK (json_valid(retry_schedule)),   -- [ms], if not the default
+    exchange_deadline_ms INTEGER CHECK (exchange_deadline_ms BETWEEN 100 AND 30000),
+    concurrency_limit    INTEGER CHECK (concurrency_limit > 0),
+    created_at           INTEGER NOT NULL,
+    deleted_at           INTEGER
+) STRICT;
+-- directory, put_version: a name is free again as soon as its deployment is deleted
+CREATE UNIQUE INDEX deployments_name ON deployments (name) WHERE deleted_at IS NULL;
+
+-- A named slot of a deployment; points at one version.
+CREATE TABLE variants (
+    id         INTEGER PRIMARY KEY,
+    deployment INTEGER NOT NULL REFERENCES deployments (id),
+    name       TEXT    NOT NULL,
+    variant_id BLOB    NOT NULL UNIQUE CHECK (length(variant_id) = 16),
+    created_at INTEGER NOT NULL,
+    deleted_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX variants_name ON variants (deployment, name) WHERE deleted_at IS NULL;
+-- purge_deleted: foreign keys of a deployment that goes
+CREATE INDEX variants_deployment ON variants (deployment);
+
+-- An immutable definition. The one with the highest number is the variant's.
+CREATE TABLE versions (
+    id         INTEGER PRIMARY KEY,
+    variant    INTEGER NOT NULL REFERENCES variants (id),
+    number     INTEGER NOT NULL CHECK (number > 0),
+    format     TEXT    NOT NULL CHECK (format IN ('yaml', 'json')),
+    definition TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT    NOT NULL,
+    UNIQUE (variant, number)
+) STRICT;
+
+CREATE TABLE api_keys (
+    id           INTEGER PRIMARY KEY,
+    key_id       BLOB    NOT NULL UNIQUE CHECK (length(key_id) = 16),
+    name         TEXT    NOT NULL,
+    environment  TEXT    NOT NULL CHECK (environment IN ('production', 'staging', 'development')),
+    scope        TEXT    NOT NULL CHECK (scope IN ('invoke', 'read', 'approve', 'deploy', 'admin')),
+    prefix       TEXT    NOT NULL,                      -- the first characters, to tell keys apart
+    hash         BLOB    NOT NULL UNIQUE CHECK (length(hash) = 32),    -- SHA-256 of the key
+    created_at   INTEGER NOT NULL,
+    last_used_at INTEGER,
+    revoked_at   INTEGER
+) STRICT;
+
+-- Values for steps, bound to hosts.
+CREATE TABLE secrets (
+    name       TEXT    PRIMARY KEY,
+    value      BLOB    NOT NULL,                        -- sealed
+    hosts      TEXT    NOT NULL CHECK (json_valid(hosts)),
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+-- One execution. `id` is the order of acceptance.
+CREATE TABLE runs (
+    id               INTEGER PRIMARY KEY,
+    run_id           BLOB    NOT NULL UNIQUE CHECK (length(run_id) = 16),
+    deployment       INTEGER NOT NULL REFERENCES deployments (id),
+    version          INTEGER NOT NULL REFERENCES versions (id),
+    status           TEXT    NOT NULL CHECK (status IN ('queued', 'running', 'awaiting_approval',
+                                                        'waiting', 'completed', 'failed', 'cancelled')),
+    source           TEXT    NOT NULL CHECK (source IN ('api', 'webhook', 'schedule', 'dashboard', 'workflow')),
+    delivery         TEXT    NOT NULL CHECK (delivery IN ('direct', 'callback')),
+    callback_url     TEXT,
+    api_key          INTEGER,                           -- not a reference: keys may be gone
+    user             TEXT,
+    metadata         TEXT    CHECK (json_valid(metadata)),   -- NULL is {}
+    inputs           TEXT    NOT NULL CHECK (json_valid(inputs)),
+    output           TEXT    CHECK (json_valid(output)),
+    error            TEXT,
+    error_code       TEXT,
+    error_step       TEXT,
+    created_at       INTEGER NOT NULL,
+    started_at       INTEGER,
+    ended_at         INTEGER,
+    wake_at          INTEGER,
+    claim_token      INTEGER,
+    claim_expires_at INTEGER,
+    CHECK ((delivery = 'callback') = (callback_url IS NOT NULL)),
+    CHECK ((status = 'running') = (claim_token IS NOT NULL)),
+    CHECK ((claim_token IS NULL) = (claim_expires_at IS NULL)),
+    CHECK ((status = 'waiting') = (wake_at IS NOT NULL)),
+    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
+    CHECK ((status = 'completed') = (output IS NOT NULL)),
+    CHECK ((status IN ('failed', 'cancelled')) = (error IS NOT NULL))
+) STRICT;
+-- claim_runs: the oldest queued run of a deployment; delete_deployment: its open runs
+CREATE INDEX runs_open ON runs (deployment, status, id) WHERE ended_at IS NULL;
+-- expire_claims
+CREATE INDEX runs_running ON runs (claim_expires_at) WHERE claim_expires_at IS NOT NULL;
+-- wake_due
+CREATE INDEX runs_waiting ON runs (wake_at) WHERE wake_at IS NOT NULL;
+
+-- One execution of one step. `id` is the order of execution.
+CREATE TABLE steps (
+    id         INTEGER PRIMARY KEY,
+    run        INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    path       TEXT    NOT NULL,
+    kind       TEXT    NOT NULL,
+    status     TEXT    NOT NULL CHECK (status IN ('pending', 'running', 'waiting', 'completed', 'failed',
+                                                  'skipped', 'cancelled')),
+    failures   INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    attempts   TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(attempts)),
+    input      TEXT    CHECK (json_valid(input)),
+    output     TEXT    CHECK (json_valid(output)),
+    meta       TEXT    CHECK (json_valid(meta)),
+    error      TEXT,
+    error_class TEXT,
+    due_at     INTEGER,
+    started_at INTEGER NOT NULL,
+    ended_at   INTEGER,
+    UNIQUE (run, path),
+    CHECK ((status = 'waiting') = (due_at IS NOT NULL)),
+    CHECK ((status IN ('completed', 'failed', 'skipped', 'cancelled')) = (ended_at IS NOT NULL)),
+    CHECK (status <> 'failed' OR error IS NOT NULL)
+) STRICT;
+
+-- The first answer to an Idempotency-Key: which run it started. Kept 24 h.
+CREATE TABLE idempotency (
+    scope      TEXT    NOT NULL,                        -- 'key:ID' or 'deployment:ID'
+    key        TEXT    NOT NULL,
+    digest     BLOB    NOT NULL CHECK (length(digest) = 32),
+    run_id     BLOB    NOT NULL,
+    status     TEXT    NOT NULL,                        -- as first answered
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+-- prune_idempotency
+CREATE INDEX idempotency_created ON idempotency (created_at);
+
+-- Where deliveries go: scheme, host and port. Decides who is served next and how much at once.
+CREATE TABLE origins (
+    id       INTEGER PRIMARY KEY,
+    origin   TEXT    NOT NULL UNIQUE,
+    health   TEXT    NOT NULL CHECK (health IN ('unanswered', 'answered', 'timed_out')),
+    ready_at INTEGER                                    -- NULL: nothing pending, or its share is in flight
+) STRICT;
+-- claim_deliveries: whose turn it is, by health
+CREATE INDEX origins_ready ON origins (health, ready_at) WHERE ready_at IS NOT NULL;
+
+-- One signed event owed to a URL. The body is sent byte-identical on every attempt.
+CREATE TABLE deliveries (
+    id               INTEGER PRIMARY KEY,
+    delivery_id      BLOB    NOT NULL UNIQUE CHECK (length(delivery_id) = 16),
+    run              INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    event_id         TEXT    NOT NULL UNIQUE,           -- one final event a run: its id follows from the run's
+    event_type       TEXT    NOT NULL CHECK (event_type IN ('workflow.completed', 'workflow.failed',
+                                                            'workflow.cancelled')),
+    url              TEXT    NOT NULL,
+    origin           INTEGER NOT NULL REFERENCES origins (id),
+    body             TEXT    NOT NULL,
+    status           TEXT    NOT NULL CHECK (status IN ('pending', 'delivering', 'delivered', 'dead', 'gone',
+                                                        'cancelled')),
+    failures         INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),   -- of the present budget
+    trigger          TEXT    NOT NULL DEFAULT 'automatic' CHECK (trigger IN ('automatic', 'manual')),
+    next_attempt_at  INTEGER,
+    created_at       INTEGER NOT NULL,
+    ended_at         INTEGER,
+    claim_token      INTEGER,
+    claim_expires_at INTEGER,
+    CHECK ((status = 'pending') = (next_attempt_at IS NOT NULL)),
+    CHECK ((status = 'delivering') = (claim_token IS NOT NULL)),
+    CHECK ((claim_token IS NULL) = (claim_expires_at IS NULL)),
+    CHECK ((status IN ('pending', 'delivering')) = (ended_at IS NULL))
+) STRICT;
+-- show_run, prune_runs
+CREATE INDEX deliveries_run ON deliveries (run);
+-- claim_deliveries: the most overdue of an origin
+CREATE INDEX deliveries_due ON deliveries (origin, next_attempt_at) WHERE status = 'pending';
+-- expire_claims, and how much an origin has in flight
+CREATE INDEX deliveries_sending ON deliveries (origin) WHERE status = 'delivering';
+
+-- One try of a delivery. Written before a byte is sent.
+CREATE TABLE attempts (
+    id                INTEGER PRIMARY KEY,
+    delivery          INTEGER NOT NULL REFERENCES deliveries (id) ON DELETE CASCADE,
+    number            INTEGER NOT NULL CHECK (number > 0),
+    trigger           TEXT    NOT NULL CHECK (trigger IN ('automatic', 'manual')),
+    started_at        INTEGER NOT NULL,
+    duration_ms       INTEGER,                          -- NULL: in flight
+    dns_ms            INTEGER,
+    connect_ms        INTEGER,
+    tls_ms            INTEGER,
+    first_byte_ms     INTEGER,
+    remote_address    TEXT,
+    request_headers   TEXT    CHECK (json_valid(request_headers)),
+    response_status   INTEGER,
+    response_headers  TEXT    CHECK (json_valid(response_headers)),
+    response_body     BLOB,
+    truncated         INTEGER NOT NULL DEFAULT 0 CHECK (truncated IN (0, 1)),
+    bytes_seen        INTEGER,
+    error_class       TEXT    CHECK (error_class IN ('dns', 'connect', 'tls', 'timeout', 'reset',
+                                                     'forbidden_address', 'http_status', 'interrupted')),
+    error             TEXT,
+    UNIQUE (delivery, number),
+    CHECK ((error_class IS NULL) = (error IS NULL))
+) STRICT;
+
+-- Who changed what. Written in the commit of the change.
+CREATE TABLE audit (
+    id      INTEGER PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    actor   TEXT    NOT NULL,
+    address TEXT,
+    action  TEXT    NOT NULL,
+    target  TEXT    NOT NULL,
+    detail  TEXT    CHECK (json_valid(detail))
+) STRICT;

@@ -1,0 +1,160 @@
+//! How many runs are open, by deployment: kept in memory, so that no insert has to count rows.
+//!
+//! Loaded at start; moved with every change of a state in the same transaction, and moved back if that fails.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use crate::error::Result;
+use crate::flow::run::RunStatus;
+
+/// The limits that an insert and a claim obey.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Runs executing at once.
+    pub workers: usize,
+    /// Runs queued.
+    pub max_queued: u64,
+}
+
+impl Limits {
+    /// What one deployment may hold while another waits: three quarters.
+    pub fn share(&self) -> u64 {
+        (self.workers as u64 * 3 / 4).max(1)
+    }
+}
+
+/// The open runs of one deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Open {
+    /// Waiting for a worker.
+    pub queued: u64,
+    /// In a worker's hands.
+    pub running: u64,
+    /// Waiting for a time or a person.
+    pub parked: u64,
+}
+
+impl Open {
+    fn of(&mut self, status: RunStatus) -> Option<&mut u64> {
+        match status {
+            RunStatus::Queued => Some(&mut self.queued),
+            RunStatus::Running => Some(&mut self.running),
+            RunStatus::AwaitingApproval | RunStatus::Waiting => Some(&mut self.parked),
+            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => None,
+        }
+    }
+}
+
+/// The open runs of every deployment that has any.
+#[derive(Debug, Default)]
+pub struct Counts {
+    open: BTreeMap<i64, Open>,
+    total: Open,
+    log: Vec<(i64, RunStatus, bool)>,
+    /// Where the round of claims goes on.
+    pub turn: i64,
+}
+
+impl Counts {
+    /// Counts what the file holds.
+    pub fn load(conn: &Connection) -> Result<Counts> {
+        let mut counts = Counts::default();
+        let mut statement = conn.prepare(
+            "SELECT deployment, status, count(*) FROM runs WHERE ended_at IS NULL GROUP BY deployment, status",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let status: String = row.get(1)?;
+            let number: u64 = row.get(2)?;
+            if let Some(status) = RunStatus::parse(&status) {
+                for open in [counts.open.entry(row.get(0)?).or_default(), &mut counts.total] {
+                    if let Some(count) = open.of(status) {
+                        *count += number;
+                    }
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The open runs of one deployment.
+    pub fn of(&self, deployment: i64) -> Open {
+        self.open.get(&deployment).copied().unwrap_or_default()
+    }
+
+    /// The open runs of all.
+    pub fn total(&self) -> Open {
+        self.total
+    }
+
+    /// Every deployment that has open runs.
+    pub fn deployments(&self) -> impl Iterator<Item = (i64, Open)> + '_ {
+        self.open.iter().map(|(id, open)| (*id, *open))
+    }
+
+    /// A run came into this state.
+    pub fn enter(&mut self, deployment: i64, status: RunStatus) {
+        self.shift(deployment, status, true);
+        self.log.push((deployment, status, true));
+    }
+
+    /// A run left this state.
+    pub fn leave(&mut self, deployment: i64, status: RunStatus) {
+        self.shift(deployment, status, false);
+        self.log.push((deployment, status, false));
+    }
+
+    /// Where the log stands, to undo back to.
+    pub fn mark(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Takes back everything since `mark`.
+    pub fn undo(&mut self, mark: usize) {
+        while self.log.len() > mark {
+            if let Some((deployment, status, entered)) = self.log.pop() {
+                self.shift(deployment, status, !entered);
+            }
+        }
+    }
+
+    /// The commit is on disk: nothing to take back.
+    pub fn keep(&mut self) {
+        self.log.clear();
+    }
+
+    fn shift(&mut self, deployment: i64, status: RunStatus, up: bool) {
+        let entry = self.open.entry(deployment).or_default();
+        for open in [&mut *entry, &mut self.total] {
+            if let Some(count) = open.of(status) {
+                *count = if up { *count + 1 } else { count.saturating_sub(1) };
+            }
+        }
+        if *entry == Open::default() {
+            self.open.remove(&deployment);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_undone_leaves_no_trace() {
+        let mut counts = Counts::default();
+        counts.enter(1, RunStatus::Queued);
+        counts.keep();
+        let mark = counts.mark();
+        counts.leave(1, RunStatus::Queued);
+        counts.enter(1, RunStatus::Running);
+        counts.enter(2, RunStatus::Queued);
+        counts.undo(mark);
+        assert_eq!(counts.of(1), Open { queued: 1, ..Open::default() });
+        assert_eq!(counts.of(2), Open::default());
+        assert_eq!(counts.deployments().count(), 1);
+        assert_eq!(counts.total(), counts.of(1));
+    }
+}

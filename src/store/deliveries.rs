@@ -1,0 +1,215 @@
+//! Deliveries as callers see them: listed, shown with every attempt, sent again.
+
+use rusqlite::{OptionalExtension, Row};
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::flow::delivery::{DeliveryStatus, Event, Refused};
+use crate::id::Id;
+use crate::store::Store;
+use crate::store::audit::Actor;
+use crate::store::page::{Page, Paged};
+use crate::store::runs::json_column;
+use crate::store::runs::time_column;
+use crate::time::Timestamp;
+
+/// A delivery as it stands in the file.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are those of the contract, section 6")]
+pub struct DeliveryRow {
+    pub id: i64,
+    pub delivery_id: Id,
+    pub run_id: Id,
+    pub api_key: Option<i64>,
+    pub event_id: String,
+    pub event_type: String,
+    pub url: String,
+    pub status: DeliveryStatus,
+    pub next_attempt_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+/// An attempt as it stands in the file.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are those of the contract, section 6")]
+pub struct AttemptRow {
+    pub number: i64,
+    pub trigger: String,
+    pub started_at: Timestamp,
+    pub duration_ms: Option<i64>,
+    pub dns_ms: Option<i64>,
+    pub connect_ms: Option<i64>,
+    pub tls_ms: Option<i64>,
+    pub first_byte_ms: Option<i64>,
+    pub remote_address: Option<String>,
+    pub request_headers: Option<Value>,
+    pub response_status: Option<i64>,
+    pub response_headers: Option<Value>,
+    pub response_body: Option<Vec<u8>>,
+    pub truncated: bool,
+    pub bytes_seen: Option<i64>,
+    pub error_class: Option<String>,
+    pub error: Option<String>,
+}
+
+/// Which deliveries a list shows. Empty fields do not filter.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    /// In one of these states.
+    pub status: Vec<DeliveryStatus>,
+    /// To that host, whatever the port (or with `host:port`).
+    pub host: Option<String>,
+    /// Of that run.
+    pub run: Option<Id>,
+    /// Made then or later.
+    pub from: Option<Timestamp>,
+    /// Made before.
+    pub to: Option<Timestamp>,
+}
+
+/// How many rows a page of a list looks at.
+const SCAN: i64 = 20_000;
+
+/// How many attempts of a delivery are shown: the newest.
+const ATTEMPTS_SHOWN: usize = 100;
+
+const SELECT: &str = "
+    SELECT d.*, r.run_id AS of_run, r.api_key FROM deliveries d JOIN runs r ON r.id = d.run";
+
+pub(super) fn delivery_status(row: &Row<'_>, name: &str) -> rusqlite::Result<DeliveryStatus> {
+    let word: String = row.get(name)?;
+    DeliveryStatus::parse(&word).ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
+}
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: row.get("id")?,
+        delivery_id: Id(row.get("delivery_id")?),
+        run_id: Id(row.get("of_run")?),
+        api_key: row.get("api_key")?,
+        event_id: row.get("event_id")?,
+        event_type: row.get("event_type")?,
+        url: row.get("url")?,
+        status: delivery_status(row, "status")?,
+        next_attempt_at: time_column(row, "next_attempt_at")?,
+        created_at: Timestamp(row.get("created_at")?),
+        ended_at: time_column(row, "ended_at")?,
+    })
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
+    Ok(AttemptRow {
+        number: row.get("number")?,
+        trigger: row.get("trigger")?,
+        started_at: Timestamp(row.get("started_at")?),
+        duration_ms: row.get("duration_ms")?,
+        dns_ms: row.get("dns_ms")?,
+        connect_ms: row.get("connect_ms")?,
+        tls_ms: row.get("tls_ms")?,
+        first_byte_ms: row.get("first_byte_ms")?,
+        remote_address: row.get("remote_address")?,
+        request_headers: json_column(row, "request_headers")?,
+        response_status: row.get("response_status")?,
+        response_headers: json_column(row, "response_headers")?,
+        response_body: row.get("response_body")?,
+        truncated: row.get("truncated")?,
+        bytes_seen: row.get("bytes_seen")?,
+        error_class: row.get("error_class")?,
+        error: row.get("error")?,
+    })
+}
+
+impl Store {
+    /// One delivery with its attempts, oldest first. `None`: no such delivery.
+    pub fn delivery(&self, delivery_id: Id) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>> {
+        self.read(|conn| {
+            let row = conn
+                .prepare_cached(&format!("{SELECT} WHERE d.delivery_id = ?1"))?
+                .query_row([delivery_id.0], delivery)
+                .optional()?;
+            let Some(row) = row else { return Ok(None) };
+            let mut attempts = conn
+                .prepare_cached("SELECT * FROM attempts WHERE delivery = ?1 ORDER BY number DESC LIMIT ?2")?
+                .query_map((row.id, ATTEMPTS_SHOWN), attempt)?
+                .collect::<Result<Vec<_>, _>>()?;
+            attempts.reverse();
+            Ok(Some((row, attempts)))
+        })
+    }
+
+    /// Deliveries, newest first. A page may be short and still have a next one.
+    pub fn list_deliveries(&self, filter: &DeliveryFilter, page: Page) -> Result<Paged<DeliveryRow>> {
+        let mut sql = String::new();
+        let mut values: Vec<rusqlite::types::Value> = Vec::new();
+        if !filter.status.is_empty() {
+            sql.push_str(&format!(" AND d.status IN ({})", vec!["?"; filter.status.len()].join(", ")));
+            values.extend(filter.status.iter().map(|status| status.as_str().to_owned().into()));
+        }
+        if let Some(host) = &filter.host {
+            sql.push_str(
+                " AND d.origin IN (SELECT id FROM origins WHERE
+                   substr(origin, instr(origin, '://') + 3) = ? OR
+                   substr(origin, instr(origin, '://') + 3, ?) = ?)",
+            );
+            let with_port = format!("{host}:");
+            let length = with_port.chars().count() as i64;
+            values.extend([host.clone().into(), length.into(), with_port.into()]);
+        }
+        for (comparison, time) in [("d.created_at >= ?", filter.from), ("d.created_at < ?", filter.to)] {
+            if let Some(time) = time {
+                sql.push_str(&format!(" AND {comparison}"));
+                values.push(time.0.into());
+            }
+        }
+        self.read(|conn| {
+            let (from, floor) = match filter.run {
+                Some(run) => {
+                    sql.push_str(" AND d.run = (SELECT id FROM runs WHERE run_id = ?)");
+                    values.push(run.0.to_vec().into());
+                    (page.below(), 0)
+                }
+                None => {
+                    let newest: i64 =
+                        conn.query_row("SELECT coalesce(max(id), 0) FROM deliveries", [], |row| row.get(0))?;
+                    let from = page.below().min(newest + 1);
+                    (from, (from - SCAN).max(0))
+                }
+            };
+            let mut statement = conn.prepare_cached(&format!(
+                "{SELECT} WHERE d.id < ? AND d.id >= ?{sql} ORDER BY d.id DESC LIMIT ?"
+            ))?;
+            let mut all: Vec<rusqlite::types::Value> = vec![from.into(), floor.into()];
+            all.extend(values);
+            all.push((page.limit as i64 + 1).into());
+            let rows = statement
+                .query_map(rusqlite::params_from_iter(all), delivery)?
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut page = Paged::cut(rows, page.limit, |row| row.id);
+            if page.next.is_none() && floor > 1 {
+                page.next = Some(floor);
+            }
+            Ok(page)
+        })
+    }
+
+    /// Owes a delivery again, at once, with a fresh budget. `None`: no such delivery. One with an attempt in flight is
+    /// left as it is.
+    pub fn redeliver(&self, delivery_id: Id, actor: Actor, now: Timestamp) -> Result<Option<DeliveryRow>> {
+        self.write(move |tx| {
+            let id: Option<i64> = tx
+                .sql("SELECT id FROM deliveries WHERE delivery_id = ?1")?
+                .query_row([delivery_id.0], |row| row.get(0))
+                .optional()?;
+            let Some(id) = id else { return Ok(None) };
+            match tx.apply_delivery(id, &Event::Redeliver, now)? {
+                Ok(_) => {
+                    tx.audit(&actor, "delivery.redeliver", &delivery_id.prefixed("dlv_"), &json!(null), now)?;
+                }
+                Err(Refused::InFlight | Refused::Final | Refused::ClaimLost | Refused::NotClaimed) => {}
+            }
+            let row = tx.sql(&format!("{SELECT} WHERE d.id = ?1"))?.query_row([id], delivery)?;
+            Ok(Some(row))
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! What every request needs, in memory: keys by hash, deployments by name, webhook addresses.
+//!
+//! A snapshot, replaced as a whole after each change, before the change is answered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use crate::bell::locked;
+use crate::error::Result;
+use crate::id::Id;
+use crate::store::Store;
+use crate::store::deployments::{self, DeploymentRow, VariantRow};
+use crate::store::seal::deployment_owner;
+
+/// A key that is not revoked.
+#[derive(Debug, Clone)]
+pub struct KeyEntry {
+    /// Its row.
+    pub id: i64,
+    /// What people call it.
+    pub name: String,
+    /// Its scope's word.
+    pub scope: String,
+}
+
+/// A deployment that is there.
+#[derive(Clone)]
+pub struct DeploymentEntry {
+    /// Its row and its variants.
+    pub row: DeploymentRow,
+    /// Its webhook and signing secret.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for DeploymentEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DeploymentEntry({})", self.row.name)
+    }
+}
+
+/// The snapshot.
+#[derive(Debug, Default)]
+pub struct Directory {
+    keys: HashMap<[u8; 32], KeyEntry>,
+    deployments: HashMap<String, Arc<DeploymentEntry>>,
+    endpoints: HashMap<Id, Arc<DeploymentEntry>>,
+}
+
+impl Directory {
+    /// The key of that text. Found by its SHA-256, so that the time taken tells nothing of the keys that exist.
+    pub fn key(&self, text: &str) -> Option<&KeyEntry> {
+        self.keys.get(&<[u8; 32]>::from(Sha256::digest(text)))
+    }
+
+    /// The deployment of that name.
+    pub fn deployment(&self, name: &str) -> Option<&Arc<DeploymentEntry>> {
+        self.deployments.get(name)
+    }
+
+    /// The deployment and variant of a webhook address.
+    pub fn webhook(&self, endpoint_id: Id, variant_id: Id) -> Option<(&Arc<DeploymentEntry>, &VariantRow)> {
+        let deployment = self.endpoints.get(&endpoint_id)?;
+        let variant = deployment.row.variants.iter().find(|variant| variant.variant_id == variant_id)?;
+        Some((deployment, variant))
+    }
+}
+
+impl Store {
+    /// The present snapshot. Takes no time: may be called anywhere.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the snapshot anew. One at a time, so that the last one read is the last one kept.
+    pub(super) fn refresh_directory(&self) -> Result<()> {
+        let _one = locked(&self.refreshing);
+        let fresh = self.read(|conn| {
+            let mut directory = Directory::default();
+            let mut statement =
+                conn.prepare_cached("SELECT id, name, scope, hash FROM api_keys WHERE revoked_at IS NULL")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let entry = KeyEntry { id: row.get(0)?, name: row.get(1)?, scope: row.get(2)? };
+                directory.keys.insert(row.get(3)?, entry);
+            }
+            for (row, sealed) in deployments::all(conn)? {
+                let secret = self.sealer.open(&sealed, &deployment_owner(&row.endpoint_id.0))?;
+                let entry = Arc::new(DeploymentEntry { row, secret });
+                directory.endpoints.insert(entry.row.endpoint_id, entry.clone());
+                directory.deployments.insert(entry.row.name.clone(), entry);
+            }
+            Ok(directory)
+        })?;
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+}

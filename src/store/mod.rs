@@ -1,0 +1,253 @@
+//! The only room that speaks SQL: one file, one writer, a few readers.
+//!
+//! Its face is a list of verbs, each a whole transaction: `insert_run`, `claim_runs`, `record`, `cancel_run`,
+//! `claim_deliveries`, `record_attempt` … Plain values go in and come out; nothing of the database library crosses.
+//! The rules are not here: a verb loads a row, asks `flow`, and writes the change it is given.
+//!
+//! A write is a closure sent to the writer ([`writer`]), which runs many in one commit and answers each after that
+//! commit is on disk. Reads use a pool of read-only connections. What others must hear of (work to do, a run that
+//! ended) is told after the commit, by bells and by [`changes`].
+
+pub mod audit;
+pub mod changes;
+pub mod claims;
+pub mod counts;
+pub mod deliveries;
+pub mod deployments;
+pub mod directory;
+pub mod keys;
+pub mod open;
+pub mod page;
+pub mod prune;
+pub mod runs;
+pub mod seal;
+pub mod secrets;
+pub mod sending;
+pub mod steps;
+pub mod upgrade;
+pub mod writer;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+
+use crate::bell::{Bell, Stop, locked};
+use crate::error::{Error, Result};
+use crate::flow::workflow::{KindSpec, Workflow};
+use crate::store::changes::Changes;
+use crate::store::directory::Directory;
+use crate::store::seal::Sealer;
+use crate::store::writer::{Channel, Job, Touched, Tx, Typed, Writer};
+use crate::time::Timestamp;
+
+/// How to open a store.
+#[derive(Debug)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// The keys that seal secrets: the first seals, all open. Empty: secrets lie in clear.
+    pub master_keys: Vec<String>,
+    /// The step kinds that definitions may use.
+    pub kinds: Vec<KindSpec>,
+    /// How many runs execute at once.
+    pub workers: usize,
+    /// How many runs may be queued.
+    pub max_queued: u64,
+    /// How deliveries share the senders.
+    pub shares: sending::Shares,
+    /// Whether writes run in the caller's thread (tests without threads) instead of the writer's.
+    pub inline: bool,
+}
+
+/// The bells that shorten the loops' naps.
+#[derive(Debug, Default)]
+pub struct Bells {
+    /// A run is queued.
+    pub work: Bell,
+    /// A delivery may be due.
+    pub delivery: Bell,
+    /// A run waits for a time.
+    pub timer: Bell,
+    /// A run ended.
+    pub ended: Bell,
+}
+
+/// The file, and everything that is known of it in memory.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    channel: Channel,
+    readers: r2d2::Pool<SqliteConnectionManager>,
+    sealer: Arc<Sealer>,
+    kinds: Vec<KindSpec>,
+    workflows: Mutex<HashMap<i64, Arc<Workflow>>>,
+    directory: RwLock<Arc<Directory>>,
+    refreshing: Mutex<()>,
+    touched: Arc<Touched>,
+    stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    changes: Arc<Changes>,
+    bells: Arc<Bells>,
+    _lock: File,
+}
+
+/// How many parsed definitions are kept.
+const WORKFLOWS_KEPT: usize = 1_024;
+
+/// How many read-only connections there are.
+const READERS: u32 = 4;
+
+impl Store {
+    /// Opens the file, creating or upgrading it. The writer is to be run by a thread, unless `options.inline`.
+    ///
+    /// # Errors
+    /// One sentence a person can act on; the file is then unchanged.
+    pub fn open(options: Options, now: Timestamp) -> Result<(Arc<Store>, Option<Writer>)> {
+        let lock = open::lock(&options.path)?;
+        let sealer = Arc::new(Sealer::new(&options.master_keys)?);
+        let conn = open::connection(&options.path, now)?;
+        seal::reseal(&conn, &sealer)?;
+        let readers = open::readers(&options.path, READERS)?;
+        let bells = Arc::new(Bells::default());
+        let changes = Arc::new(Changes::default());
+        let touched = Arc::new(Touched::default());
+        let stops = Arc::new(Mutex::new(HashMap::new()));
+        let (channel, writer) = Writer::start(writer::Parts {
+            conn,
+            limits: counts::Limits { workers: options.workers, max_queued: options.max_queued },
+            shares: options.shares,
+            sealer: sealer.clone(),
+            bells: bells.clone(),
+            changes: changes.clone(),
+            touched: touched.clone(),
+            stops: stops.clone(),
+            inline: options.inline,
+        })?;
+        let store = Arc::new(Store {
+            path: options.path,
+            channel,
+            readers,
+            sealer,
+            kinds: options.kinds,
+            workflows: Mutex::default(),
+            directory: RwLock::default(),
+            refreshing: Mutex::default(),
+            touched,
+            stops,
+            changes,
+            bells,
+            _lock: lock,
+        });
+        store.refresh_directory()?;
+        Ok((store, writer))
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bells, to wait on.
+    pub fn bells(&self) -> &Bells {
+        &self.bells
+    }
+
+    /// What changed lately.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Whether secrets are sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.sealer.is_on()
+    }
+
+    /// Notes that a key was used; written with some later commit, at most once a minute a key.
+    pub fn touch_key(&self, id: i64, now: Timestamp) {
+        self.touched.note(id, now);
+    }
+
+    /// Asks every step in flight to stop.
+    pub fn stop_steps(&self) {
+        let stops: Vec<Stop> = locked(&self.stops).values().cloned().collect();
+        for stop in stops {
+            stop.ask();
+        }
+    }
+
+    /// Ends the writer, once everything sent to it is on disk.
+    pub fn close(&self) {
+        self.channel.close();
+    }
+
+    /// The parsed definition of a version.
+    ///
+    /// # Errors
+    /// `internal_server_error` if the version is gone or no longer parses (a step kind was removed).
+    pub fn workflow(&self, version: i64) -> Result<Arc<Workflow>> {
+        if let Some(workflow) = locked(&self.workflows).get(&version) {
+            return Ok(workflow.clone());
+        }
+        let (definition, format) = self.read(|conn| deployments::definition(conn, version))?;
+        let workflow = crate::flow::workflow::parse(&definition, format, &self.kinds)
+            .map(Arc::new)
+            .map_err(|fault| {
+                let fault = Error::from(fault);
+                Error::internal(format!("the definition of version {version} is not usable: {fault}"))
+            })?;
+        let mut kept = locked(&self.workflows);
+        if kept.len() >= WORKFLOWS_KEPT {
+            kept.clear();
+        }
+        kept.insert(version, workflow.clone());
+        Ok(workflow)
+    }
+
+    /// One whole transaction, on disk when this returns.
+    fn write<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (job, answer) = Typed::new(verb);
+        self.channel.send(job as Box<dyn Job>)?;
+        match answer.recv() {
+            Ok(result) => result,
+            Err(_) => Err(Error::unavailable("the server is stopping; nothing was accepted")),
+        }
+    }
+
+    /// A look at what is on disk, by a read-only connection.
+    fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let conn = self
+            .readers
+            .get()
+            .map_err(|_| Error::unavailable("all readers are busy; try again in a moment"))?;
+        let result = look(&conn);
+        debug_assert!(conn.is_autocommit(), "a reader was given back inside a transaction");
+        result
+    }
+}
+
+/// How long a reader is waited for.
+const READER_WAIT: Duration = Duration::from_secs(2);
+
+impl From<rusqlite::Error> for Error {
+    fn from(fault: rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly};
+        match fault.sqlite_error_code() {
+            Some(DiskFull) => Error::unavailable("the disk is full; nothing was accepted"),
+            Some(ReadOnly | CannotOpen) => {
+                Error::unavailable(format!("the file cannot be written ({fault}); nothing was accepted"))
+            }
+            Some(DatabaseBusy | DatabaseLocked) => {
+                Error::unavailable("another program holds the file; nothing was accepted")
+            }
+            _ => Error::internal(format!("the database answered: {fault}")),
+        }
+    }
+}

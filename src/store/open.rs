@@ -1,0 +1,179 @@
+//! Opening the file: who may, what it must look like, how its connections are set.
+//!
+//! Everything that could be wrong is found before a byte is written.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Error, Result};
+use crate::store::{READER_WAIT, upgrade};
+use crate::time::Timestamp;
+
+/// "skep" in ASCII: marks the file as ours.
+const APPLICATION_ID: i32 = 0x736b_6570;
+
+/// Files up to this size are looked through at every start; larger ones only by `skep check`.
+const QUICK_CHECK_MAX: u64 = 64 << 20;
+
+fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::unavailable(format!("cannot open {}: {why}", path.display()))
+}
+
+/// The path with `suffix` behind the file's name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes this process the file's only server, for as long as the lock lives.
+///
+/// # Errors
+/// If another server has the file, or the directory cannot be written.
+pub fn lock(path: &Path) -> Result<File> {
+    let lock_path = beside(path, ".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|fault| refused(path, format!("its directory cannot be written ({fault})")))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(refused(
+            path,
+            "another skep server has it open; stop that one first, or talk to it with --url",
+        )),
+        Err(TryLockError::Error(fault)) => Err(refused(path, format!("it cannot be locked ({fault})"))),
+    }
+}
+
+/// The write connection to a sound file of the present version.
+pub fn connection(path: &Path, now: Timestamp) -> Result<Connection> {
+    let is_new = judge(path)?;
+    if is_new {
+        // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|fault| refused(path, fault))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|fault| refused(path, fault))?;
+    settings(&conn, is_new).map_err(|fault| refused(path, fault))?;
+    match is_new {
+        true => upgrade::create(&conn)?,
+        false => upgrade::bring_up(&conn, path, upgrade::UPGRADES, now)?,
+    }
+    Ok(conn)
+}
+
+/// Whether the file is still to be made.
+///
+/// # Errors
+/// If it is not ours, of a newer version, or damaged. Nothing is changed by looking.
+fn judge(path: &Path) -> Result<bool> {
+    let mut header = [0u8; 16];
+    let size = match File::open(path) {
+        Ok(mut file) => {
+            let size = file.metadata().map_err(|fault| refused(path, fault))?.len();
+            if size == 0 {
+                return Ok(true);
+            }
+            if file.read_exact(&mut header).is_err() || &header != b"SQLite format 3\0" {
+                return Err(refused(path, "it is not a database; nothing was changed"));
+            }
+            size
+        }
+        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(fault) => return Err(refused(path, fault)),
+    };
+    let look = || -> rusqlite::Result<(i32, u32, Option<String>)> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags)?;
+        conn.pragma_update(None, "query_only", true)?;
+        // Only looking: whoever looked last must not move the log into the file.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let application = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let version = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let fault: Option<String> = match size <= QUICK_CHECK_MAX {
+            true => conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map(Some)?,
+            false => None,
+        };
+        Ok((application, version, fault.filter(|text| text != "ok")))
+    };
+    let (application, version, fault) = look()
+        .map_err(|fault| refused(path, format!("it is damaged ({fault}); nothing was changed, restore a backup")))?;
+    if let Some(fault) = fault {
+        let why = format!("it is damaged ({}); nothing was changed, restore a backup", fault.replace('\n', " "));
+        return Err(refused(path, why));
+    }
+    if application != APPLICATION_ID {
+        return Err(refused(path, "it is a database of another program; nothing was changed"));
+    }
+    if version > upgrade::VERSION {
+        let why = format!(
+            "it was written by a newer skep (file version {version}, this one knows {}); nothing was changed",
+            upgrade::VERSION
+        );
+        return Err(refused(path, why));
+    }
+    Ok(false)
+}
+
+/// As in the reference: WAL, an fsync for every commit, and no trust in what the schema may have become.
+fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    conn.busy_timeout(Duration::from_secs(5))?;
+    if is_new {
+        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::InvalidParameterName(format!(
+            "the file system allows no write-ahead log (journal mode is {mode})"
+        )));
+    }
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;
+         PRAGMA wal_autocheckpoint = 1000;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -8192;
+         PRAGMA temp_store = MEMORY;",
+    )?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// The pool of read-only connections.
+pub fn readers(path: &Path, size: u32) -> Result<r2d2::Pool<SqliteConnectionManager>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(|conn| {
+        conn.busy_timeout(Duration::from_secs(2))?;
+        conn.set_prepared_statement_cache_capacity(64);
+        conn.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -2048;")
+    });
+    r2d2::Pool::builder()
+        .max_size(size)
+        .test_on_check_out(false)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connection_timeout(READER_WAIT)
+        .build(manager)
+        .map_err(|fault| refused(path, fault))
+}

@@ -1,0 +1,97 @@
+//! Retention: what is old goes, in small chunks, never a live run or an owed delivery.
+
+use rusqlite::OptionalExtension;
+
+use crate::error::Result;
+use crate::store::Store;
+use crate::time::Timestamp;
+
+/// How many rows one chunk looks at.
+const CHUNK: i64 = 500;
+
+/// How far a pass over a table has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Rows up to here were looked at.
+    pub through: i64,
+    /// How many rows went.
+    pub removed: usize,
+    /// Whether the pass is at its end: what follows is too young.
+    pub done: bool,
+}
+
+impl Store {
+    /// Removes runs (with steps, deliveries and attempts) that ended before `before`, from behind row `after` on.
+    pub fn prune_runs(&self, after: i64, before: Timestamp) -> Result<Pass> {
+        self.write(move |tx| {
+            let seen = tx
+                .sql("SELECT id, created_at FROM runs WHERE id > ?1 ORDER BY id LIMIT ?2")?
+                .query_map((after, CHUNK), |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<Vec<(i64, i64)>, _>>()?;
+            let Some((through, youngest)) = seen.last().copied() else {
+                return Ok(Pass { through: after, removed: 0, done: true });
+            };
+            let removed = tx
+                .sql(
+                    "DELETE FROM runs WHERE id > ?1 AND id <= ?2 AND ended_at < ?3
+                     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.ended_at IS NULL)",
+                )?
+                .execute((after, through, before.0))?;
+            if removed > 0 {
+                tx.conn.execute_batch("PRAGMA incremental_vacuum(200)")?;
+            }
+            Ok(Pass { through, removed, done: seen.len() < CHUNK as usize || youngest >= before.0 })
+        })
+    }
+
+    /// Removes attempts of final deliveries that began before `before`, from behind row `after` on.
+    pub fn prune_attempts(&self, after: i64, before: Timestamp) -> Result<Pass> {
+        self.write(move |tx| {
+            let seen = tx
+                .sql("SELECT id, started_at FROM attempts WHERE id > ?1 ORDER BY id LIMIT ?2")?
+                .query_map((after, CHUNK), |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<Vec<(i64, i64)>, _>>()?;
+            let Some((through, youngest)) = seen.last().copied() else {
+                return Ok(Pass { through: after, removed: 0, done: true });
+            };
+            let removed = tx
+                .sql(
+                    "DELETE FROM attempts WHERE id > ?1 AND id <= ?2 AND started_at < ?3
+                     AND EXISTS (SELECT 1 FROM deliveries d WHERE d.id = attempts.delivery AND d.ended_at IS NOT NULL)",
+                )?
+                .execute((after, through, before.0))?;
+            Ok(Pass { through, removed, done: seen.len() < CHUNK as usize || youngest >= before.0 })
+        })
+    }
+
+    /// Forgets idempotency keys first used before `before`; a chunk. Returns how many.
+    pub fn prune_idempotency(&self, before: Timestamp) -> Result<usize> {
+        self.write(move |tx| {
+            Ok(tx
+                .sql(
+                    "DELETE FROM idempotency WHERE (scope, key) IN
+                         (SELECT scope, key FROM idempotency WHERE created_at < ?1 LIMIT ?2)",
+                )?
+                .execute((before.0, CHUNK))?)
+        })
+    }
+
+    /// Forgets the secret of one deleted deployment whose last run and delivery are final. False: there is none.
+    pub fn purge_deleted(&self) -> Result<bool> {
+        self.write(|tx| {
+            let gone: Option<i64> = tx
+                .sql(
+                    "SELECT d.id FROM deployments d WHERE d.deleted_at IS NOT NULL AND length(d.secret) > 0
+                     AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.deployment = d.id AND r.ended_at IS NULL)
+                     AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN runs r ON r.id = o.run
+                         WHERE r.deployment = d.id AND o.status IN ('pending', 'delivering')) LIMIT 1",
+                )?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            if let Some(id) = gone {
+                tx.sql("UPDATE deployments SET secret = x'' WHERE id = ?1")?.execute([id])?;
+            }
+            Ok(gone.is_some())
+        })
+    }
+}

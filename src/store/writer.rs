@@ -1,0 +1,402 @@
+//! The one writer: many verbs, one commit.
+//!
+//! Owns the write connection. Takes up to 256 closures that wait, runs each in a savepoint, commits once with
+//! `synchronous=FULL`, and answers each only after COMMIT has returned: the fsync of one batch is the window in which
+//! the next one gathers. It never waits to fill a batch.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rusqlite::{CachedStatement, Connection};
+
+use crate::bell::{Stop, locked};
+use crate::error::{Error, Result};
+use crate::flow::run::RunStatus;
+use crate::id::Id;
+use crate::store::Bells;
+use crate::store::changes::Changes;
+use crate::store::counts::{Counts, Limits};
+use crate::store::seal::Sealer;
+use crate::store::sending::Shares;
+use crate::time::Timestamp;
+
+/// How many verbs share a commit at most.
+const BATCH: usize = 256;
+
+/// How many verbs may wait for the writer.
+const QUEUE: usize = 4_096;
+
+/// How long a verb may wait for a place in the queue.
+const QUEUE_WAIT: Duration = Duration::from_secs(10);
+
+/// What a verb works with: the open transaction, and what is to be told once it is on disk.
+pub(super) struct Tx<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) counts: &'a mut Counts,
+    pub(super) limits: &'a Limits,
+    pub(super) shares: &'a Shares,
+    pub(super) sealer: &'a Sealer,
+    effects: &'a mut Vec<Effect>,
+}
+
+/// What happens after the commit.
+#[derive(Debug, Clone)]
+pub(super) enum Effect {
+    /// A run is in a new state.
+    Run(Id, RunStatus),
+    /// A delivery may be due.
+    Delivery,
+    /// The step that this run has in flight is to stop.
+    StopStep(i64),
+}
+
+impl Tx<'_> {
+    /// Tells it after the commit; forgets it if the verb or the commit fails.
+    pub(super) fn after(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// A statement, prepared once.
+    pub(super) fn sql(&self, sql: &str) -> Result<CachedStatement<'_>> {
+        Ok(self.conn.prepare_cached(sql)?)
+    }
+}
+
+/// A verb on its way through the writer.
+pub(super) trait Job: Send {
+    /// Runs it; true if its changes are to be kept.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Answers it: its own result, or why the commit failed.
+    fn answer(self: Box<Self>, commit: Result<()>);
+}
+
+/// A verb with its result and the way back to its caller.
+pub(super) struct Typed<T, F> {
+    verb: Option<F>,
+    result: Option<Result<T>>,
+    reply: Sender<Result<T>>,
+}
+
+impl<T: Send, F> Typed<T, F>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+{
+    /// The job, and where its answer will come.
+    pub(super) fn new(verb: F) -> (Box<Typed<T, F>>, Receiver<Result<T>>) {
+        let (reply, answer) = bounded(1);
+        (Box::new(Typed { verb: Some(verb), result: None, reply }), answer)
+    }
+}
+
+impl<T: Send, F> Job for Typed<T, F>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let Some(verb) = self.verb.take() else { return false };
+        let result = catch_unwind(AssertUnwindSafe(|| verb(tx)))
+            .unwrap_or_else(|_| Err(Error::internal("a store verb panicked")));
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, commit: Result<()>) {
+        let result = match (commit, self.result) {
+            (Ok(()), Some(result)) | (Err(_), Some(result @ Err(_))) => result,
+            (Err(fault), _) => Err(fault),
+            (Ok(()), None) => Err(Error::internal("a store verb was not run")),
+        };
+        // A caller that is gone wants no answer.
+        drop(self.reply.send(result));
+    }
+}
+
+pub(super) enum Message {
+    Job(Box<dyn Job>),
+    Close,
+}
+
+/// How verbs reach the writer.
+pub(super) enum Channel {
+    /// Through a queue, to its thread.
+    Thread(Sender<Message>),
+    /// Directly: tests without threads.
+    Inline(Mutex<Writer>),
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Channel")
+    }
+}
+
+impl Channel {
+    /// Hands a job over.
+    pub(super) fn send(&self, job: Box<dyn Job>) -> Result<()> {
+        match self {
+            Channel::Thread(sender) => {
+                sender.send_timeout(Message::Job(job), QUEUE_WAIT).map_err(|_| {
+                    Error::unavailable("the writer is overloaded or stopping; nothing was accepted")
+                })
+            }
+            Channel::Inline(writer) => {
+                locked(writer).batch(job, || None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the writer's loop behind what is queued.
+    pub(super) fn close(&self) {
+        if let Channel::Thread(sender) = self {
+            // Already gone is as good as closed.
+            drop(sender.send(Message::Close));
+        }
+    }
+}
+
+/// Keys used since they were last written.
+#[derive(Debug, Default)]
+pub(super) struct Touched(Mutex<HashMap<i64, (Timestamp, Option<Timestamp>)>>);
+
+impl Touched {
+    /// A key was used.
+    pub(super) fn note(&self, id: i64, now: Timestamp) {
+        locked(&self.0).entry(id).or_insert((now, None)).0 = now;
+    }
+
+    /// The keys whose last use was not written for a minute.
+    fn due(&self) -> Vec<(i64, Timestamp)> {
+        let mut due = Vec::new();
+        for (id, (used, written)) in locked(&self.0).iter_mut() {
+            let stale = match written {
+                Some(written) => used.since(*written) >= Duration::from_secs(60),
+                None => true,
+            };
+            if stale {
+                *written = Some(*used);
+                due.push((*id, *used));
+            }
+        }
+        due
+    }
+}
+
+/// What the writer is made of.
+pub(super) struct Parts {
+    pub(super) conn: Connection,
+    pub(super) limits: Limits,
+    pub(super) shares: Shares,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) bells: Arc<Bells>,
+    pub(super) changes: Arc<Changes>,
+    pub(super) touched: Arc<Touched>,
+    pub(super) stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    pub(super) inline: bool,
+}
+
+/// The one that writes.
+pub struct Writer {
+    parts: Parts,
+    counts: Counts,
+    effects: Vec<Effect>,
+    queue: Receiver<Message>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    /// The way in, and the writer itself for a thread to run; none if writes are inline.
+    pub(super) fn start(parts: Parts) -> Result<(Channel, Option<Writer>)> {
+        let (sender, queue) = bounded(QUEUE);
+        let counts = Counts::load(&parts.conn)?;
+        let inline = parts.inline;
+        let writer = Writer { parts, counts, effects: Vec::new(), queue };
+        Ok(match inline {
+            true => (Channel::Inline(Mutex::new(writer)), None),
+            false => (Channel::Thread(sender), Some(writer)),
+        })
+    }
+
+    /// The body of the writer's thread: ends after [`super::Store::close`].
+    pub fn run(mut self) {
+        let queue = self.queue.clone();
+        let mut closing = false;
+        while !closing {
+            match queue.recv() {
+                Ok(Message::Job(job)) => self.batch(job, || match queue.try_recv() {
+                    Ok(Message::Job(job)) => Some(job),
+                    Ok(Message::Close) => {
+                        closing = true;
+                        None
+                    }
+                    Err(_) => None,
+                }),
+                Ok(Message::Close) | Err(_) => closing = true,
+            }
+        }
+        while let Ok(Message::Job(job)) = queue.try_recv() {
+            self.batch(job, || None);
+        }
+        let tidied = self
+            .parts
+            .conn
+            .execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+        if let Err(fault) = tidied {
+            log::warn!("the last checkpoint failed: {fault}; the next start repeats it");
+        }
+    }
+
+    /// One commit: `first`, and what `more` gives, up to the batch's size.
+    fn batch(&mut self, first: Box<dyn Job>, mut more: impl FnMut() -> Option<Box<dyn Job>>) {
+        if let Err(fault) = self.exec("BEGIN IMMEDIATE") {
+            return first.answer(Err(fault.into()));
+        }
+        let changes_before = self.parts.conn.total_changes();
+        let mut jobs = Vec::new();
+        let mut next = Some(first);
+        let mut whole = Ok(());
+        while let Some(mut job) = next.take() {
+            let ran = self.one(job.as_mut());
+            jobs.push(job);
+            if let Err(fault) = ran {
+                whole = Err(fault);
+                break;
+            }
+            if jobs.len() < BATCH {
+                next = more();
+            }
+        }
+        if whole.is_ok() && self.parts.conn.total_changes() != changes_before {
+            whole = self.write_touched();
+        }
+        let committed = match whole {
+            Ok(()) => self.commit(),
+            Err(fault) => {
+                self.roll_back();
+                Err(fault)
+            }
+        };
+        match &committed {
+            Ok(()) => self.counts.keep(),
+            Err(fault) => {
+                log::error!("a commit of {} failed: {fault}", jobs.len());
+                self.counts.undo(0);
+                self.effects.clear();
+            }
+        }
+        for job in jobs {
+            job.answer(committed.clone());
+        }
+        self.tell();
+    }
+
+    /// One verb in its savepoint. An error means that the whole batch is lost.
+    fn one(&mut self, job: &mut dyn Job) -> Result<()> {
+        self.exec("SAVEPOINT verb")?;
+        let (counted, told) = (self.counts.mark(), self.effects.len());
+        let mut tx = Tx {
+            conn: &self.parts.conn,
+            counts: &mut self.counts,
+            limits: &self.parts.limits,
+            shares: &self.parts.shares,
+            sealer: &self.parts.sealer,
+            effects: &mut self.effects,
+        };
+        let keep = job.run(&mut tx);
+        // Some errors (a full disk) make SQLite roll back everything, not only this verb.
+        if self.parts.conn.is_autocommit() {
+            return Err(Error::unavailable("the disk is full or failing; nothing was accepted"));
+        }
+        if !keep {
+            self.counts.undo(counted);
+            self.effects.truncate(told);
+            self.exec("ROLLBACK TO verb")?;
+        }
+        self.exec("RELEASE verb")?;
+        Ok(())
+    }
+
+    fn exec(&self, sql: &str) -> rusqlite::Result<()> {
+        self.parts.conn.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    /// Key uses ride along with a commit that happens anyway.
+    fn write_touched(&self) -> Result<()> {
+        for (id, used) in self.parts.touched.due() {
+            self.parts
+                .conn
+                .prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?
+                .execute((id, used.0))?;
+        }
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<()> {
+        let Err(fault) = self.exec("COMMIT") else { return Ok(()) };
+        use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
+        match fault.sqlite_error_code() {
+            // SQLite says for sure that nothing was committed.
+            Some(DiskFull | DatabaseBusy) => {
+                self.roll_back();
+                Err(fault.into())
+            }
+            // The fsync failed: the commit may or may not be on disk. Whoever waits must not be told either, so
+            // the process ends unanswered and the next start finds out.
+            _ => {
+                log::error!("the outcome of a commit is unknown ({fault}); ending, to recover at the next start");
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn roll_back(&self) {
+        if !self.parts.conn.is_autocommit()
+            && let Err(fault) = self.exec("ROLLBACK")
+        {
+            log::error!("a rollback failed: {fault}");
+        }
+    }
+
+    /// After the commit: rings the bells, publishes, stops what is to stop.
+    fn tell(&mut self) {
+        let (mut work, mut timer, mut delivery, mut ended) = (false, false, false, false);
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Run(run_id, status) => {
+                    work |= status == RunStatus::Queued;
+                    timer |= status == RunStatus::Waiting;
+                    ended |= status.is_final();
+                    self.parts.changes.publish(run_id, status);
+                }
+                Effect::Delivery => delivery = true,
+                Effect::StopStep(run) => {
+                    let stop = locked(&self.parts.stops).get(&run).cloned();
+                    if let Some(stop) = stop {
+                        stop.ask();
+                    }
+                }
+            }
+        }
+        let bells = &self.parts.bells;
+        for (ring, bell) in [
+            (work, &bells.work),
+            (timer, &bells.timer),
+            (delivery, &bells.delivery),
+            (ended, &bells.ended),
+        ] {
+            if ring {
+                bell.ring();
+            }
+        }
+    }
+}
