@@ -258,7 +258,7 @@ mod tests {
             "Invalid access; give a key that this server knows with --key or SKEP_KEY"
         );
         assert_eq!(
-            (failure.exit, failure.details["error_code"].as_str()),
+            (failure.exit, failure.to_json()["error_code"].as_str()),
             (1, Some("invalid_access"))
         );
         assert_eq!(

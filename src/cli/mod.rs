@@ -113,7 +113,7 @@ struct Failure {
     /// What a person reads before the sentence: a definition's problems.
     excerpt: String,
     /// Further members of the error under `--json`.
-    details: Map<String, Value>,
+    details: Vec<(String, Value)>,
 }
 
 impl Failure {
@@ -123,7 +123,7 @@ impl Failure {
             exit: 1,
             message: message.into(),
             excerpt: String::new(),
-            details: Map::new(),
+            details: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cli::Failure;
 use crate::cli::screen::clean;
@@ -99,12 +99,13 @@ pub(super) fn failure(
         1 => "1 error".to_owned(),
         n => format!("{n} errors"),
     };
-    let mut details = Map::new();
-    details.insert("error_code".to_owned(), code.into());
-    details.insert(
-        "errors".to_owned(),
-        spots.iter().map(Spot::to_json).collect(),
-    );
+    let details = vec![
+        ("error_code".to_owned(), code.into()),
+        (
+            "errors".to_owned(),
+            spots.iter().map(Spot::to_json).collect(),
+        ),
+    ];
     Failure {
         excerpt: spots.iter().map(|spot| render(definition, spot)).collect(),
         details,

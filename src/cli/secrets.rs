@@ -100,10 +100,7 @@ fn set(matches: &ArgMatches, screen: &Screen) -> Done {
 
 fn value(file: Option<&str>) -> Result<String, Failure> {
     let (from, read) = match file {
-        Some(path) => (
-            path,
-            std::fs::File::open(path).and_then(|opened| read_value(opened)),
-        ),
+        Some(path) => (path, std::fs::File::open(path).and_then(read_value)),
         None => {
             let stdin = std::io::stdin();
             if stdin.is_terminal() {

@@ -9,11 +9,16 @@ use crate::cli::{Done, required};
 use crate::flow::workflow::{DefinitionError, parse};
 use crate::steps::Registry;
 
+const AFTER: &str = "\
+Step kinds that a program registers for itself are known to its server only: `skep deploy --dry-run` \
+asks it.";
+
 pub(super) fn command() -> Command {
+    let file = Arg::new("file").value_name("FILE").required(true);
     Command::new("validate")
         .about("Check a workflow definition, without a server")
-        .after_help("Step kinds that a program registers for itself are known to its server only: deploy --dry-run asks it.")
-        .arg(Arg::new("file").value_name("FILE").required(true).help("A definition in YAML, or JSON if it ends in .json"))
+        .after_help(AFTER)
+        .arg(file.help("A definition in YAML, or JSON if it ends in .json"))
 }
 
 pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
