@@ -1,6 +1,9 @@
 //! Skep: deployed workflows, run durably, their results brought back. See README.md.
 
 pub mod bell;
+#[doc(hidden)]
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod flow;
 pub mod id;

@@ -5,6 +5,7 @@
 pub mod guard;
 pub mod http;
 pub mod sign;
+pub mod skep;
 
 use std::net::SocketAddr;
 use std::time::Duration;

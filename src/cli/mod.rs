@@ -1,0 +1,305 @@
+//! The command line: one file per verb, all of them listed in [`VERBS`].
+//!
+//! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
+//! its HTTP API; nothing here opens the database.
+
+mod client;
+mod completions;
+mod config;
+mod deliveries;
+mod demo;
+mod deploy;
+mod invoke;
+mod keys;
+mod logging;
+mod problems;
+mod runs;
+mod schema;
+mod screen;
+mod secrets;
+mod serve;
+mod settings;
+mod validate;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Map, Value};
+
+use crate::cli::screen::Screen;
+
+/// One verb: how it is written, and what it does.
+struct Verb {
+    name: &'static str,
+    command: fn() -> Command,
+    run: fn(&ArgMatches, &Screen) -> Done,
+}
+
+/// Every verb, in the order of the help.
+const VERBS: &[Verb] = &[
+    Verb {
+        name: "serve",
+        command: serve::command,
+        run: serve::run,
+    },
+    Verb {
+        name: "demo",
+        command: demo::command,
+        run: demo::run,
+    },
+    Verb {
+        name: "deploy",
+        command: deploy::command,
+        run: deploy::run,
+    },
+    Verb {
+        name: "validate",
+        command: validate::command,
+        run: validate::run,
+    },
+    Verb {
+        name: "invoke",
+        command: invoke::command,
+        run: invoke::run,
+    },
+    Verb {
+        name: "runs",
+        command: runs::command,
+        run: runs::run,
+    },
+    Verb {
+        name: "deliveries",
+        command: deliveries::command,
+        run: deliveries::run,
+    },
+    Verb {
+        name: "keys",
+        command: keys::command,
+        run: keys::run,
+    },
+    Verb {
+        name: "secrets",
+        command: secrets::command,
+        run: secrets::run,
+    },
+    Verb {
+        name: "config",
+        command: config::command,
+        run: config::run,
+    },
+    Verb {
+        name: "completions",
+        command: completions::command,
+        run: completions::run,
+    },
+    Verb {
+        name: "schema",
+        command: schema::command,
+        run: schema::run,
+    },
+];
+
+/// What a verb comes to.
+type Done = Result<(), Failure>;
+
+/// Why a verb did not do what it was asked.
+#[derive(Debug)]
+struct Failure {
+    /// 1 failed, 2 wrong use; 0 when whoever read the output went away.
+    exit: u8,
+    /// One sentence, with what to do.
+    message: String,
+    /// What a person reads before the sentence: a definition's problems.
+    excerpt: String,
+    /// Further members of the error under `--json`.
+    details: Vec<(String, Value)>,
+}
+
+impl Failure {
+    /// It was tried, and failed.
+    fn new(message: impl Into<String>) -> Failure {
+        Failure {
+            exit: 1,
+            message: message.into(),
+            excerpt: String::new(),
+            details: Vec::new(),
+        }
+    }
+
+    /// It was not asked for rightly.
+    fn wrong_use(message: impl Into<String>) -> Failure {
+        Failure {
+            exit: 2,
+            ..Failure::new(message)
+        }
+    }
+
+    /// Nobody reads standard output any more (`skep runs list | head`): done, as far as anyone cares.
+    fn reader_left() -> Failure {
+        Failure {
+            exit: 0,
+            ..Failure::new("")
+        }
+    }
+
+    /// The error as one JSON object, for `--json`.
+    fn to_json(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("error".to_owned(), self.message.as_str().into());
+        members.extend(self.details.clone());
+        Value::Object(members)
+    }
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let matches = match root().try_get_matches() {
+        Ok(matches) => matches,
+        Err(usage) => {
+            // Help and version come this way too, with exit code 0.
+            drop(usage.print());
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let screen = Screen {
+        json: is_json(&matches),
+    };
+    match dispatch(VERBS, &matches, &screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure, &screen);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn report(failure: &Failure, screen: &Screen) {
+    if failure.exit == 0 {
+        return;
+    }
+    let text = match screen.json {
+        true => format!("{}\n", failure.to_json()),
+        false => format!(
+            "{}error: {}\n",
+            failure.excerpt,
+            screen::clean(&failure.message)
+        ),
+    };
+    // Without a standard error there is nobody to tell.
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+/// The whole grammar; completions are generated from it.
+fn root() -> Command {
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .global(true)
+        .help("Answer in JSON, errors included");
+    Command::new("skep")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .after_help("Exit codes: 0 done, 1 failed, 2 wrong use.")
+        .max_term_width(110)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(json)
+        .subcommands(VERBS.iter().map(|verb| (verb.command)()))
+}
+
+/// A verb with verbs of its own.
+fn group(name: &'static str, about: &'static str, verbs: &[Verb]) -> Command {
+    Command::new(name)
+        .about(about)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(verbs.iter().map(|verb| (verb.command)()))
+}
+
+fn dispatch(verbs: &[Verb], matches: &ArgMatches, screen: &Screen) -> Done {
+    let chosen = matches
+        .subcommand()
+        .and_then(|(name, matches)| Some((verbs.iter().find(|verb| verb.name == name)?, matches)));
+    match chosen {
+        Some((verb, matches)) => (verb.run)(matches, screen),
+        None => Err(Failure::wrong_use(
+            "this verb needs another after it: see --help",
+        )),
+    }
+}
+
+/// Whether `--json` stands anywhere on the line.
+fn is_json(matches: &ArgMatches) -> bool {
+    matches.get_flag("json")
+        || matches
+            .subcommand()
+            .is_some_and(|(_, matches)| is_json(matches))
+}
+
+/// An argument that takes a text.
+fn text_arg(name: &'static str, example: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(example).help(help)
+}
+
+/// The text given for an argument.
+fn text<'m>(matches: &'m ArgMatches, name: &str) -> Option<&'m str> {
+    matches.get_one::<String>(name).map(String::as_str)
+}
+
+/// Every text given for an argument.
+fn texts<'m>(matches: &'m ArgMatches, name: &str) -> impl Iterator<Item = &'m str> {
+    matches
+        .get_many::<String>(name)
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+}
+
+/// The text of an argument that clap has made sure of.
+fn required<'m>(matches: &'m ArgMatches, name: &str) -> &'m str {
+    text(matches, name).expect("the argument is marked as required")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound_and_every_verb_is_known_by_its_name() {
+        root().debug_assert();
+        for verb in VERBS {
+            assert_eq!((verb.command)().get_name(), verb.name);
+        }
+    }
+
+    #[test]
+    fn json_counts_wherever_it_stands() {
+        for line in [
+            ["skep", "--json", "keys", "list"],
+            ["skep", "keys", "--json", "list"],
+            ["skep", "keys", "list", "--json"],
+        ] {
+            assert!(is_json(
+                &root()
+                    .try_get_matches_from(line)
+                    .expect("the line is sound")
+            ));
+        }
+    }
+
+    #[test]
+    fn wrong_use_is_exit_2_and_help_is_0() {
+        for (line, exit) in [
+            (&["skep", "serve", "--wrokers", "1"][..], 2),
+            (&["skep", "nothing"], 2),
+            (&["skep"], 2),
+            (&["skep", "keys"], 2),
+            (&["skep", "--help"], 0),
+            (&["skep", "--version"], 0),
+        ] {
+            let usage = root().try_get_matches_from(line).expect_err("not a run");
+            assert_eq!(usage.exit_code(), exit, "{line:?}");
+        }
+    }
+}
