@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, named_params};
 use serde_json::{Map, Value};
 
 use crate::bell::{Stop, locked};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::delivery::EventFacts;
 use crate::flow::run::{Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
 use crate::flow::step::StepRecord;
@@ -98,6 +98,8 @@ pub enum Recorded {
     Ended,
     /// The run was no longer the worker's (cancelled, or the claim expired): nothing was recorded.
     Lost,
+    /// Nothing was recorded, for that reason; the claim still stands.
+    Refused(Claim, Error),
 }
 
 impl Tx<'_> {
@@ -166,6 +168,10 @@ impl Tx<'_> {
             OpenSteps::Keep => {}
             OpenSteps::Interrupt => self.interrupt_steps(id, now)?,
             OpenSteps::Cancel => self.cancel_steps(id, now)?,
+        }
+        if before.status == RunStatus::Running && change.status != RunStatus::Running {
+            // Its slot is free: whoever was over a limit may go on.
+            self.after(Effect::SlotFree);
         }
         if before.status != change.status {
             self.counts.leave(deployment, before.status);
@@ -335,14 +341,15 @@ impl Store {
     }
 
     /// Records what a worker did and what comes next, in one commit. Spends the claim unless the run goes on.
-    pub fn record(&self, claim: Claim, record: Record, now: Timestamp) -> Result<Recorded> {
+    pub fn record(&self, claim: Claim, record: Arc<Record>, now: Timestamp) -> Recorded {
         let (id, token) = (claim.id, claim.token);
-        Ok(match self.write(move |tx| tx.record(id, token, &record, now))? {
-            Ok(RunStatus::Running) => Recorded::GoOn(claim),
-            Ok(status) if status.is_final() => Recorded::Ended,
-            Ok(_) => Recorded::Parked,
-            Err(_) => Recorded::Lost,
-        })
+        match self.write(move |tx| tx.record(id, token, &record, now)) {
+            Ok(Ok(RunStatus::Running)) => Recorded::GoOn(claim),
+            Ok(Ok(status)) if status.is_final() => Recorded::Ended,
+            Ok(Ok(_)) => Recorded::Parked,
+            Ok(Err(_)) => Recorded::Lost,
+            Err(fault) => Recorded::Refused(claim, fault),
+        }
     }
 
     /// Wakes up to `limit` runs whose time has come. Returns how many.
@@ -381,6 +388,7 @@ impl Store {
                 .collect::<Result<Vec<i64>, _>>()?;
             let mut released = 0;
             for id in ids {
+                tx.after(Effect::StopStep(id));
                 released += usize::from(tx.apply(id, &Event::ClaimLost, None, now)?.is_ok());
             }
             Ok(released)

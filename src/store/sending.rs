@@ -4,6 +4,7 @@
 //! been ready longest is served next, so that a backlog of one costs the others nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, named_params};
@@ -395,20 +396,32 @@ impl Store {
         self.write(move |tx| tx.claim_deliveries(limit, token, now))
     }
 
-    /// Records what an attempt came to, and what follows from it. False if the claim was lost.
-    pub fn record_attempt(&self, claim: DeliveryClaim, attempt: Attempt, verdict: Verdict, now: Timestamp) -> Result<bool> {
-        self.write(move |tx| {
+    /// Records what an attempt came to, and what follows from it; spends the claim. A claim that was lost records
+    /// nothing.
+    ///
+    /// # Errors
+    /// Gives the claim back with the reason, if nothing could be written.
+    pub fn record_attempt(
+        &self,
+        claim: DeliveryClaim,
+        attempt: &Arc<Attempt>,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<(), (DeliveryClaim, Error)> {
+        let (id, token, row) = (claim.id, claim.token, claim.attempt);
+        let attempt = attempt.clone();
+        let written = self.write(move |tx| {
             let health = Health::after(&attempt);
             tx.sql("UPDATE origins SET health = ?2 WHERE id = (SELECT origin FROM deliveries WHERE id = ?1)")?
-                .execute((claim.id, health.as_str()))?;
-            if tx.apply_delivery(claim.id, &Event::Attempted(claim.token, verdict), now)?.is_err() {
-                return Ok(false);
+                .execute((id, health.as_str()))?;
+            if tx.apply_delivery(id, &Event::Attempted(token, verdict), now)?.is_ok() {
+                // The next budget is the schedule's again, whoever asked for this one.
+                tx.sql("UPDATE deliveries SET trigger = 'automatic' WHERE id = ?1")?.execute([id])?;
+                tx.write_attempt(row, &attempt)?;
             }
-            // The next budget is the schedule's again, whoever asked for this one.
-            tx.sql("UPDATE deliveries SET trigger = 'automatic' WHERE id = ?1")?.execute([claim.id])?;
-            tx.write_attempt(claim.attempt, &attempt)?;
-            Ok(true)
-        })
+            Ok(())
+        });
+        written.map_err(|fault| (claim, fault))
     }
 
     /// Gives back what is held longer than its claim allows; with `all` (at start) whatever is held.

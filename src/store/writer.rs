@@ -50,6 +50,8 @@ pub(super) enum Effect {
     Run(Id, RunStatus),
     /// A delivery may be due.
     Delivery,
+    /// A worker's slot is free.
+    SlotFree,
     /// The step that this run has in flight is to stop.
     StopStep(i64),
 }
@@ -379,6 +381,7 @@ impl Writer {
                     self.parts.changes.publish(run_id, status);
                 }
                 Effect::Delivery => delivery = true,
+                Effect::SlotFree => work |= self.counts.total().queued > 0,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();
                     if let Some(stop) = stop {

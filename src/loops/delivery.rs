@@ -1,0 +1,182 @@
+//! A sender's turn: takes a due delivery, signs and sends it, records the attempt and what follows from it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::bell::{Bell, Stop};
+use crate::flow::delivery::{Verdict, wait_after};
+use crate::flow::step::ErrorClass;
+use crate::id::Dice;
+use crate::loops::{NAP, wait_out};
+use crate::outbound::retry_after::asked_by;
+use crate::outbound::sign::{hex_signature, standard_signature};
+use crate::outbound::{Exchange, Outside, Purpose, Request};
+use crate::store::Store;
+use crate::store::sending::{Attempt, DeliveryClaim};
+use crate::time::Clock;
+
+/// How much of an answer's body is kept.
+const KEEP: usize = 32 << 10;
+
+/// How much of an answer's body is read before the connection is closed.
+const READ: usize = 64 << 10;
+
+/// What a sender works with.
+pub struct Sender {
+    /// The file.
+    pub store: Arc<Store>,
+    /// The world.
+    pub outside: Arc<dyn Outside>,
+    /// The time.
+    pub clock: Clock,
+    /// Chance.
+    pub dice: Arc<Dice>,
+    /// Asked when exchanges in flight are to be cut.
+    pub stop: Stop,
+    /// Set when nothing more is to be recorded.
+    pub halt: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sender")
+    }
+}
+
+impl Sender {
+    /// Takes up to `limit` due deliveries.
+    pub fn take(&self, limit: usize) -> Vec<DeliveryClaim> {
+        let token = i64::from_le_bytes(self.dice.bytes());
+        self.store.claim_deliveries(limit, token, self.clock.now()).unwrap_or_else(|fault| {
+            log::error!("no delivery could be claimed: {fault}");
+            Vec::new()
+        })
+    }
+
+    /// How long there is nothing to take.
+    pub fn nap(&self) -> Duration {
+        match self.store.next_delivery() {
+            Ok(Some(due)) => due.since(self.clock.now()).max(Duration::from_millis(1)),
+            Ok(None) | Err(_) => NAP,
+        }
+    }
+
+    /// Makes one attempt.
+    pub fn turn(&self, claim: DeliveryClaim) {
+        let headers = match self.headers(&claim) {
+            Ok(headers) => headers,
+            Err(fault) => {
+                // The secret is not what it was; nothing can be sent that a receiver would believe.
+                log::error!(delivery_id = claim.delivery_id.prefixed("dlv_"); "a delivery cannot be signed: {fault}");
+                let exchange = Exchange {
+                    error: Some((ErrorClass::Connect, format!("it cannot be signed: {fault}"))),
+                    ..Exchange::default()
+                };
+                return self.record(claim, Vec::new(), exchange);
+            }
+        };
+        let request = Request {
+            method: "POST",
+            url: &claim.url,
+            headers: &headers,
+            body: claim.body.as_bytes(),
+            purpose: Purpose::Callbacks,
+            public_only: false,
+            deadline: claim.deadline,
+            keep: KEEP,
+            read: READ,
+        };
+        let exchange = self.outside.exchange(&request, &self.stop);
+        if self.stop.is_asked() && exchange.response.is_none() {
+            // The server stops: the attempt was interrupted, and shows as such after the next start.
+            return;
+        }
+        self.record(claim, headers, exchange);
+    }
+
+    fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
+        let seconds = self.clock.now().seconds();
+        let body = claim.body.as_bytes();
+        let standard = standard_signature(&[&claim.secret], &claim.event_id, seconds, body)?;
+        let header = |name: &str, value: String| (name.to_owned(), value);
+        Ok(vec![
+            header("Content-Type", "application/json".to_owned()),
+            header("User-Agent", concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned()),
+            header("X-Fetch-Hive-Signature", hex_signature(&claim.secret, body)),
+            header("webhook-id", claim.event_id.clone()),
+            header("webhook-timestamp", seconds.to_string()),
+            header("webhook-signature", standard),
+            header("X-Skep-Attempt", claim.number.to_string()),
+        ])
+    }
+
+    fn record(&self, mut claim: DeliveryClaim, headers: Vec<(String, String)>, exchange: Exchange) {
+        let now = self.clock.now();
+        let status = exchange.response.as_ref().map(|response| response.status);
+        let verdict = match status {
+            Some(200..=299) if exchange.error.is_none() => Verdict::Accepted,
+            Some(410) => Verdict::Gone,
+            _ => {
+                let asked = exchange.response.as_ref().and_then(|response| asked_by(response, now));
+                let fraction = self.dice.fraction();
+                Verdict::Failed(wait_after(&claim.schedule, claim.failures + 1, asked, fraction))
+            }
+        };
+        let id = claim.delivery_id.prefixed("dlv_");
+        let attempt = Arc::new(attempt(headers, exchange, verdict));
+        log::debug!(delivery_id = id; "attempt {} of {id}: {verdict:?}", claim.number);
+        while let Err((kept, fault)) = self.store.record_attempt(claim, &attempt, verdict, now) {
+            if !wait_out(&format!("delivery {id}"), &fault, &Bell::default(), &self.halt) {
+                return;
+            }
+            claim = kept;
+        }
+    }
+}
+
+fn object(pairs: Vec<(String, String)>) -> Value {
+    let mut object = Map::new();
+    for (name, value) in pairs {
+        match object.get_mut(&name) {
+            Some(Value::String(standing)) => {
+                standing.push_str(", ");
+                standing.push_str(&value);
+            }
+            _ => {
+                object.insert(name, Value::String(value));
+            }
+        }
+    }
+    Value::Object(object)
+}
+
+/// What is kept of an exchange.
+fn attempt(headers: Vec<(String, String)>, exchange: Exchange, verdict: Verdict) -> Attempt {
+    let (mut class, mut error) = (None, None);
+    if let Some((what, why)) = exchange.error {
+        (class, error) = (Some(what), Some(why));
+    } else if let (Some(response), Verdict::Gone | Verdict::Failed(_)) = (&exchange.response, verdict) {
+        class = Some(ErrorClass::HttpStatus);
+        error = Some(format!("the receiver answered {}", response.status));
+    }
+    let response = exchange.response;
+    Attempt {
+        duration_ms: exchange.duration_ms,
+        dns_ms: exchange.timings.dns_ms,
+        connect_ms: exchange.timings.connect_ms,
+        tls_ms: exchange.timings.tls_ms,
+        first_byte_ms: exchange.timings.first_byte_ms,
+        remote_address: exchange.remote_address.map(|address| address.to_string()),
+        request_headers: object(headers),
+        response_status: response.as_ref().map(|response| response.status),
+        response_headers: response.as_ref().map(|response| object(response.headers.clone())),
+        truncated: response.as_ref().is_some_and(|response| response.truncated),
+        bytes_seen: response.as_ref().map(|response| response.bytes_seen),
+        response_body: response.map(|response| response.body),
+        error_class: class,
+        error,
+    }
+}

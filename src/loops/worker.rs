@@ -1,0 +1,297 @@
+//! A worker's turn: takes a run, executes its steps, records each before the next begins.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bell::Bell;
+use crate::error::Error;
+use crate::flow::expr::SecretMark;
+use crate::flow::plan::{Then, plan};
+use crate::flow::retry::next_try;
+use crate::flow::run::Ending;
+use crate::flow::step::{
+    ErrorClass, Outcome, StepError, StepRecord, StepResult, StepStart, StepStatus,
+};
+use crate::flow::workflow::Workflow;
+use crate::id::Dice;
+use crate::loops::wait_out;
+use crate::outbound::Outside;
+use crate::steps::secrets::Secrets;
+use crate::steps::{Registry, StepContext, perform};
+use crate::store::Store;
+use crate::store::claims::{Claim, Next, Record, Recorded};
+use crate::store::steps::{Finished, Opened};
+use crate::time::Clock;
+
+/// How long a run is held between its steps, where only the plan is computed.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// How much longer than the try itself a run is held for it.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// What a worker works with.
+pub struct Worker {
+    /// The file.
+    pub store: Arc<Store>,
+    /// The step kinds.
+    pub kinds: Arc<Registry>,
+    /// The world.
+    pub outside: Arc<dyn Outside>,
+    /// What secrets look like until they are sent.
+    pub mark: SecretMark,
+    /// The time.
+    pub clock: Clock,
+    /// Chance.
+    pub dice: Arc<Dice>,
+    /// Set when runs are to be left where they are, between two steps.
+    pub halt: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Worker")
+    }
+}
+
+impl Worker {
+    /// Takes up to `limit` queued runs.
+    pub fn take(&self, limit: usize) -> Vec<Claim> {
+        let token = i64::from_le_bytes(self.dice.bytes());
+        self.store.claim_runs(limit, token, HOLD, self.clock.now()).unwrap_or_else(|fault| {
+            log::error!("no run could be claimed: {fault}");
+            Vec::new()
+        })
+    }
+
+    /// Executes a run until it ends, waits or is taken away.
+    pub fn turn(&self, claim: Claim) {
+        let run_id = claim.run_id;
+        if catch_unwind(AssertUnwindSafe(|| self.execute(claim))).is_err() {
+            // The claim is gone with the stack; upkeep gives the run back when it expires.
+            log::error!(run_id:% = run_id; "a worker panicked over run {run_id}; it will be tried again");
+        }
+    }
+
+    fn execute(&self, mut claim: Claim) {
+        let workflow = match self.store.workflow(claim.version_id) {
+            Ok(workflow) => workflow,
+            Err(fault) => return self.give_up(claim, &fault),
+        };
+        let run = facts(&claim);
+        let mut finished = None;
+        while !self.halt.load(Ordering::SeqCst) {
+            let plan = plan(
+                &workflow,
+                &claim.inputs,
+                &run,
+                &claim.steps,
+                &self.mark,
+                self.clock.now(),
+            );
+            let (then, start) = self.next_of(plan.then);
+            let results = plan.results;
+            claim.steps.extend(results.iter().map(recorded));
+            let record = Record { finished: finished.take(), results, then };
+            let Some(kept) = self.record(claim, record) else { return };
+            claim = kept;
+            let Some(start) = start else { return };
+            note_start(&mut claim.steps, &start);
+            let outcome = self.try_step(&claim, &start);
+            if claim.stop.is_asked() && matches!(outcome, Outcome::Failed { .. }) {
+                // Cancelled (the row says so already), or the server stops: the try was interrupted, not failed.
+                return;
+            }
+            match self.settle(&workflow, &mut claim.steps, &start, outcome) {
+                (done, None) => finished = Some(done),
+                (failed, Some(due)) => {
+                    let record =
+                        Record { finished: Some(failed), results: Vec::new(), then: Next::Retry(due) };
+                    self.record(claim, record);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What the plan says comes next, as the store is told of it, and the try to be made, if it is one.
+    fn next_of(&self, then: Then) -> (Next, Option<StepStart>) {
+        match then {
+            Then::Start(start) => {
+                let opened = Opened {
+                    path: start.path.clone(),
+                    kind: start.kind.clone(),
+                    input: self.mark.mask(&start.input),
+                };
+                (Next::Start(opened, self.timeout(&start) + MARGIN), Some(start))
+            }
+            Then::Park { path, kind, input, until } => {
+                (Next::Delay(Opened { path, kind, input }, until), None)
+            }
+            Then::Complete { output } => {
+                let output = self.mark.mask(&output);
+                (Next::End(Ending::Completed { output }), None)
+            }
+            Then::Fail { step, error } => {
+                let code = match (&step, error.class) {
+                    (None, _) => "output_failed",
+                    (Some(_), ErrorClass::Timeout) => "step_timeout",
+                    (Some(_), _) => "step_failed",
+                };
+                let error = match &step {
+                    Some(step) => format!("step `{step}` failed: {}", error.message),
+                    None => error.message,
+                };
+                (Next::End(Ending::Failed { error, code, step }), None)
+            }
+        }
+    }
+
+    /// Records, however often the file refuses. `None`: the run is no longer in our hands.
+    fn record(&self, mut claim: Claim, record: Record) -> Option<Claim> {
+        let record = Arc::new(record);
+        loop {
+            match self.store.record(claim, record.clone(), self.clock.now()) {
+                Recorded::GoOn(claim) => return Some(claim),
+                Recorded::Parked | Recorded::Ended | Recorded::Lost => return None,
+                Recorded::Refused(kept, fault) => {
+                    let what = format!("run {}", kept.run_id);
+                    if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
+                        return None;
+                    }
+                    claim = kept;
+                }
+            }
+        }
+    }
+
+    fn timeout(&self, start: &StepStart) -> Duration {
+        let default = || self.kinds.get(&start.kind).map(|kind| kind.default_timeout());
+        start.timeout.or_else(default).unwrap_or(HOLD)
+    }
+
+    fn try_step(&self, claim: &Claim, start: &StepStart) -> Outcome {
+        let Some(kind) = self.kinds.get(&start.kind) else {
+            return step_failed(format!("the step kind `{}` is not available", start.kind));
+        };
+        let mut secrets = Secrets::none(self.mark.clone());
+        match self.store.open_secrets(&self.mark.names_in(&start.input)) {
+            Ok(open) => {
+                for secret in open {
+                    secrets = secrets.with(&secret.name, &secret.value, &secret.hosts);
+                }
+            }
+            Err(fault) => return step_failed(format!("the secrets cannot be opened: {fault}")),
+        }
+        let context = StepContext {
+            input: &start.input,
+            run_id: claim.run_id,
+            path: &start.path,
+            attempt: start.failures + 1,
+            idempotency_key: format!("{}:{}:{}", claim.run_id, start.path, start.failures),
+            timeout: self.timeout(start),
+            host_from_template: start.host_from_template,
+            stop: &claim.stop,
+            outside: self.outside.as_ref(),
+            secrets: &secrets,
+        };
+        perform(kind.as_ref(), &context)
+    }
+
+    /// What an outcome means for the step: its record, and, if it is to be tried again, when.
+    fn settle(
+        &self,
+        workflow: &Workflow,
+        steps: &mut [StepRecord],
+        start: &StepStart,
+        outcome: Outcome,
+    ) -> (Finished, Option<crate::time::Timestamp>) {
+        let now = self.clock.now();
+        let due_at = match (&outcome, workflow.step(&start.path)) {
+            (Outcome::Failed { .. }, Some(step)) => {
+                next_try(&step.retry, start.failures + 1, &outcome, now, self.dice.fraction())
+            }
+            (Outcome::Failed { .. }, None) | (Outcome::Done { .. }, _) => None,
+        };
+        let (status, output, meta, error) = match outcome {
+            Outcome::Done { output, meta } => (StepStatus::Completed, output, meta, None),
+            Outcome::Failed { error, meta, .. } if due_at.is_some() => {
+                (StepStatus::Waiting, Value::Null, meta, Some(error))
+            }
+            Outcome::Failed { error, meta, .. } => (StepStatus::Failed, Value::Null, meta, Some(error)),
+        };
+        if let Some(record) = steps.iter_mut().find(|record| record.path == start.path) {
+            record.status = status;
+            record.output = output.clone();
+            record.meta = meta.clone();
+            record.error = error.as_ref().map(|error| error.message.clone());
+            record.failures += u32::from(error.is_some());
+            record.due_at = due_at;
+        }
+        (Finished { path: start.path.clone(), status, output, meta, error, due_at }, due_at)
+    }
+
+    /// The definition cannot be used: the run fails, and says why.
+    fn give_up(&self, claim: Claim, fault: &Error) {
+        let ending = Ending::Failed {
+            error: fault.message.clone(),
+            code: "definition_unavailable",
+            step: None,
+        };
+        let record = Record { finished: None, results: Vec::new(), then: Next::End(ending) };
+        self.record(claim, record);
+    }
+}
+
+fn step_failed(message: String) -> Outcome {
+    Outcome::Failed {
+        error: StepError { class: ErrorClass::Step, message },
+        status: None,
+        retry_after: None,
+        meta: None,
+    }
+}
+
+/// What `{{ run.… }}` shows.
+fn facts(claim: &Claim) -> Value {
+    json!({
+        "id": claim.run_id,
+        "request_id": claim.run_id.request_id(),
+        "deployment": claim.deployment,
+        "variant": claim.variant,
+        "version": claim.version,
+        "user": claim.user,
+        "metadata": claim.metadata,
+        "created_at": claim.created_at,
+    })
+}
+
+fn recorded(result: &StepResult) -> StepRecord {
+    StepRecord {
+        path: result.path.clone(),
+        status: result.status,
+        output: result.output.clone(),
+        meta: None,
+        error: result.error.as_ref().map(|error| error.message.clone()),
+        failures: u32::from(result.error.is_some()),
+        due_at: None,
+    }
+}
+
+fn note_start(steps: &mut Vec<StepRecord>, start: &StepStart) {
+    match steps.iter_mut().find(|record| record.path == start.path) {
+        Some(record) => record.status = StepStatus::Running,
+        None => steps.push(StepRecord {
+            path: start.path.clone(),
+            status: StepStatus::Running,
+            output: Value::Null,
+            meta: None,
+            error: None,
+            failures: 0,
+            due_at: None,
+        }),
+    }
+}
