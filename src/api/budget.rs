@@ -30,7 +30,11 @@ struct Used {
 impl Budget {
     /// A budget of `total`, of which one peer may hold `share`.
     pub fn new(total: usize, share: usize) -> Budget {
-        Budget(Arc::new(Inner { total, share, used: Mutex::default() }))
+        Budget(Arc::new(Inner {
+            total,
+            share,
+            used: Mutex::default(),
+        }))
     }
 
     /// How much is held now.
@@ -40,7 +44,11 @@ impl Budget {
 
     /// Nothing yet, held for `peer`; for `None` no share is kept (a proxy stands for many).
     pub fn hold(&self, peer: Option<IpAddr>) -> Held {
-        Held { budget: self.clone(), peer: peer.map(peer_group), amount: 0 }
+        Held {
+            budget: self.clone(),
+            peer: peer.map(peer_group),
+            amount: 0,
+        }
     }
 }
 
@@ -70,8 +78,13 @@ impl Held {
         }
         let inner = &self.budget.0;
         let mut used = locked(&inner.used);
-        let of_peer = self.peer.and_then(|peer| used.by_peer.get(&peer)).copied().unwrap_or(0);
-        let room = used.all.saturating_add(more) <= inner.total && of_peer.saturating_add(more) <= inner.share;
+        let of_peer = self
+            .peer
+            .and_then(|peer| used.by_peer.get(&peer))
+            .copied()
+            .unwrap_or(0);
+        let room = used.all.saturating_add(more) <= inner.total
+            && of_peer.saturating_add(more) <= inner.share;
         if only_if_room && !room {
             return false;
         }
@@ -108,9 +121,15 @@ mod tests {
     #[test]
     fn neither_the_total_nor_a_share_is_exceeded_and_all_is_given_back() {
         let budget = Budget::new(10, 6);
-        let (one, two) = (Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([192, 0, 2, 2])));
+        let (one, two) = (
+            Some(IpAddr::from([192, 0, 2, 1])),
+            Some(IpAddr::from([192, 0, 2, 2])),
+        );
         let mut first = budget.hold(one);
-        assert!(first.grow(4) && first.grow(2) && !first.grow(1), "over its share");
+        assert!(
+            first.grow(4) && first.grow(2) && !first.grow(1),
+            "over its share"
+        );
         let mut second = budget.hold(two);
         assert!(second.grow(4) && !second.grow(1), "over the total");
         drop(first);

@@ -126,7 +126,10 @@ impl Scope {
 
     /// Reads a scope's name. `None` if there is none of that name.
     pub fn parse(text: &str) -> Option<Scope> {
-        SCOPES.iter().find(|(_, name)| *name == text).map(|(scope, _)| *scope)
+        SCOPES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(scope, _)| *scope)
     }
 
     /// Whether a key of this scope may do what needs `other`.
@@ -174,8 +177,11 @@ impl Access {
             Access::Open | Access::Own | Access::Webhook => Scope::Read,
         };
         let name = needed.as_str();
-        Error::new(Code::InsufficientScope, format!("This needs a key of scope {name} or more."))
-            .with("scope", name)
+        Error::new(
+            Code::InsufficientScope,
+            format!("This needs a key of scope {name} or more."),
+        )
+        .with("scope", name)
     }
 }
 
@@ -210,7 +216,9 @@ impl Responder {
 
 impl std::fmt::Debug for Responder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Responder").field("gone", &self.is_gone()).finish()
+        f.debug_struct("Responder")
+            .field("gone", &self.is_gone())
+            .finish()
     }
 }
 
@@ -245,7 +253,9 @@ mod tests {
             Webhook,
         ];
         let doors = |scope: Scope| {
-            all.iter().map(|access| if scope.allows(*access) { 'x' } else { '.' }).collect::<String>()
+            all.iter()
+                .map(|access| if scope.allows(*access) { 'x' } else { '.' })
+                .collect::<String>()
         };
         assert_eq!(doors(Scope::Invoke), "xx....x..");
         assert_eq!(doors(Scope::Read), "x.x...xx.");

@@ -3,7 +3,7 @@
 //! Owns framing, Host, whom to believe about the client's address, and the base path. Pure: no socket, no
 //! HTTP library, no clock.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::api::call::Head;
 use crate::error::{Code, Error, Result};
@@ -29,19 +29,32 @@ pub fn bad_request(status: u16, message: impl Into<String>) -> Error {
 pub fn framing(head: &Head, line: Line<'_>, public_host: Option<&str>) -> Result<()> {
     // RFC 9112, 3.2: exactly one Host in HTTP/1.1; HTTP/1.0 may have none.
     let host = match values(head, "host")[..] {
-        [host] => Some(host_parts(host).ok_or_else(|| bad_request(400, "The Host header is not valid."))?),
+        [host] => Some(
+            host_parts(host).ok_or_else(|| bad_request(400, "The Host header is not valid."))?,
+        ),
         [] if !line.is_11 => None,
         ref hosts => {
-            return Err(bad_request(400, format!("expected exactly one Host header, got {}", hosts.len())));
+            return Err(bad_request(
+                400,
+                format!("expected exactly one Host header, got {}", hosts.len()),
+            ));
         }
     };
     // Two layers that read a message's length differently can be made to see different requests.
     match values(head, "transfer-encoding")[..] {
         [] => {}
         [coding] if coding.eq_ignore_ascii_case("chunked") => {}
-        _ => return Err(bad_request(501, "Transfer-Encoding: only a single \"chunked\" is implemented.")),
+        _ => {
+            return Err(bad_request(
+                501,
+                "Transfer-Encoding: only a single \"chunked\" is implemented.",
+            ));
+        }
     }
-    if !values(head, "expect").iter().all(|value| value.eq_ignore_ascii_case("100-continue")) {
+    if !values(head, "expect")
+        .iter()
+        .all(|value| value.eq_ignore_ascii_case("100-continue"))
+    {
         return Err(bad_request(417, "Expect: only 100-continue is known."));
     }
     target(head, line, host)?;
@@ -56,7 +69,11 @@ pub fn framing(head: &Head, line: Line<'_>, public_host: Option<&str>) -> Result
 
 /// The 413, which names the limit.
 pub fn too_large(limit: usize) -> Error {
-    Error::new(Code::BodyTooLarge, format!("The body is over the limit of {limit} bytes.")).with("limit", limit)
+    Error::new(
+        Code::BodyTooLarge,
+        format!("The body is over the limit of {limit} bytes."),
+    )
+    .with("limit", limit)
 }
 
 fn target(head: &Head, line: Line<'_>, host: Option<(&str, Option<u16>)>) -> Result<()> {
@@ -76,11 +93,22 @@ fn target(head: &Head, line: Line<'_>, host: Option<(&str, Option<u16>)>) -> Res
         }
         _ => false,
     };
-    if same { Ok(()) } else { Err(bad_request(400, "The request target names another host than the Host header.")) }
+    if same {
+        Ok(())
+    } else {
+        Err(bad_request(
+            400,
+            "The request target names another host than the Host header.",
+        ))
+    }
 }
 
 fn values<'a>(head: &'a Head, name: &str) -> Vec<&'a str> {
-    head.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.trim()).collect()
+    head.headers
+        .iter()
+        .filter(|(other, _)| other == name)
+        .map(|(_, value)| value.trim())
+        .collect()
 }
 
 /// The name and port of a Host value or an authority without userinfo; `None` if it is not valid.
@@ -94,7 +122,8 @@ pub fn host_parts(text: &str) -> Option<(&str, Option<u16>)> {
         None => {
             let end = text.find(':').unwrap_or(text.len());
             let (name, rest) = text.split_at(end);
-            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+            let known =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
             if name.is_empty() || !name.bytes().all(known) {
                 return None;
             }
@@ -106,7 +135,9 @@ pub fn host_parts(text: &str) -> Option<(&str, Option<u16>)> {
         None => None,
         Some("") => Some((name, None)),
         // `u16::from_str` would take a sign.
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some((name, Some(port.parse().ok()?))),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((name, Some(port.parse().ok()?)))
+        }
         Some(_) => None,
     }
 }
@@ -138,9 +169,11 @@ impl Cidr {
         let most = if base.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => most,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok().filter(|prefix| *prefix <= most).ok_or_else(wrong)?
-            }
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
+                .parse()
+                .ok()
+                .filter(|prefix| *prefix <= most)
+                .ok_or_else(wrong)?,
             Some(_) => return Err(wrong()),
         };
         Ok(Cidr { base, prefix })
@@ -173,12 +206,17 @@ pub fn client(peer: IpAddr, headers: &mut Vec<(String, String)>, trusted: &[Cidr
         headers.retain(|(name, _)| name != "forwarded" && !name.starts_with("x-forwarded-"));
         return peer;
     }
-    let lines = headers.iter().filter(|(name, _)| name == "x-forwarded-for").map(|(_, value)| value);
+    let lines = headers
+        .iter()
+        .filter(|(name, _)| name == "x-forwarded-for")
+        .map(|(_, value)| value);
     let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
     let mut client = peer;
     for hop in hops.iter().rev() {
         // What stands left of something unreadable may be made up.
-        let Some(address) = hop_address(hop.trim()) else { break };
+        let Some(address) = hop_address(hop.trim()) else {
+            break;
+        };
         client = address;
         if !is_trusted(address, trusted) {
             break;
@@ -189,11 +227,19 @@ pub fn client(peer: IpAddr, headers: &mut Vec<(String, String)>, trusted: &[Cidr
 
 /// An address, with or without a port.
 fn hop_address(hop: &str) -> Option<IpAddr> {
-    let bare = match hop.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+    let bare = match hop
+        .strip_prefix('[')
+        .and_then(|inside| inside.split_once(']'))
+    {
         Some((address, _)) => address,
-        None => hop.parse::<IpAddr>().map_or_else(|_| hop.split_once(':').map_or(hop, |(address, _)| address), |_| hop),
+        None => hop.parse::<IpAddr>().map_or_else(
+            |_| hop.split_once(':').map_or(hop, |(address, _)| address),
+            |_| hop,
+        ),
     };
-    bare.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    bare.parse::<IpAddr>()
+        .ok()
+        .map(|address| address.to_canonical())
 }
 
 /// What counts as one peer: an IPv4 address, or an IPv6 network of 64 bits, which is what one host is given.
@@ -213,9 +259,6 @@ pub fn without_base<'a>(path: &'a str, base: &str) -> &'a str {
     }
 }
 
-/// The address that stands for "unknown" before a peer is known.
-pub const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,11 +270,14 @@ mod tests {
             path: path.to_owned(),
             query: String::new(),
             headers: headers.iter().map(owned).collect(),
-            peer: NOWHERE,
+            peer: IpAddr::from([192, 0, 2, 1]),
         }
     }
 
-    const LINE: Line<'_> = Line { is_11: true, authority: None };
+    const LINE: Line<'_> = Line {
+        is_11: true,
+        authority: None,
+    };
 
     fn status(head: &Head, line: Line<'_>, public_host: Option<&str>) -> u16 {
         framing(head, line, public_host).map_or_else(|error| error.status(), |()| 200)
@@ -273,15 +319,32 @@ mod tests {
             (200, vec![ok, ("transfer-encoding", "Chunked")]),
             (501, vec![ok, ("transfer-encoding", "gzip, chunked")]),
             (501, vec![ok, ("transfer-encoding", "chunked, chunked")]),
-            (501, vec![ok, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]),
+            (
+                501,
+                vec![
+                    ok,
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
+            ),
             (501, vec![ok, ("transfer-encoding", "")]),
             (200, vec![ok, ("expect", "100-Continue")]),
             (417, vec![ok, ("expect", "a-miracle")]),
-            (417, vec![ok, ("expect", "100-continue"), ("expect", "more")]),
+            (
+                417,
+                vec![ok, ("expect", "100-continue"), ("expect", "more")],
+            ),
         ] {
-            assert_eq!(status(&head("GET", "/", &headers), LINE, None), expected, "{headers:?}");
+            assert_eq!(
+                status(&head("GET", "/", &headers), LINE, None),
+                expected,
+                "{headers:?}"
+            );
         }
-        let old = Line { is_11: false, authority: None };
+        let old = Line {
+            is_11: false,
+            authority: None,
+        };
         assert_eq!(status(&head("GET", "/", &[]), old, None), 200);
         assert_eq!(status(&head("GET", "/", &[ok, ok]), old, None), 400);
     }
@@ -298,8 +361,15 @@ mod tests {
             (200, "OPTIONS", "*", None, "a.example"),
         ] {
             let head = head(method, path, &[("host", host)]);
-            let line = Line { is_11: true, authority };
-            assert_eq!(status(&head, line, None), expected, "{method} {path} {authority:?} {host}");
+            let line = Line {
+                is_11: true,
+                authority,
+            };
+            assert_eq!(
+                status(&head, line, None),
+                expected,
+                "{method} {path} {authority:?} {host}"
+            );
         }
     }
 
@@ -316,7 +386,15 @@ mod tests {
             (400, "localhost.evil.example"),
             (400, "127.0.0.1.evil.example"),
         ] {
-            assert_eq!(status(&head("GET", "/", &[("host", host)]), LINE, Some("skep.example")), expected, "{host}");
+            assert_eq!(
+                status(
+                    &head("GET", "/", &[("host", host)]),
+                    LINE,
+                    Some("skep.example")
+                ),
+                expected,
+                "{host}"
+            );
         }
     }
 
@@ -339,7 +417,15 @@ mod tests {
             assert!(range.contains(address(inside)), "{range:?} {inside}");
             assert!(!range.contains(address(outside)), "{range:?} {outside}");
         }
-        for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "ten", "10.0.0/8"] {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "ten",
+            "10.0.0/8",
+        ] {
             assert!(Cidr::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -350,8 +436,16 @@ mod tests {
         for (peer, forwarded, expected) in [
             ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
-            ("10.0.0.1", &["6.6.6.6, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
-            ("10.0.0.1", &["6.6.6.6", "198.51.100.1:4711"], "198.51.100.1"),
+            (
+                "10.0.0.1",
+                &["6.6.6.6, 198.51.100.1, 10.0.0.2"],
+                "198.51.100.1",
+            ),
+            (
+                "10.0.0.1",
+                &["6.6.6.6", "198.51.100.1:4711"],
+                "198.51.100.1",
+            ),
             ("10.0.0.1", &["6.6.6.6, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["[2001:db8::7]:4711"], "2001:db8::7"),
             ("10.0.0.1", &["2001:db8::7"], "2001:db8::7"),
@@ -359,9 +453,15 @@ mod tests {
             ("10.0.0.1", &["10.0.0.3"], "10.0.0.3"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
         ] {
-            let mut headers: Vec<(String, String)> =
-                forwarded.iter().map(|value| ("x-forwarded-for".to_owned(), (*value).to_owned())).collect();
-            assert_eq!(client(address(peer), &mut headers, &trusted), address(expected), "{peer} {forwarded:?}");
+            let mut headers: Vec<(String, String)> = forwarded
+                .iter()
+                .map(|value| ("x-forwarded-for".to_owned(), (*value).to_owned()))
+                .collect();
+            assert_eq!(
+                client(address(peer), &mut headers, &trusted),
+                address(expected),
+                "{peer} {forwarded:?}"
+            );
         }
         let mut headers = vec![("x-forwarded-proto".to_owned(), "https".to_owned())];
         client(address("203.0.113.9"), &mut headers, &trusted);
@@ -370,9 +470,18 @@ mod tests {
 
     #[test]
     fn one_host_with_a_whole_ipv6_network_is_one_peer() {
-        assert_eq!(peer_group(address("2001:db8::1")), peer_group(address("2001:db8::ffff:2")));
-        assert_ne!(peer_group(address("2001:db8::1")), peer_group(address("2001:db8:0:1::1")));
-        assert_eq!(peer_group(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+        assert_eq!(
+            peer_group(address("2001:db8::1")),
+            peer_group(address("2001:db8::ffff:2"))
+        );
+        assert_ne!(
+            peer_group(address("2001:db8::1")),
+            peer_group(address("2001:db8:0:1::1"))
+        );
+        assert_eq!(
+            peer_group(address("::ffff:192.0.2.1")),
+            address("192.0.2.1")
+        );
     }
 
     #[test]

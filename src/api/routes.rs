@@ -55,7 +55,11 @@ pub fn find<H>(routes: &'static [Route<H>], method: &str, path: &str) -> Found<H
             }
         }
     }
-    if allowed.is_empty() { Found::Nothing } else { Found::WrongMethod(allowed.join(", ")) }
+    if allowed.is_empty() {
+        Found::Nothing
+    } else {
+        Found::WrongMethod(allowed.join(", "))
+    }
 }
 
 /// The 404 of a path that leads nowhere.
@@ -65,20 +69,29 @@ pub fn nothing_here() -> Error {
 
 /// The 405 that goes with [`Found::WrongMethod`]; the answer carries `Allow`.
 pub fn wrong_method(allowed: &str) -> Error {
-    Error::new(Code::MethodNotAllowed, format!("The method is not allowed on this path; allowed: {allowed}"))
-        .with("allow", allowed)
+    Error::new(
+        Code::MethodNotAllowed,
+        format!("The method is not allowed on this path; allowed: {allowed}"),
+    )
+    .with("allow", allowed)
 }
 
 /// Whether a pattern takes these segments.
 fn fits(pattern: &str, segments: &[String]) -> bool {
     let mut parts = pattern_segments(pattern);
-    segments.iter().all(|segment| parts.next().is_some_and(|part| is_parameter(part) || part == segment))
-        && parts.next().is_none()
+    segments.iter().all(|segment| {
+        parts
+            .next()
+            .is_some_and(|part| is_parameter(part) || part == segment)
+    }) && parts.next().is_none()
 }
 
 fn parameters(pattern: &str, segments: Vec<String>) -> Vec<String> {
     let pairs = pattern_segments(pattern).zip(segments);
-    pairs.filter(|(part, _)| is_parameter(part)).map(|(_, segment)| segment).collect()
+    pairs
+        .filter(|(part, _)| is_parameter(part))
+        .map(|(_, segment)| segment)
+        .collect()
 }
 
 /// The segments of a pattern; none for `/`.
@@ -116,7 +129,9 @@ fn decoded(segment: &str) -> Option<String> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -124,7 +139,13 @@ mod tests {
     use super::*;
 
     const fn row(method: &'static str, pattern: &'static str) -> Route<()> {
-        Route { method, pattern, access: Access::Open, doc: "", handler: () }
+        Route {
+            method,
+            pattern,
+            access: Access::Open,
+            doc: "",
+            handler: (),
+        }
     }
 
     static TABLE: &[Route<()>] = &[
@@ -147,16 +168,28 @@ mod tests {
     fn a_path_finds_its_row_and_its_decoded_parameters() {
         assert_eq!(index_and_params("GET", "/"), Some((0, vec![])));
         assert_eq!(index_and_params("GET", "/v1/runs"), Some((1, vec![])));
-        assert_eq!(index_and_params("POST", "/v1/runs/cancel"), Some((2, vec![])));
-        assert_eq!(index_and_params("GET", "/v1/runs/cancel"), Some((3, vec!["cancel".to_owned()])));
+        assert_eq!(
+            index_and_params("POST", "/v1/runs/cancel"),
+            Some((2, vec![]))
+        );
+        assert_eq!(
+            index_and_params("GET", "/v1/runs/cancel"),
+            Some((3, vec!["cancel".to_owned()]))
+        );
         let two = Some((5, vec!["a/b ü".to_owned(), "..".to_owned()]));
-        assert_eq!(index_and_params("POST", "/v1/d/a%2fb%20%C3%BC/v/%2e%2e"), two);
+        assert_eq!(
+            index_and_params("POST", "/v1/d/a%2fb%20%C3%BC/v/%2e%2e"),
+            two
+        );
     }
 
     #[test]
     fn head_is_answered_by_the_get_row() {
         assert_eq!(index_and_params("HEAD", "/v1/runs"), Some((1, vec![])));
-        assert_eq!(index_and_params("HEAD", "/v1/runs/cancel"), Some((3, vec!["cancel".to_owned()])));
+        assert_eq!(
+            index_and_params("HEAD", "/v1/runs/cancel"),
+            Some((3, vec!["cancel".to_owned()]))
+        );
     }
 
     #[test]
