@@ -1,0 +1,486 @@
+//! The engine: starts, names, watches and joins every thread; the builder for programs that embed Skep.
+//!
+//! The only place where a thread begins. Rooms give it bodies to run; it knows the order in which they start and stop.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{Builder as Thread, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::api::server::{Server, ServerConfig, bind};
+use crate::api::{self, Api};
+use crate::bell::{Stop, locked};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::flow::expr::SecretMark;
+use crate::id::Dice;
+use crate::loops::delivery::Sender;
+use crate::loops::upkeep::Upkeep;
+use crate::loops::worker::Worker;
+use crate::loops::{NAP, Pool};
+use crate::outbound::guard::{AllowList, Guard};
+use crate::outbound::http::Client;
+use crate::outbound::resolve;
+use crate::outbound::{Outside, Purpose};
+use crate::steps::{Registry, StepKind};
+use crate::store::audit::Actor;
+use crate::store::claims::Claim;
+use crate::store::sending::{DeliveryClaim, Shares};
+use crate::store::{Options, Store};
+use crate::time::Clock;
+
+mod library;
+
+pub use library::{Invoke, Started};
+
+/// Threads that answer HTTP calls: enough that a group commit has company.
+const HANDLERS: usize = 64;
+
+/// Threads that resolve names; a hung look-up holds one of them at most for its deadline.
+const RESOLVERS: usize = 16;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// The stack of a thread that runs steps or senders: 2 MiB, as Rust's own default.
+const STACK: usize = 2 << 20;
+
+/// The stack of a thread that answers a call.
+const HANDLER_STACK: usize = 512 << 10;
+
+/// Builds an [`Engine`].
+#[derive(Default)]
+pub struct Builder {
+    config: Config,
+    kinds: Vec<Arc<dyn StepKind>>,
+    is_private: bool,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// With these settings instead of the defaults.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Builder {
+        self.config = config;
+        self
+    }
+
+    /// With one more kind of step.
+    #[must_use]
+    pub fn step(mut self, kind: impl StepKind + 'static) -> Builder {
+        self.kinds.push(Arc::new(kind));
+        self
+    }
+
+    /// Without a front door: runs are started by [`Engine::invoke`] only.
+    #[must_use]
+    pub fn without_http(mut self) -> Builder {
+        self.is_private = true;
+        self
+    }
+
+    /// Opens the file, recovers what a crash left, and starts every thread.
+    ///
+    /// # Errors
+    /// One sentence a person can act on; nothing runs then.
+    pub fn start(self) -> Result<Engine> {
+        let mut kinds = Registry::builtin();
+        for kind in self.kinds {
+            kinds = kinds.with(kind)?;
+        }
+        Engine::assemble(self.config, Arc::new(kinds), self.is_private)
+    }
+}
+
+/// A running Skep. Stops when told to, or when dropped.
+pub struct Engine {
+    config: Config,
+    store: Arc<Store>,
+    api: Arc<Api>,
+    server: Option<Arc<Server>>,
+    addr: SocketAddr,
+    new_admin_key: Option<String>,
+    pools: Arc<Pools>,
+    resolver: Arc<resolve::Pool>,
+    threads: Mutex<Threads>,
+    executing: Arc<Alive>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+/// What the stop reaches for.
+struct Pools {
+    workers: Pool<Claim>,
+    senders: Pool<DeliveryClaim>,
+    /// Asked when exchanges of deliveries are to be cut.
+    cut: Stop,
+    /// Runs are left between two steps.
+    halt: Arc<AtomicBool>,
+    /// Upkeep and the answering of direct calls end.
+    over: AtomicBool,
+}
+
+#[derive(Default)]
+struct Threads {
+    all: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// How many of the executing threads are still at it.
+#[derive(Default)]
+struct Alive {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Alive {
+    fn leave(&self) {
+        *locked(&self.count) -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Whether all had left before `deadline`.
+    fn wait_for_none(&self, deadline: Instant) -> bool {
+        let count = locked(&self.count);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (count, _) = self
+            .changed
+            .wait_timeout_while(count, left, |count| *count > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *count == 0
+    }
+}
+
+fn guard_of(config: &Config) -> Result<Guard> {
+    let list = |name: &str, text: &str| {
+        AllowList::parse(text).map_err(|fault| Error::invalid(name, format!("{name}: {fault}")))
+    };
+    let mut guard = Guard::new(list("allow_outbound", &config.allow_outbound)?);
+    for (name, text, purpose) in [
+        ("allow_outbound_callbacks", &config.allow_outbound_callbacks, Purpose::Callbacks),
+        ("allow_outbound_steps", &config.allow_outbound_steps, Purpose::Steps),
+        ("allow_outbound_notifications", &config.allow_outbound_notifications, Purpose::Notifications),
+    ] {
+        if let Some(text) = text {
+            guard = guard.with(purpose, list(name, text)?);
+        }
+    }
+    Ok(guard)
+}
+
+fn socket_address(listen: &str) -> Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    listen
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next())
+        .ok_or_else(|| Error::invalid("listen", format!("listen must be HOST:PORT, got {listen:?}")))
+}
+
+impl Engine {
+    /// A builder with the default settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts with these settings and the built-in step kinds.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start(config: Config) -> Result<Engine> {
+        Engine::builder().config(config).start()
+    }
+
+    fn assemble(config: Config, kinds: Arc<Registry>, is_private: bool) -> Result<Engine> {
+        let clock = Clock::System;
+        let guard = Arc::new(guard_of(&config)?);
+        let listen = socket_address(&config.listen)?;
+        let master_keys = config.master_key.as_ref().map(|keys| {
+            keys.expose().split(',').map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect()
+        });
+        let (store, writer) = Store::open(
+            Options {
+                path: config.data.clone(),
+                master_keys: master_keys.unwrap_or_default(),
+                kinds: kinds.specs(),
+                workers: config.workers,
+                max_queued: config.max_queued,
+                shares: Shares { senders: config.senders, per_origin: config.senders_per_origin },
+                inline: false,
+            },
+            clock.now(),
+        )?;
+        let mut threads = Threads::default();
+        if let Some(writer) = writer {
+            threads.writer = Some(spawn("skep-writer", STACK, move || writer.run())?);
+        }
+        let listener = match is_private {
+            true => None,
+            false => Some(bind(listen, BACKLOG).map_err(|fault| {
+                store.close();
+                Error::unavailable(format!("cannot listen on {}: {fault}", config.listen))
+            })?),
+        };
+        let addr = match &listener {
+            Some(listener) => listener.local_addr().map_err(Error::internal)?,
+            None => listen,
+        };
+        if listener.is_some() {
+            guard.set_own(vec![addr]);
+        }
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
+        let new_admin_key = match &config.admin_key {
+            None if !store.has_keys()? => Some(api::keys::first_key(&store, &Dice::System, clock.now())?),
+            _ => None,
+        };
+        let resolver = Arc::new(resolve::Pool::new());
+        let outside: Arc<dyn Outside> = Arc::new(Client::new(guard.clone(), resolver.clone()));
+        let api = Arc::new(Api::new(api::Parts {
+            store: store.clone(),
+            kinds: kinds.specs(),
+            guard,
+            clock: clock.clone(),
+            dice: Dice::System,
+            admin_key: config.admin_key.as_ref().map(|key| key.expose().to_owned()),
+            settings: api::Settings {
+                public_url: public_url.clone(),
+                max_direct: config.max_direct,
+                direct_timeout: config.direct_timeout,
+            },
+        }));
+        let server = match listener {
+            Some(listener) => {
+                let server = Server::new(listener, server_config(&config, &public_url)?, api.clone());
+                Some(Arc::new(server.map_err(Error::internal)?))
+            }
+            None => None,
+        };
+        let pools = Arc::new(Pools {
+            workers: Pool::default(),
+            senders: Pool::default(),
+            cut: Stop::default(),
+            halt: Arc::new(AtomicBool::new(false)),
+            over: AtomicBool::new(false),
+        });
+        let engine = Engine {
+            config,
+            store,
+            api,
+            server,
+            addr,
+            new_admin_key,
+            pools,
+            resolver,
+            threads: Mutex::new(threads),
+            executing: Arc::default(),
+        };
+        engine.start_threads(kinds, outside, &clock)?;
+        Ok(engine)
+    }
+
+    fn start_threads(&self, kinds: Arc<Registry>, outside: Arc<dyn Outside>, clock: &Clock) -> Result<()> {
+        let dice = Arc::new(Dice::System);
+        let upkeep = Upkeep {
+            store: self.store.clone(),
+            clock: clock.clone(),
+            retain_runs: self.config.retain_runs,
+            retain_attempts: self.config.retain_attempts,
+            state: Mutex::default(),
+        };
+        let (runs, deliveries) = upkeep.recover()?;
+        if runs + deliveries > 0 {
+            log::info!("recovered {runs} runs and {deliveries} deliveries that were in flight");
+        }
+        for number in 1..=RESOLVERS {
+            let resolver = self.resolver.clone();
+            self.thread(&format!("skep-resolve-{number}"), STACK, move || while resolver.turn() {})?;
+        }
+        let worker = Arc::new(Worker {
+            store: self.store.clone(),
+            kinds,
+            outside: outside.clone(),
+            mark: SecretMark::new(dice.bytes()),
+            clock: clock.clone(),
+            dice: dice.clone(),
+            halt: self.pools.halt.clone(),
+        });
+        for number in 1..=self.config.workers {
+            let (worker, pools, store) = (worker.clone(), self.pools.clone(), self.store.clone());
+            self.executing(&format!("skep-worker-{number}"), move || {
+                let bell = &store.bells().work;
+                while let Some(claim) = pools.workers.next(bell, |idle| worker.take(idle), || NAP) {
+                    worker.turn(claim);
+                }
+            })?;
+        }
+        let sender = Arc::new(Sender {
+            store: self.store.clone(),
+            outside,
+            clock: clock.clone(),
+            dice,
+            stop: self.pools.cut.clone(),
+            halt: self.pools.halt.clone(),
+        });
+        for number in 1..=self.config.senders {
+            let (sender, pools, store) = (sender.clone(), self.pools.clone(), self.store.clone());
+            self.executing(&format!("skep-sender-{number}"), move || {
+                let bell = &store.bells().delivery;
+                while let Some(claim) = pools.senders.next(bell, |idle| sender.take(idle), || sender.nap()) {
+                    sender.turn(claim);
+                }
+            })?;
+        }
+        let (pools, store) = (self.pools.clone(), self.store.clone());
+        self.thread("skep-upkeep", STACK, move || {
+            while !pools.over.load(Ordering::SeqCst) {
+                let seen = store.bells().timer.count();
+                let nap = upkeep.turn();
+                store.bells().timer.wait(seen, nap);
+            }
+        })?;
+        let (pools, direct) = (self.pools.clone(), self.api.clone());
+        self.thread("skep-direct", STACK, move || {
+            while !pools.over.load(Ordering::SeqCst) {
+                direct.direct_turn(NAP);
+            }
+            direct.direct_close();
+        })?;
+        if let Some(server) = &self.server {
+            for number in 1..=HANDLERS {
+                let server = server.clone();
+                self.thread(&format!("skep-http-{number}"), HANDLER_STACK, move || server.run_handler())?;
+            }
+            let edge = server.clone();
+            self.thread("skep-edge", STACK, move || {
+                if let Err(fault) = edge.run_edge() {
+                    log::error!("the front door failed: {fault}");
+                    std::process::exit(1);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn thread(&self, name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let handle = spawn(name, stack, body)?;
+        locked(&self.threads).all.push(handle);
+        Ok(())
+    }
+
+    /// A thread whose work is waited for at the stop.
+    fn executing(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        *locked(&self.executing.count) += 1;
+        let alive = self.executing.clone();
+        self.thread(name, STACK, move || {
+            body();
+            alive.leave();
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The admin key that was made because the file was new, to be shown once.
+    pub fn admin_key_notice(&self) -> Option<String> {
+        self.new_admin_key.clone()
+    }
+
+    /// Stops cleanly: no new requests or claims; runs being executed go on, step after step, for `shutdown_grace`,
+    /// and direct ones are answered; then everything is written and every thread joined. Nothing is lost.
+    pub fn stop(&self) {
+        let mut threads = std::mem::take(&mut *locked(&self.threads));
+        if threads.writer.is_none() {
+            return;
+        }
+        let deadline = Instant::now() + self.config.shutdown_grace;
+        self.api.stop();
+        if let Some(server) = &self.server {
+            server.stop();
+        }
+        let bells = self.store.bells();
+        self.pools.workers.stop(&bells.work);
+        self.pools.senders.stop(&bells.delivery);
+        if !self.executing.wait_for_none(deadline) {
+            log::info!("the grace is over; what is still in flight goes on at the next start");
+        }
+        self.pools.halt.store(true, Ordering::SeqCst);
+        self.store.stop_steps();
+        self.pools.cut.ask();
+        self.pools.over.store(true, Ordering::SeqCst);
+        bells.timer.ring();
+        bells.ended.ring();
+        self.resolver.close();
+        for thread in threads.all.drain(..) {
+            // A thread that panicked has ended the process already.
+            drop(thread.join());
+        }
+        self.store.close();
+        if let Some(writer) = threads.writer.take() {
+            drop(writer.join());
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn server_config(config: &Config, public_url: &str) -> Result<ServerConfig> {
+    let public = url::Url::parse(public_url)
+        .map_err(|fault| Error::invalid("public_url", format!("public_url is not a URL: {fault}")))?;
+    let trusted_proxies = config
+        .trusted_proxies
+        .iter()
+        .map(|text| api::edge::Cidr::parse(text).map_err(|fault| Error::invalid("trusted_proxies", fault)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(ServerConfig {
+        max_connections: config.max_connections,
+        max_connections_per_peer: config.max_connections_per_peer,
+        body_limit: config.body_limit,
+        handlers: HANDLERS,
+        answer_time: config.direct_timeout + Duration::from_secs(10),
+        drain_time: config.shutdown_grace + Duration::from_secs(2),
+        trusted_proxies,
+        base_path: public.path().trim_end_matches('/').to_owned(),
+        public_host: public.host_str().unwrap_or_default().to_owned(),
+        ..ServerConfig::default()
+    })
+}
+
+/// A named thread. A panic that its body did not catch is a bug that may have left anything half-done in memory, so
+/// the process ends; the file is sound, and the next start recovers.
+fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let label = name.to_owned();
+    Thread::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(move || {
+            if catch_unwind(AssertUnwindSafe(body)).is_err() {
+                log::error!("thread {label} panicked; ending, to recover at the next start");
+                std::process::exit(1);
+            }
+        })
+        .map_err(|fault| Error::unavailable(format!("thread {name} cannot be started: {fault}")))
+}
+
+impl Engine {
+    /// Who acts when the embedding program does.
+    fn actor() -> Actor {
+        Actor::system()
+    }
+}
