@@ -170,6 +170,11 @@ impl Call {
         }
     }
 
+    /// Lets go of the socket, which may be another call's from now on: a stop must not cut it any more.
+    pub fn drop_line(&mut self) {
+        locked(&self.line.socket).take();
+    }
+
     /// Records why the exchange fails, unless it is known already, and gives ureq an error to carry.
     pub fn fail(&mut self, class: ErrorClass, why: String) -> ureq::Error {
         self.fault.get_or_insert((class, why));
@@ -187,7 +192,11 @@ impl Call {
         }
         let host = &self.target.host;
         let limit = self.limit();
-        let since = if limit == self.deadline { self.started } else { self.phase_began };
+        let since = if limit == self.deadline {
+            self.started
+        } else {
+            self.phase_began
+        };
         let allowed = limit.saturating_duration_since(since);
         let allowed = Duration::from_millis(ms(allowed));
         let why = match self.phase {

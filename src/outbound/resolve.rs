@@ -169,6 +169,13 @@ impl Pool {
         Err(given_up)
     }
 
+    /// Makes every answer stale.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        let mut state = locked(&self.state);
+        state.known.values_mut().for_each(|known| known.at -= FRESH);
+    }
+
     /// The next name whose turn it is, and whether it is a stranger; `None` once closed.
     fn next(&self) -> Option<(String, bool)> {
         let mut state = locked(&self.state);
@@ -336,9 +343,7 @@ mod tests {
             );
         }
         assert!(hung.load(Ordering::SeqCst) <= FOR_STRANGERS);
-        if let Some(known) = locked(&pool.state).known.get_mut("good.example") {
-            known.at -= FRESH; // stale, so that it is asked again
-        }
+        pool.age();
         assert_eq!(
             pool.look_up("good.example", Instant::now() + SOON, &stopped),
             Ok(one())

@@ -80,10 +80,11 @@ mod tests {
             ("date", "Sun, 06 Nov 1994 08:50:07 GMT"),
             ("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"),
         ];
-        let mut response = Response::default();
-        response.headers = headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec();
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut response = Response {
+            headers: headers.to_vec(),
+            ..Response::default()
+        };
         assert_eq!(asked_by(&response, NOW), Some(Duration::from_secs(30)));
         response.headers.remove(0);
         assert_eq!(asked_by(&response, NOW), Some(Duration::from_secs(60)));

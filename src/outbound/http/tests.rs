@@ -724,3 +724,60 @@ fn what_a_person_wrote_wrong_is_told_and_never_sent() {
     fails(&exchange(&long, 800), ErrorClass::Step, "URL");
     assert_eq!(receiver.accepted(), 0);
 }
+
+#[test]
+fn a_name_that_moved_is_not_reached_by_its_old_connection() {
+    let receiver = Receiver::saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let last = Arc::new(AtomicUsize::new(1));
+    let now = Arc::clone(&last);
+    let pool = Arc::new(Pool::with_source(move |_| {
+        Ok(vec![IpAddr::from([
+            127,
+            0,
+            0,
+            now.load(Ordering::SeqCst) as u8,
+        ])])
+    }));
+    let turning = Arc::clone(&pool);
+    thread::spawn(move || while turning.turn() {});
+    let client = Client::new(
+        Arc::new(Guard::new(AllowList::loopback())),
+        Arc::clone(&pool),
+    );
+    let url = format!("http://moves.example:{}/", receiver.address.port());
+    let again = || client.exchange(&get(&url, 800), &Stop::default());
+    assert!(again().error.is_none());
+    last.store(2, Ordering::SeqCst);
+    assert!(again().error.is_none(), "the answer is still fresh");
+    pool.age();
+    fails(&again(), ErrorClass::Connect, "refused");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_receiver_that_writes_in_two_parts_is_not_kept_waiting() {
+    let receiver = Receiver::new(|mut stream| {
+        while read_request(&mut stream)?.is_some() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")?;
+            stream.write_all(b"ok")?;
+        }
+        Ok(())
+    });
+    let client = client();
+    let started = Instant::now();
+    for _ in 0..20 {
+        let url = receiver.url("/");
+        let request = Request {
+            method: "POST",
+            body: b"x",
+            ..get(&url, 800)
+        };
+        assert!(client.exchange(&request, &Stop::default()).error.is_none());
+    }
+    // Waiting out the delayed acknowledgement would take 40 ms each.
+    assert!(
+        started.elapsed() < Duration::from_millis(400),
+        "{:?}",
+        started.elapsed()
+    );
+}
