@@ -186,6 +186,16 @@ fn prepare(context: &StepContext<'_>) -> Result<Parts, String> {
         .map(|hosts| may_reach(hosts, &host, port))
         .transpose()?;
 
+    let named = given("headers")
+        .and_then(Value::as_object)
+        .is_some_and(|headers| {
+            let mut names = headers.keys();
+            names.any(|name| context.secrets.stand_in(&Value::from(name.as_str())))
+        });
+    if named {
+        return Err("headers: a secret cannot stand in the name of a header".to_owned());
+    }
+
     // From here on the host is settled, and secrets may be revealed to it.
     let reveal = |name: &str| {
         let value = given(name)

@@ -215,7 +215,7 @@ mod tests {
     const VALUE: &str = "s3cr\"t/Kä y+1";
 
     fn mark() -> SecretMark {
-        SecretMark::new("n0nce")
+        SecretMark::new([7; 16])
     }
 
     fn secrets() -> Secrets {

@@ -45,7 +45,7 @@ impl StepKind for Own {
 }
 
 fn try_at(path: &str) -> Outcome {
-    let mark = SecretMark::new("n0nce");
+    let mark = SecretMark::new([7; 16]);
     let input = json!(mark.of("KEY"));
     let secrets = Secrets::none(mark).with("KEY", "hunter22", &["api.example".to_owned()]);
     let context = StepContext {

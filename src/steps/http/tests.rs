@@ -50,7 +50,7 @@ impl Outside for Fake {
 }
 
 fn mark() -> SecretMark {
-    SecretMark::new("n0nce")
+    SecretMark::new([7; 16])
 }
 
 fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Exchange {
@@ -310,7 +310,7 @@ fn a_secret_goes_to_its_host_in_headers_query_and_body_and_nowhere_else() {
         );
         let sent = format!("{sent:?}");
         assert!(
-            sent.contains("hunter22") && !sent.contains("n0nce"),
+            sent.contains("hunter22") && !sent.contains("skep_07"),
             "{sent}"
         );
         let why = refused(json!({"url": "https://evil.example/", field: value}));
@@ -319,6 +319,11 @@ fn a_secret_goes_to_its_host_in_headers_query_and_body_and_nowhere_else() {
             "{why}"
         );
     }
+    let why = refused(json!({"url": "https://api.example/", "headers": {key.clone(): "x"}}));
+    assert!(
+        why.contains("a secret cannot stand in the name of a header"),
+        "{why}"
+    );
     let why = refused(json!({"url": format!("https://api.example/{key}")}));
     assert!(why.contains("url: a secret cannot stand in a URL"), "{why}");
 }
