@@ -5,10 +5,12 @@ pub mod bell;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod flow;
 pub mod id;
-
-
+pub mod loops;
+pub mod outbound;
+pub mod steps;
 pub mod store;
 pub mod time;

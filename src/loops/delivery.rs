@@ -157,6 +157,11 @@ fn object(pairs: Vec<(String, String)>) -> Value {
 fn attempt(headers: Vec<(String, String)>, exchange: Exchange, verdict: Verdict) -> Attempt {
     let (mut class, mut error) = (None, None);
     if let Some((what, why)) = exchange.error {
+        // A delivery knows the classes of the contract; what no connection was even tried for is `connect`.
+        let what = match what {
+            ErrorClass::Step | ErrorClass::Cancelled => ErrorClass::Connect,
+            other => other,
+        };
         (class, error) = (Some(what), Some(why));
     } else if let (Some(response), Verdict::Gone | Verdict::Failed(_)) = (&exchange.response, verdict) {
         class = Some(ErrorClass::HttpStatus);

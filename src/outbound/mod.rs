@@ -2,10 +2,15 @@
 //!
 //! Owns deadlines, caps, the address guard and signatures. Knows nothing of runs, deliveries or rows.
 
+mod call;
 pub mod guard;
+pub mod hosts;
 pub mod http;
+pub mod resolve;
+pub mod retry_after;
 pub mod sign;
 pub mod skep;
+mod wire;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -88,6 +93,16 @@ pub struct Response {
     pub bytes_seen: u64,
     /// Whether the body went on past what was kept.
     pub truncated: bool,
+}
+
+impl Response {
+    /// The value of the first header of that (lower-case) name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+    }
 }
 
 /// The world outside. The real one is [`http::Client`]; tests bring their own.

@@ -59,8 +59,9 @@ impl Health {
     /// What an attempt says of its origin.
     fn after(attempt: &Attempt) -> Health {
         match attempt.error_class {
-            _ if attempt.response_status.is_some() => Health::Answered,
+            // A head without the end of its body is no answer: such a receiver holds a sender as long as a silent one.
             Some(ErrorClass::Timeout) => Health::TimedOut,
+            _ if attempt.response_status.is_some() => Health::Answered,
             _ => Health::Unanswered,
         }
     }

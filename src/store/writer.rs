@@ -260,6 +260,10 @@ impl Writer {
 
     /// One commit: `first`, and what `more` gives, up to the batch's size.
     fn batch(&mut self, first: Box<dyn Job>, mut more: impl FnMut() -> Option<Box<dyn Job>>) {
+        #[cfg(test)]
+        if crash::is_dead() {
+            return first.answer(Err(Error::unavailable("the process is dead")));
+        }
         if let Err(fault) = self.exec("BEGIN IMMEDIATE") {
             return first.answer(Err(fault.into()));
         }
@@ -344,6 +348,11 @@ impl Writer {
     }
 
     fn commit(&self) -> Result<()> {
+        #[cfg(test)]
+        if let Some(crashed) = crash::at_commit(|| self.exec("COMMIT")) {
+            self.roll_back();
+            return crashed;
+        }
         let Err(fault) = self.exec("COMMIT") else { return Ok(()) };
         use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
         match fault.sqlite_error_code() {
@@ -401,5 +410,55 @@ impl Writer {
                 bell.ring();
             }
         }
+    }
+}
+
+/// Crashes on demand, for tests without threads: at the n-th commit, just before or just after it.
+#[cfg(test)]
+pub(crate) mod crash {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::error::{Error, Result};
+
+    #[derive(Default)]
+    struct Plan {
+        commits: u64,
+        at: Option<(u64, bool)>,
+        dead: Arc<AtomicBool>,
+    }
+
+    thread_local!(static PLAN: RefCell<Plan> = RefCell::default());
+
+    /// A new life: commits are counted from zero, and the `at`-th ends it (after the commit, or before). `dead` is set
+    /// then.
+    pub fn live(at: Option<(u64, bool)>, dead: &Arc<AtomicBool>) {
+        dead.store(false, Ordering::SeqCst);
+        PLAN.with_borrow_mut(|plan| *plan = Plan { commits: 0, at, dead: dead.clone() });
+    }
+
+    /// How many commits this life has seen.
+    pub fn commits() -> u64 {
+        PLAN.with_borrow(|plan| plan.commits)
+    }
+
+    pub(super) fn is_dead() -> bool {
+        PLAN.with_borrow(|plan| plan.dead.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn at_commit(commit: impl FnOnce() -> rusqlite::Result<()>) -> Option<Result<()>> {
+        PLAN.with_borrow_mut(|plan| {
+            plan.commits += 1;
+            let (at, after) = plan.at?;
+            if at != plan.commits {
+                return None;
+            }
+            if after {
+                commit().expect("the commit before the crash works");
+            }
+            plan.dead.store(true, Ordering::SeqCst);
+            Some(Err(Error::unavailable("crash")))
+        })
     }
 }

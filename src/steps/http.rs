@@ -1,0 +1,432 @@
+//! The `http` step: one exchange, its answer as the step's output.
+//!
+//! Owns how fields become a request and an answer becomes an output. Deadlines, caps and addresses are `outbound`'s.
+//!
+//! Decided here: JSON is parsed when the content type says so (`application/json`, `…+json`), or when there is no content
+//! type and the body is a JSON object or array. Any other body must be UTF-8 text. An empty body is null.
+
+use serde_json::{Map, Value, json};
+use url::{Url, form_urlencoded};
+
+use super::secrets::percent;
+use super::{StepContext, StepKind, failed};
+use crate::flow::step::{ErrorClass, Outcome, StepError};
+use crate::flow::workflow::{FieldKind, FieldSpec, KindSpec};
+use crate::outbound::guard::parse_url;
+use crate::outbound::hosts::HostRule;
+use crate::outbound::http::header;
+use crate::outbound::retry_after::asked_by;
+use crate::outbound::{Purpose, Request, Response};
+use crate::time::Clock;
+
+/// The largest answer that a step takes.
+pub const MOST_BODY: usize = 1 << 20;
+/// How much of a refusal's body is told.
+const TOLD: usize = 200;
+
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// The three forms of a body; at most one stands in a step.
+const BODIES: &[&str] = &["json", "form", "body"];
+
+const FIELDS: &[FieldSpec] = &[
+    field(
+        "method",
+        FieldKind::OneOf(METHODS),
+        false,
+        "GET unless it says otherwise",
+    ),
+    FieldSpec {
+        required: true,
+        ..field("url", FieldKind::Url, false, "absolute, http or https")
+    },
+    field(
+        "query",
+        FieldKind::Object,
+        true,
+        "appended to the URL; a list repeats its key, null leaves it out",
+    ),
+    field(
+        "headers",
+        FieldKind::Object,
+        true,
+        "texts, numbers or booleans; null leaves one out",
+    ),
+    field("json", FieldKind::Any, true, "the body, as JSON"),
+    field(
+        "form",
+        FieldKind::Object,
+        true,
+        "the body, as application/x-www-form-urlencoded",
+    ),
+    field("body", FieldKind::Text, true, "the body, as it is"),
+    field(
+        "hosts",
+        FieldKind::TextList,
+        false,
+        "the hosts it may talk to: api.example, api.example:8443, *.example",
+    ),
+];
+
+const fn field(name: &'static str, kind: FieldKind, secrets: bool, doc: &'static str) -> FieldSpec {
+    FieldSpec {
+        name,
+        kind,
+        required: false,
+        secrets,
+        doc,
+    }
+}
+
+/// The kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Http;
+
+impl StepKind for Http {
+    fn spec(&self) -> KindSpec {
+        KindSpec {
+            name: "http",
+            doc: "an HTTP request; the output is the answer's body (parsed when it is JSON, else text), \
+                  meta.status and meta.headers beside it; an answer other than 2xx fails the step",
+            fields: FIELDS,
+            open: false,
+            exclusive: &[BODIES],
+        }
+    }
+
+    fn perform(&self, context: &StepContext<'_>) -> Outcome {
+        let parts = match prepare(context) {
+            Ok(parts) => parts,
+            Err(why) => return failed(ErrorClass::Step, why),
+        };
+        let exchange = context.outside.exchange(
+            &Request {
+                method: &parts.method,
+                url: parts.url.as_str(),
+                headers: &parts.headers,
+                body: &parts.body,
+                purpose: Purpose::Steps,
+                public_only: parts.public_only,
+                deadline: context.timeout,
+                keep: MOST_BODY,
+                read: MOST_BODY,
+            },
+            context.stop,
+        );
+        let meta = exchange.response.as_ref().map(meta_of);
+        match (exchange.error, exchange.response) {
+            (None, Some(response)) => outcome(context, &parts, response),
+            (error, _) => {
+                let unsaid = || (ErrorClass::Reset, "there was no answer".to_owned());
+                let (class, why) = error.unwrap_or_else(unsaid);
+                let error = StepError {
+                    class,
+                    message: format!("{}: {why}", parts.name()),
+                };
+                Outcome::Failed {
+                    error,
+                    status: None,
+                    retry_after: None,
+                    meta,
+                }
+            }
+        }
+    }
+}
+
+/// A request, ready to be sent.
+struct Parts {
+    method: String,
+    url: Url,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    public_only: bool,
+}
+
+impl Parts {
+    /// What the request is called in messages: no query, which may hold anything.
+    fn name(&self) -> String {
+        let port = self
+            .url
+            .port()
+            .map_or(String::new(), |port| format!(":{port}"));
+        format!(
+            "{} {}{port}{}",
+            self.method,
+            self.url.host_str().unwrap_or_default(),
+            self.url.path()
+        )
+    }
+}
+
+fn prepare(context: &StepContext<'_>) -> Result<Parts, String> {
+    let none = Map::new();
+    let input = context.input.as_object().unwrap_or(&none);
+    let given = |name: &str| input.get(name).filter(|value| !value.is_null());
+
+    let method = text(given("method").unwrap_or(&json!("GET")), "method")?.to_ascii_uppercase();
+    if !METHODS.contains(&method.as_str()) {
+        return Err(format!(
+            "method: expected one of {}, got {method:?}",
+            METHODS.join(", ")
+        ));
+    }
+    let url = given("url").ok_or("url is missing")?;
+    if context.secrets.stand_in(url) {
+        return Err(
+            "url: a secret cannot stand in a URL; put it in query, headers or the body".to_owned(),
+        );
+    }
+    let mut url = parse_url(&text(url, "url")?).map_err(|why| format!("url: {why}"))?;
+    let (host, port) = (
+        url.host_str().unwrap_or_default().to_owned(),
+        url.port_or_known_default().unwrap_or(0),
+    );
+    let hosts = given("hosts")
+        .map(|hosts| may_reach(hosts, &host, port))
+        .transpose()?;
+
+    let named = given("headers")
+        .and_then(Value::as_object)
+        .is_some_and(|headers| {
+            let mut names = headers.keys();
+            names.any(|name| context.secrets.stand_in(&Value::from(name.as_str())))
+        });
+    if named {
+        return Err("headers: a secret cannot stand in the name of a header".to_owned());
+    }
+
+    // From here on the host is settled, and secrets may be revealed to it.
+    let reveal = |name: &str| {
+        let value = given(name)
+            .map(|value| context.secrets.reveal_in(value, &host, port))
+            .transpose();
+        value.map_err(|why| format!("{name}: {why}"))
+    };
+    if let Some(query) = reveal("query")? {
+        let added: Vec<String> = pairs(&query, "query")?
+            .iter()
+            .map(|(key, value)| format!("{}={}", percent(key), percent(value)))
+            .collect();
+        let before = url
+            .query()
+            .filter(|query| !query.is_empty())
+            .map(str::to_owned);
+        let query: Vec<String> = before.into_iter().chain(added).collect();
+        url.set_query((!query.is_empty()).then(|| query.join("&")).as_deref());
+    }
+    let mut headers = match reveal("headers")? {
+        Some(value) => pairs(&value, "headers")?,
+        None => Vec::new(),
+    };
+    for (name, value) in &headers {
+        header(name, value).map_err(|why| format!("headers: {why}"))?;
+    }
+    let (content_type, body) = body_of(reveal("json")?, reveal("form")?, reveal("body")?)?;
+    let defaults = [
+        ("Content-Type", content_type.map(str::to_owned)),
+        ("Idempotency-Key", Some(context.idempotency_key.clone())),
+    ];
+    for (name, value) in defaults {
+        let set = headers
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name));
+        headers.extend(value.filter(|_| !set).map(|value| (name.to_owned(), value)));
+    }
+    Ok(Parts {
+        method,
+        url,
+        headers,
+        body,
+        public_only: context.host_from_template && hosts.is_none(),
+    })
+}
+
+/// Refuses a host that the step's `hosts` do not name.
+fn may_reach(hosts: &Value, host: &str, port: u16) -> Result<(), String> {
+    let hosts = hosts
+        .as_array()
+        .ok_or_else(|| format!("hosts: expected a list of hosts, got {}", kind_of(hosts)))?;
+    for rule in hosts {
+        let rule = HostRule::parse(&text(rule, "hosts")?).map_err(|why| format!("hosts: {why}"))?;
+        if rule.covers(host, port) {
+            return Ok(());
+        }
+    }
+    Err(format!("{host}:{port} is not among the step's hosts"))
+}
+
+/// The body and its content type.
+fn body_of(
+    json: Option<Value>,
+    form: Option<Value>,
+    body: Option<Value>,
+) -> Result<(Option<&'static str>, Vec<u8>), String> {
+    match (json, form, body) {
+        (None, None, None) => Ok((None, Vec::new())),
+        (Some(json), None, None) => Ok((Some("application/json"), json.to_string().into_bytes())),
+        (None, Some(form), None) => {
+            let pairs = pairs(&form, "form")?;
+            let encoded = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(pairs)
+                .finish();
+            Ok((
+                Some("application/x-www-form-urlencoded"),
+                encoded.into_bytes(),
+            ))
+        }
+        (None, None, Some(body)) => {
+            let text = scalar(&body).unwrap_or_else(|| body.to_string());
+            Ok((Some("text/plain; charset=utf-8"), text.into_bytes()))
+        }
+        _ => Err(format!("expected at most one of {}", BODIES.join(", "))),
+    }
+}
+
+/// An object's members as texts, in order: a list repeats its key, null leaves it out.
+fn pairs(value: &Value, field: &str) -> Result<Vec<(String, String)>, String> {
+    let members = value
+        .as_object()
+        .ok_or_else(|| format!("{field}: expected an object, got {}", kind_of(value)))?;
+    let mut pairs = Vec::new();
+    for (key, value) in members {
+        let items = match value {
+            Value::Array(items) => items.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        for item in items.iter().filter(|item| !item.is_null()) {
+            let wrong = || {
+                format!(
+                    "{field}.{key}: expected text, a number or a boolean, got {}",
+                    kind_of(item)
+                )
+            };
+            pairs.push((key.clone(), scalar(item).ok_or_else(wrong)?));
+        }
+    }
+    Ok(pairs)
+}
+
+fn text(value: &Value, field: &str) -> Result<String, String> {
+    let wrong = || format!("{field}: expected text, got {}", kind_of(value));
+    value.as_str().map(str::to_owned).ok_or_else(wrong)
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// `{status, headers}`; a repeated header's values are joined by a comma.
+fn meta_of(response: &Response) -> Value {
+    let mut headers = Map::new();
+    for (name, value) in &response.headers {
+        let joined = match headers.get(name).and_then(Value::as_str) {
+            Some(before) => format!("{before}, {value}"),
+            None => value.clone(),
+        };
+        headers.insert(name.clone(), Value::String(joined));
+    }
+    json!({"status": response.status, "headers": headers})
+}
+
+fn outcome(context: &StepContext<'_>, parts: &Parts, response: Response) -> Outcome {
+    let meta = Some(meta_of(&response));
+    let answered = format!("{} answered {}", parts.name(), response.status);
+    if !(200..300).contains(&response.status) {
+        let redirect = if (300..400).contains(&response.status) {
+            " (redirects are not followed)"
+        } else {
+            ""
+        };
+        // Masked before it is cut: a cut value would not be known again.
+        let body = context
+            .secrets
+            .mask_text(&String::from_utf8_lossy(&response.body));
+        let told: String = body.trim().chars().take(TOLD).collect();
+        let colon = if told.is_empty() { "" } else { ": " };
+        return Outcome::Failed {
+            error: StepError {
+                class: ErrorClass::HttpStatus,
+                message: format!("{answered}{redirect}{colon}{told}"),
+            },
+            status: Some(response.status),
+            retry_after: asked_by(&response, Clock::System.now()),
+            meta,
+        };
+    }
+    match output_of(&response) {
+        Ok(output) => Outcome::Done { output, meta },
+        Err(why) => {
+            let error = StepError {
+                class: ErrorClass::Step,
+                message: format!("{answered}, but {why}"),
+            };
+            Outcome::Failed {
+                error,
+                status: None,
+                retry_after: None,
+                meta,
+            }
+        }
+    }
+}
+
+fn output_of(response: &Response) -> Result<Value, String> {
+    if response.truncated {
+        return Err(format!("the body is larger than {} MiB", MOST_BODY >> 20));
+    }
+    let body = response
+        .body
+        .strip_prefix("\u{feff}".as_bytes())
+        .unwrap_or(&response.body);
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let content_type = response.header("content-type").map(|value| {
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    });
+    match content_type.as_deref() {
+        Some(kind) if kind == "application/json" || kind.ends_with("+json") => {
+            return serde_json::from_slice(body)
+                .map_err(|why| format!("the body is not the JSON it claims to be: {why}"));
+        }
+        None if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => {
+            if let Ok(value) = serde_json::from_slice(body) {
+                return Ok(value);
+            }
+        }
+        _ => {}
+    }
+    let kind = content_type.as_deref().unwrap_or("no content type");
+    let wrong = |_| {
+        format!(
+            "the body is neither JSON nor UTF-8 text ({kind}, {} bytes)",
+            body.len()
+        )
+    };
+    std::str::from_utf8(body).map(Value::from).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests;
