@@ -214,6 +214,11 @@ impl Error {
         self
     }
 
+    /// One of the further members of the answer's body.
+    pub fn detail(&self, name: &str) -> Option<&Value> {
+        self.details.as_ref()?.get(name)
+    }
+
     /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         self.status.unwrap_or(self.code.row().status)

@@ -101,7 +101,7 @@ impl Reply {
         if error.code == Code::InvalidAccess {
             reply = reply.header("WWW-Authenticate", "Bearer");
         }
-        if let (Code::MethodNotAllowed, Some(Value::String(allow))) = (error.code, error.details.get("allow")) {
+        if let (Code::MethodNotAllowed, Some(Value::String(allow))) = (error.code, error.detail("allow")) {
             reply = reply.header("Allow", allow.as_str());
         }
         reply
