@@ -31,8 +31,10 @@ use crate::store::sending::{DeliveryClaim, Shares};
 use crate::store::{Options, Store};
 use crate::time::Clock;
 
+mod beside;
 mod library;
 
+pub use beside::Beside;
 pub use library::{Invoke, Started};
 
 /// Threads that answer HTTP calls: enough that a group commit has company.

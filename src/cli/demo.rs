@@ -1,22 +1,217 @@
 //! `skep demo`: a workflow from the invoke to the signed callback, on a throw-away file.
+//!
+//! Everything is real: the server, the file, the HTTP calls, a receiver that fails twice. Only the file is thrown away.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use crossbeam_channel::{Receiver, unbounded};
+use serde_json::{Value, json};
 
 use crate::cli::screen::Screen;
-use crate::cli::{Done, Failure};
+use crate::cli::serve::{signals, wait_for};
+use crate::cli::{Done, Failure, logging};
+use crate::config::{self, Config, LogFormat, Secret};
+use crate::engine::{Beside, Engine};
+use crate::id::Dice;
+use crate::outbound::skep::{Ask, Skep};
+use crate::outbound::sign::new_secret;
+use crate::time::Clock;
+use world::{LOOPBACK, Seen, World};
+
+mod world;
+
+const WORKFLOW: &str = include_str!("../../examples/workflows/order.yaml");
+
+/// How long the whole story may take before something is wrong.
+const STORY_MAX: Duration = Duration::from_secs(55);
+
+/// How often the terminal looks for what is new.
+const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn command() -> Command {
     let keep = Arg::new("keep")
         .long("keep")
         .action(ArgAction::SetTrue)
-        .help("Leave the server running afterwards");
+        .help("Leave the server running afterwards, until Ctrl-C");
     Command::new("demo")
         .about("See a workflow run and its signed result arrive, in a minute")
         .arg(keep)
 }
 
-pub(super) fn run(_matches: &ArgMatches, _screen: &Screen) -> Done {
-    Err(Failure::new(
-        "this build has no demo: start with `skep serve`",
-    ))
+pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
+    logging::start(log::LevelFilter::Warn, LogFormat::Text);
+    let mut signals = signals()?;
+    let folder = config::scratch_folder("skep-demo");
+    fs::create_dir_all(&folder)
+        .map_err(|fault| Failure::new(format!("cannot make {}: {fault}", folder.display())))?;
+    let key = format!("demo-{}", new_secret(&Dice::System));
+    let config = Config {
+        data: folder.join("demo.db"),
+        listen: SocketAddr::new(LOOPBACK, 0).to_string(),
+        allow_outbound: "127.0.0.0/8, ::1/128".to_owned(),
+        admin_key: Some(Secret::new(key.as_str())),
+        ..Config::default()
+    };
+    let started = Engine::start(config).map_err(|error| Failure::new(error.message))?;
+    let told = Story { screen, engine: &started, key: &key, begun: Instant::now() }.tell();
+    if told.is_ok() && matches.get_flag("keep") {
+        screen.line("\nThe server is still running; Ctrl-C ends it and throws the file away.")?;
+        wait_for(&mut signals);
+    }
+    started.stop();
+    let gone = fs::remove_dir_all(&folder)
+        .map_err(|fault| Failure::new(format!("cannot remove {}: {fault}", folder.display())));
+    told.and(gone)
+}
+
+struct Story<'a> {
+    screen: &'a Screen,
+    engine: &'a Engine,
+    key: &'a str,
+    begun: Instant,
+}
+
+impl Story<'_> {
+    fn say(&self, who: &str, what: &str) -> Done {
+        let at = self.begun.elapsed().as_secs_f64();
+        self.screen.line(&format!("{at:7.3}s  {who:<9} {what}"))
+    }
+
+    fn ask(&self, method: &str, path: &[&str], body: Option<(&str, &[u8])>) -> Result<Value, Failure> {
+        let url = format!("http://{}", self.engine.addr());
+        let skep = Skep::new(&url, Some(self.key), Duration::from_secs(20)).map_err(Failure::no_answer)?;
+        let answer = skep
+            .ask(&Ask { method, path, query: &[], headers: &[], body })
+            .map_err(Failure::no_answer)?;
+        let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        match answer.status {
+            200..=299 => Ok(value),
+            status => Err(Failure::new(format!("{method} {path:?} answered {status}: {value}"))),
+        }
+    }
+
+    fn tell(&self) -> Done {
+        let base = format!("http://{}", self.engine.addr());
+        self.say("server", &format!("listening on {base}, its file is new"))?;
+        let deploy = ["v1", "deployments", "order", "variants", "prod"];
+        let deployed = self.ask("PUT", &deploy, Some(("application/yaml", WORKFLOW.as_bytes())))?;
+        let secret = deployed["webhook_secret"].as_str().unwrap_or_default().to_owned();
+        self.say("deploy", &format!("order/prod version {} (examples/workflows/order.yaml)", deployed["version"]))?;
+        // The usual schedule waits 5 s and 30 s; a demo is in a hurry.
+        let patch = json!({"retry_schedule": ["0s", "1s", "2s", "5s"]}).to_string();
+        self.ask("PATCH", &deploy[..3], Some(("application/json", patch.as_bytes())))?;
+
+        let (sender, seen) = unbounded();
+        let world = World {
+            secret: secret.clone(),
+            seen: sender,
+            calls: AtomicU32::new(0),
+            clock: Clock::System,
+        };
+        let beside = Beside::start(SocketAddr::new(LOOPBACK, 0), Arc::new(world))
+            .map_err(|error| Failure::new(error.message))?;
+        let outside = format!("http://{}", beside.addr());
+        self.say("world", &format!("a stock service and a callback receiver on {outside}"))?;
+
+        let order = order(&outside);
+        let answer =
+            self.ask("POST", &["v1", "workflow", "invoke"], Some(("application/json", order.to_string().as_bytes())))?;
+        let request_id = answer["request_id"].as_str().unwrap_or_default().to_owned();
+        self.say("invoke", &format!("202 {} {request_id}: on disk, fsynced", answer["run_status"]))?;
+        self.follow(&request_id, &seen)?;
+        beside.stop();
+        self.try_it(&base, &request_id)
+    }
+
+    /// Shows every change of the run, its steps and its delivery, until the callback was accepted and recorded.
+    fn follow(&self, request_id: &str, seen: &Receiver<Seen>) -> Done {
+        let mut shown: HashMap<String, String> = HashMap::new();
+        loop {
+            if self.begun.elapsed() > STORY_MAX {
+                return Err(Failure::new("the demo did not come to its end; please report what is above"));
+            }
+            if let Ok(event) = seen.recv_timeout(LOOK) {
+                self.say_seen(&event)?;
+            }
+            let run = self.ask("GET", &["v1", "workflow_runs", request_id], None)?["workflow_run"].take();
+            let mut news = Vec::new();
+            for step in run["steps"].as_array().into_iter().flatten() {
+                news.push(("step", format!("{} ({})", text(&step["path"]), text(&step["type"])), text(&step["status"])));
+            }
+            news.push(("run", "run".to_owned(), text(&run["status"])));
+            for delivery in run["deliveries"].as_array().into_iter().flatten() {
+                let next = match text(&delivery["next_attempt_at"]) {
+                    at if at.is_empty() => String::new(),
+                    at => format!(", next attempt at {}", at.get(11..23).unwrap_or(&at)),
+                };
+                news.push(("delivery", text(&delivery["event_type"]), text(&delivery["status"]) + &next));
+            }
+            for (who, what, status) in news {
+                if shown.get(&what) != Some(&status) {
+                    self.say(who, &if who == "run" { status.clone() } else { format!("{what}: {status}") })?;
+                    shown.insert(what, status);
+                }
+            }
+            if run["deliveries"][0]["status"] == "delivered" {
+                return self.screen.line(&format!("\nThe run's output:\n{:#}", run["output"]));
+            }
+        }
+    }
+
+    fn say_seen(&self, seen: &Seen) -> Done {
+        match seen {
+            Seen::Reserved { idempotency_key } => {
+                self.say("service", &format!("POST /reservations, Idempotency-Key {idempotency_key}"))
+            }
+            Seen::Callback { attempt, status, verdict, event } => {
+                let verdict = match verdict {
+                    Ok(()) => "both signatures verified".to_owned(),
+                    Err(why) => format!("SIGNATURE REFUSED: {why}"),
+                };
+                let kind = text(&event["event_type"]);
+                self.say("receiver", &format!("attempt {attempt} of {kind}: {verdict}; answers {status}"))
+            }
+        }
+    }
+
+    fn try_it(&self, base: &str, request_id: &str) -> Done {
+        let key = self.key;
+        self.screen.line(&format!(
+            "\nDone in {:.1} s. With `--keep` the server stays, and you can ask it yourself:\n\
+             \n  curl -s -H 'Authorization: Bearer {key}' {base}/v1/workflow_runs/{request_id}\
+             \n  curl -s -H 'Authorization: Bearer {key}' '{base}/v1/deliveries?run={request_id}'\
+             \n  curl -s -H 'Authorization: Bearer {key}' {base}/v1/deployments/order\
+             \n  curl -s {base}/v1/error_codes",
+            self.begun.elapsed().as_secs_f64()
+        ))
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn order(outside: &str) -> Value {
+    json!({
+        "deployment": "order",
+        "variant": "prod",
+        "inputs": {
+            "order_id": "A-1042",
+            "service": outside,
+            "customer": {"name": "Ada Lovelace", "email": "ada@example.com"},
+            "items": [
+                {"sku": "SK-1", "name": "Skep, straw, large", "quantity": 1, "price": 89.9},
+                {"sku": "HN-7", "name": "Honey, lime blossom, 500 g", "quantity": 3, "price": 7.45},
+            ],
+        },
+        "user": "ada",
+        "metadata": {"channel": "web", "priority": 1},
+        "async": {"enabled": true, "callback_url": format!("{outside}/callback")},
+    })
 }

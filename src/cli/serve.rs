@@ -36,20 +36,19 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
     let data = config.data.clone();
     let engine = Engine::start(config).map_err(|error| Failure::new(error.message))?;
     let served = hand_over_key(&engine, &data).and_then(|()| announce(&engine, screen));
-    if served.is_ok()
-        && let Some(signal) = signals.forever().next()
-    {
-        log::info!(
-            "stopping on {}",
-            if signal == SIGINT {
-                "SIGINT"
-            } else {
-                "SIGTERM"
-            }
-        );
+    if served.is_ok() {
+        wait_for(&mut signals);
     }
     engine.stop();
     served
+}
+
+/// Waits for the word to stop.
+pub(super) fn wait_for(signals: &mut Signals) {
+    if let Some(signal) = signals.forever().next() {
+        let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+        log::info!("stopping on {name}");
+    }
 }
 
 fn announce(engine: &Engine, screen: &Screen) -> Done {
@@ -61,7 +60,7 @@ fn announce(engine: &Engine, screen: &Screen) -> Done {
 }
 
 /// The first stop signal is waited for; the second ends the process at once, whatever it is doing.
-fn signals() -> Result<Signals, Failure> {
+pub(super) fn signals() -> Result<Signals, Failure> {
     let fail = |fault: io::Error| Failure::new(format!("cannot listen for signals: {fault}"));
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
