@@ -20,3 +20,6 @@ mod scope;
 pub mod source;
 pub mod step;
 pub mod workflow;
+
+#[cfg(test)]
+mod tests;
