@@ -2,12 +2,24 @@
 //!
 //! Pure: no clock, no dice, no thread, no file, no socket, no SQL. Time and chance come as arguments.
 
+mod action;
 pub mod condition;
+mod definition;
 pub mod delivery;
 pub mod expr;
+pub mod inputs;
+mod jinja;
+mod names;
 pub mod plan;
+mod reader;
 pub mod retry;
+mod rewrite;
 pub mod run;
+pub mod schema;
+mod scope;
 pub mod source;
 pub mod step;
 pub mod workflow;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,647 @@
+//! One expression: from text to a value. The only file that knows the template crate.
+//!
+//! The crate's own lookups cannot say which path was missing, know nothing of "below null is null", sort the keys of
+//! objects and print values in Python's way. So every path (`feed.output.items[0].url`) is taken out of the
+//! expression (see `rewrite`), followed by [`Scope`], and handed in as a value; what is left is computed by the crate,
+//! with the filters and tests of the tables below and nothing else: no clock, no dice, no environment, no functions.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, Value as Jinja, ValueKind};
+use minijinja::{
+    Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, filters, tests,
+};
+use serde_json::{Map, Number, Value};
+
+use crate::flow::rewrite::{Rewritten, rewrite};
+use crate::flow::scope::{Chain, Scope, kind_of};
+
+/// The filters that expressions may use.
+pub const FILTERS: [&str; 34] = [
+    "abs",
+    "bool",
+    "capitalize",
+    "default",
+    "first",
+    "float",
+    "int",
+    "items",
+    "join",
+    "keys",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+];
+/// The tests that expressions may use, after `is`.
+pub const TESTS: [&str; 26] = [
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+];
+/// How many instructions one evaluation may take.
+const FUEL: u64 = 50_000;
+/// The most bytes that one value may have, as JSON.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+/// How deep a computed value may nest: below what JSON readers accept.
+pub const MAX_VALUE_DEPTH: usize = 100;
+
+/// Why an expression gave no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A path leads nowhere; the sentence names it.
+    Missing(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Fault {
+    /// The sentence.
+    pub fn message(self) -> String {
+        match self {
+            Fault::Missing(text) | Fault::Other(text) => text,
+        }
+    }
+}
+
+/// A checked expression, ready to be evaluated again and again.
+#[derive(Clone)]
+pub struct Expr {
+    source: Arc<str>,
+    chains: Arc<[Chain]>,
+    /// `None`: the expression is its one chain and nothing else.
+    compiled: Option<Arc<Expression<'static, 'static>>>,
+}
+
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{{ {} }}}}", self.source)
+    }
+}
+
+impl Expr {
+    /// Reads an expression. The error is a sentence about its syntax.
+    pub fn parse(source: &str) -> Result<Expr, String> {
+        let source = source.trim();
+        if source.is_empty() {
+            return Err("the expression is empty".to_owned());
+        }
+        let Rewritten {
+            text,
+            chains,
+            plain,
+        } = rewrite(source)?;
+        let compiled = match plain {
+            true => None,
+            false => {
+                // The original first: the crate's complaint is then about what the author wrote.
+                environment()
+                    .compile_expression(source)
+                    .map_err(|error| syntax(&error))?;
+                let expression = environment()
+                    .compile_expression_owned(text)
+                    .map_err(|error| syntax(&error))?;
+                Some(Arc::new(expression))
+            }
+        };
+        Ok(Expr {
+            source: source.into(),
+            chains: chains.into(),
+            compiled,
+        })
+    }
+
+    /// As written, without the braces.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The paths it follows, as far as they are written out.
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// Its value.
+    pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, Fault> {
+        let Some(compiled) = &self.compiled else {
+            let value = match self.chains.first() {
+                Some(chain) => scope.resolve(chain).map_err(Fault::Missing)?,
+                None => return Err(Fault::Other("the expression is empty".to_owned())),
+            };
+            check_size(&value).map_err(|why| self.fault(&why))?;
+            return Ok(value.into_owned());
+        };
+        let paths = self
+            .chains
+            .iter()
+            .map(|chain| scope.resolve(chain).map(|value| to_jinja(&value)))
+            .collect();
+        let paths = Arc::new(Paths {
+            paths,
+            missing: Mutex::new(Vec::new()),
+        });
+        let result = compiled.eval(Jinja::from_dyn_object(paths.clone()));
+        if let Some(first) = paths.log().first() {
+            return Err(Fault::Missing(first.clone()));
+        }
+        let value = result.map_err(|error| self.fault(&reason(&error)))?;
+        if value.is_undefined() {
+            return Err(Fault::Missing(format!("`{}` gives nothing", self.source)));
+        }
+        let mut left = MAX_VALUE_BYTES;
+        from_jinja(&value, MAX_VALUE_DEPTH, &mut left).map_err(|why| self.fault(&why))
+    }
+
+    fn fault(&self, why: &str) -> Fault {
+        Fault::Other(format!(
+            "`{}`: {why}",
+            crate::flow::names::excerpt(&self.source)
+        ))
+    }
+}
+
+fn syntax(error: &Error) -> String {
+    format!(
+        "not a valid expression: {}",
+        error.detail().unwrap_or("syntax error")
+    )
+}
+
+fn reason(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::OutOfFuel => "takes too many steps to compute".to_owned(),
+        ErrorKind::UndefinedError => "a value that it needs does not exist".to_owned(),
+        kind => match error.detail() {
+            Some(detail) => detail.to_owned(),
+            None => kind.to_string(),
+        },
+    }
+}
+
+/// The variables of one evaluation, `v0`, `v1` …, and the log of those that were asked for and are not there.
+#[derive(Debug)]
+struct Paths {
+    paths: Vec<Result<Jinja, String>>,
+    missing: Mutex<Vec<String>>,
+}
+
+impl Paths {
+    fn log(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.missing
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Object for Paths {
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        let name = key.as_str()?;
+        if name == "paths" {
+            return Some(Jinja::from_dyn_object(self.clone()));
+        }
+        match self
+            .paths
+            .get(name.strip_prefix('v')?.parse::<usize>().ok()?)?
+        {
+            Ok(value) => Some(value.clone()),
+            Err(why) => {
+                self.log().push(why.clone());
+                None
+            }
+        }
+    }
+}
+
+fn paths_of(state: &State<'_, '_>) -> Option<Arc<Paths>> {
+    state.lookup("paths")?.downcast_object::<Paths>()
+}
+
+/// A missing path was taken care of: by `default`, or by asking whether it is there. `later` undefined values were
+/// looked up after it.
+fn forgive(state: &State<'_, '_>, later: usize) {
+    if let Some(paths) = paths_of(state) {
+        let mut log = paths.log();
+        if let Some(at) = log.len().checked_sub(1 + later) {
+            log.remove(at);
+        }
+    }
+}
+
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message.into())
+}
+
+fn environment() -> &'static Environment<'static> {
+    static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(build)
+}
+
+fn build() -> Environment<'static> {
+    let mut env = Environment::empty();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    env.set_fuel(Some(FUEL));
+    env.set_debug(false);
+    add_filters(&mut env);
+    add_tests(&mut env);
+    env.add_function("at", at);
+    env.add_function("num", num);
+    env.add_function("text", |value: Jinja| text(&value));
+    env
+}
+
+fn add_filters(env: &mut Environment<'static>) {
+    env.add_filter("abs", filters::abs);
+    env.add_filter("bool", filters::bool);
+    env.add_filter("capitalize", filters::capitalize);
+    env.add_filter("default", default);
+    env.add_filter("first", filters::first);
+    env.add_filter("float", filters::float);
+    env.add_filter("int", filters::int);
+    env.add_filter("items", filters::items);
+    env.add_filter("join", join);
+    env.add_filter("keys", keys);
+    env.add_filter("last", filters::last);
+    env.add_filter("length", filters::length);
+    env.add_filter("lines", filters::lines);
+    env.add_filter("list", filters::list);
+    env.add_filter("lower", filters::lower);
+    env.add_filter("map", filters::map);
+    env.add_filter("max", filters::max);
+    env.add_filter("min", filters::min);
+    env.add_filter("reject", filters::reject);
+    env.add_filter("rejectattr", filters::rejectattr);
+    env.add_filter("replace", replace);
+    env.add_filter("reverse", filters::reverse);
+    env.add_filter("round", filters::round);
+    env.add_filter("select", filters::select);
+    env.add_filter("selectattr", filters::selectattr);
+    env.add_filter("sort", filters::sort);
+    env.add_filter("split", filters::split);
+    env.add_filter("string", |value: Jinja| text(&value));
+    env.add_filter("sum", filters::sum);
+    env.add_filter("title", filters::title);
+    env.add_filter("tojson", |value: Jinja| json(&value));
+    env.add_filter("trim", filters::trim);
+    env.add_filter("unique", filters::unique);
+    env.add_filter("upper", filters::upper);
+}
+
+fn add_tests(env: &mut Environment<'static>) {
+    env.add_test("boolean", tests::is_boolean);
+    env.add_test("defined", |state: &State<'_, '_>, value: &Jinja| {
+        !undefined(state, value)
+    });
+    env.add_test("divisibleby", tests::is_divisibleby);
+    env.add_test("endingwith", tests::is_endingwith);
+    env.add_test("eq", tests::is_eq);
+    env.add_test("even", tests::is_even);
+    env.add_test("false", tests::is_false);
+    env.add_test("float", tests::is_float);
+    env.add_test("ge", tests::is_ge);
+    env.add_test("gt", tests::is_gt);
+    env.add_test("in", tests::is_in);
+    env.add_test("integer", tests::is_integer);
+    env.add_test("iterable", tests::is_iterable);
+    env.add_test("le", tests::is_le);
+    env.add_test("lower", tests::is_lower);
+    env.add_test("lt", tests::is_lt);
+    env.add_test("mapping", tests::is_mapping);
+    env.add_test("ne", tests::is_ne);
+    env.add_test("none", tests::is_none);
+    env.add_test("number", tests::is_number);
+    env.add_test("odd", tests::is_odd);
+    env.add_test("sequence", tests::is_sequence);
+    env.add_test("startingwith", tests::is_startingwith);
+    env.add_test("string", tests::is_string);
+    env.add_test("true", tests::is_true);
+    env.add_test("undefined", undefined);
+}
+
+fn undefined(state: &State<'_, '_>, value: &Jinja) -> bool {
+    if value.is_undefined() {
+        forgive(state, 0);
+    }
+    value.is_undefined()
+}
+
+/// `x | default(y)`: y where x is missing or null; with `true` as second argument, where x is empty too.
+fn default(state: &State<'_, '_>, value: &Jinja, args: Rest<Jinja>) -> Result<Jinja, Error> {
+    if args.len() > 2 {
+        return Err(Error::from(ErrorKind::TooManyArguments));
+    }
+    let other = args.first().cloned().unwrap_or_else(|| Jinja::from(""));
+    let lax = args.get(1).is_some_and(Jinja::is_true);
+    if value.is_undefined() {
+        forgive(state, args.iter().filter(|arg| arg.is_undefined()).count());
+        return Ok(other);
+    }
+    Ok(if value.is_none() || (lax && !value.is_true()) {
+        other
+    } else {
+        value.clone()
+    })
+}
+
+/// `at("feed.output", value, key, …)`: follows a path whose keys are only known now.
+fn at(
+    state: &State<'_, '_>,
+    label: String,
+    value: Jinja,
+    keys: Rest<Jinja>,
+) -> Result<Jinja, Error> {
+    let mut here = value;
+    let mut path = label;
+    for key in keys.iter() {
+        if here.is_undefined() || here.is_none() {
+            return Ok(here);
+        }
+        let next = match here.kind() {
+            ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
+                here.get_item(key).unwrap_or(Jinja::UNDEFINED)
+            }
+            _ => Jinja::UNDEFINED,
+        };
+        let holder = std::mem::take(&mut path);
+        path = match key.as_str() {
+            Some(name) if crate::flow::names::is_name(name) => format!("{holder}.{name}"),
+            Some(name) => format!("{holder}[{:?}]", crate::flow::names::excerpt(name)),
+            None => format!("{holder}[{key}]"),
+        };
+        if next.is_undefined() {
+            let why = match (here.kind(), here.len()) {
+                (ValueKind::Seq | ValueKind::Iterable, Some(len)) => format!("has {len} elements"),
+                (ValueKind::Map, _) => "has no such member".to_owned(),
+                (kind, _) => format!("is a {kind}"),
+            };
+            if let Some(paths) = paths_of(state) {
+                paths
+                    .log()
+                    .push(format!("`{path}` does not exist: `{holder}` {why}"));
+            }
+        }
+        here = next;
+    }
+    Ok(here)
+}
+
+/// The operands of `*`: the crate would repeat texts and lists, a hundred million times if asked to.
+fn num(value: Jinja) -> Result<Jinja, Error> {
+    match value.kind() {
+        ValueKind::Number => Ok(value),
+        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        kind => Err(wrong(format!("`*` needs numbers, got a {kind}"))),
+    }
+}
+
+fn to_value(value: &Jinja) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let mut left = MAX_VALUE_BYTES;
+    from_jinja(value, MAX_VALUE_DEPTH, &mut left).map_err(wrong)
+}
+
+fn text(value: &Jinja) -> Result<String, Error> {
+    match value.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(as_text(&to_value(value)?)),
+    }
+}
+
+fn json(value: &Jinja) -> Result<String, Error> {
+    Ok(to_value(value)?.to_string())
+}
+
+fn capped(text: &str, more: &str) -> Result<(), Error> {
+    match text.len() + more.len() > MAX_VALUE_BYTES {
+        true => Err(wrong(too_big())),
+        false => Ok(()),
+    }
+}
+
+fn too_big() -> String {
+    format!("the value is larger than {} KiB", MAX_VALUE_BYTES >> 10)
+}
+
+fn join(value: &Jinja, joiner: Option<String>, kwargs: Kwargs) -> Result<String, Error> {
+    let attribute: Option<String> = kwargs.get("attribute")?;
+    kwargs.assert_all_used()?;
+    let joiner = joiner.unwrap_or_default();
+    let mut joined = String::new();
+    for (at, item) in value.try_iter()?.enumerate() {
+        let item = match &attribute {
+            Some(name) => item.get_attr(name)?,
+            None => item,
+        };
+        let item = text(&item)?;
+        capped(&joined, &item)?;
+        if at > 0 {
+            capped(&joined, &joiner)?;
+            joined.push_str(&joiner);
+        }
+        joined.push_str(&item);
+    }
+    Ok(joined)
+}
+
+fn replace(value: String, from: String, to: String) -> Result<String, Error> {
+    let grows = to
+        .len()
+        .saturating_sub(from.len())
+        .saturating_mul(value.matches(from.as_str()).count());
+    match value.len().saturating_add(grows) > MAX_VALUE_BYTES {
+        true => Err(wrong(too_big())),
+        false => Ok(value.replace(from.as_str(), &to)),
+    }
+}
+
+fn keys(value: &Jinja) -> Result<Vec<Jinja>, Error> {
+    match value.kind() {
+        ValueKind::Map => Ok(value.try_iter()?.collect()),
+        kind => Err(wrong(format!("`keys` needs an object, got a {kind}"))),
+    }
+}
+
+// ---- values, back and forth ----
+
+/// An object that keeps the order of its keys.
+#[derive(Debug)]
+struct Members {
+    keys: Vec<Jinja>,
+    values: HashMap<String, Jinja>,
+}
+
+impl Object for Members {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        self.values.get(key.as_str()?).cloned()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.keys.clone())
+    }
+}
+
+fn to_jinja(value: &Value) -> Jinja {
+    match value {
+        Value::Null => Jinja::from(()),
+        Value::Bool(flag) => Jinja::from(*flag),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Jinja::from(number),
+            (None, Some(number)) => Jinja::from(number),
+            (None, None) => Jinja::from(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Jinja::from(text.as_str()),
+        Value::Array(items) => Jinja::from(items.iter().map(to_jinja).collect::<Vec<_>>()),
+        Value::Object(map) => Jinja::from_object(Members {
+            keys: map.keys().map(|key| Jinja::from(key.as_str())).collect(),
+            values: map
+                .iter()
+                .map(|(key, value)| (key.clone(), to_jinja(value)))
+                .collect(),
+        }),
+    }
+}
+
+/// `left` is how many bytes the value may still have.
+fn from_jinja(value: &Jinja, depth: usize, left: &mut usize) -> Result<Value, String> {
+    let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
+    spend(left, 1)?;
+    match value.kind() {
+        ValueKind::None => Ok(Value::Null),
+        ValueKind::Bool => Ok(Value::Bool(value.is_true())),
+        ValueKind::Number => number(value).map(Value::Number),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            spend(left, text.len())?;
+            Ok(Value::from(text))
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = value.try_iter().map_err(|error| reason(&error))?;
+            items
+                .map(|item| from_jinja(&item, depth, left))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Value::Array)
+        }
+        ValueKind::Map => {
+            let mut map = Map::new();
+            for key in value.try_iter().map_err(|error| reason(&error))? {
+                let name = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+                spend(left, name.len())?;
+                let member = value.get_item(&key).map_err(|error| reason(&error))?;
+                map.insert(name, from_jinja(&member, depth, left)?);
+            }
+            Ok(Value::Object(map))
+        }
+        ValueKind::Undefined => Err("one of its elements does not exist".to_owned()),
+        kind => Err(format!("a {kind} is not a value that JSON can hold")),
+    }
+}
+
+fn number(value: &Jinja) -> Result<Number, String> {
+    if value.is_integer() {
+        if let Ok(whole) = i64::try_from(value.clone()) {
+            return Ok(Number::from(whole));
+        }
+        if let Ok(whole) = u64::try_from(value.clone()) {
+            return Ok(Number::from(whole));
+        }
+    }
+    let float = f64::try_from(value.clone()).map_err(|error| reason(&error))?;
+    Number::from_f64(float).ok_or_else(|| "the result is not a finite number".to_owned())
+}
+
+fn spend(left: &mut usize, bytes: usize) -> Result<(), String> {
+    *left = left.checked_sub(bytes).ok_or_else(too_big)?;
+    Ok(())
+}
+
+fn too_deep() -> String {
+    format!("the value nests deeper than {MAX_VALUE_DEPTH} levels")
+}
+
+/// Refuses a value that is larger or deeper than what may be rendered.
+pub fn check_size(value: &Value) -> Result<(), String> {
+    fn visit(value: &Value, depth: usize, left: &mut usize) -> Result<(), String> {
+        let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
+        spend(left, 1)?;
+        match value {
+            Value::String(text) => spend(left, text.len()),
+            Value::Array(items) => items.iter().try_for_each(|item| visit(item, depth, left)),
+            Value::Object(map) => map.iter().try_for_each(|(key, value)| {
+                spend(left, key.len())?;
+                visit(value, depth, left)
+            }),
+            _ => Ok(()),
+        }
+    }
+    visit(value, MAX_VALUE_DEPTH, &mut { MAX_VALUE_BYTES })
+}
+
+/// A value inside text: texts as they are, null as nothing, arrays and objects as compact JSON.
+pub fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// The boolean, or a sentence that says what came instead.
+pub fn as_boolean(value: &Value, what: &str) -> Result<bool, String> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        other => Err(format!(
+            "{what} must be true or false, got {}; compare it with something (`!= none`, `| length > 0`)",
+            kind_of(other)
+        )),
+    }
+}
