@@ -312,6 +312,11 @@ pub fn load(flag: &dyn Fn(&str) -> Option<String>, file: Option<&Path>) -> Resul
     })
 }
 
+/// A folder of this process's own for what is thrown away afterwards, in the system's place for such.
+pub fn scratch_folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{name}-{}", std::process::id()))
+}
+
 /// The server that client verbs talk to, and the key they show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {

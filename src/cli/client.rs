@@ -224,7 +224,7 @@ pub(super) fn refused(status: u16, body: Value) -> Failure {
     }
 }
 
-fn unanswered(why: &NoAnswer, url: &str) -> Failure {
+pub(super) fn unanswered(why: &NoAnswer, url: &str) -> Failure {
     match why {
         NoAnswer::Wrong(reason) => Failure::wrong_use(reason.as_str()),
         NoAnswer::NoServer(reason) => Failure::new(format!(

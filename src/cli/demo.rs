@@ -13,6 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crossbeam_channel::{Receiver, unbounded};
 use serde_json::{Value, json};
 
+use crate::cli::client::unanswered;
 use crate::cli::screen::Screen;
 use crate::cli::serve::{signals, wait_for};
 use crate::cli::{Done, Failure, logging};
@@ -85,10 +86,10 @@ impl Story<'_> {
 
     fn ask(&self, method: &str, path: &[&str], body: Option<(&str, &[u8])>) -> Result<Value, Failure> {
         let url = format!("http://{}", self.engine.addr());
-        let skep = Skep::new(&url, Some(self.key), Duration::from_secs(20)).map_err(Failure::no_answer)?;
+        let skep = Skep::new(&url, Some(self.key), Duration::from_secs(20)).map_err(|why| unanswered(&why, &url))?;
         let answer = skep
             .ask(&Ask { method, path, query: &[], headers: &[], body })
-            .map_err(Failure::no_answer)?;
+            .map_err(|why| unanswered(&why, &url))?;
         let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match answer.status {
             200..=299 => Ok(value),

@@ -88,9 +88,7 @@ impl From<DefinitionError> for Error {
                         "message": problem.message,
                     })
                 });
-                error
-                    .details
-                    .insert("errors".to_owned(), Value::Array(all.collect()));
+                error = error.with("errors", Value::Array(all.collect()));
                 error
             }
         }

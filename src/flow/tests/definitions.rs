@@ -131,10 +131,10 @@ fn every_problem_is_listed_with_its_place() {
     );
     let error = Error::from(DefinitionError::Invalid(found));
     assert_eq!((error.code, error.message.as_str()), (Code::InvalidDefinition, "unknown key `nmae`, did you mean `name`?"));
-    assert_eq!(error.details["errors"][3]["field"], "/steps/1/timout");
+    assert_eq!(error.detail("errors").expect("all of them")[3]["field"], "/steps/1/timout");
     let error = Error::from(parse("a: [", Format::Yaml, &KINDS).expect_err("it is wrong"));
     assert_eq!(error.code, Code::MalformedBody);
-    assert!(error.details.contains_key("line") && error.message.starts_with("line "), "{error}");
+    assert!(error.detail("line").is_some() && error.message.starts_with("line "), "{error}");
 }
 
 #[test]
