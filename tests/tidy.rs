@@ -1,0 +1,614 @@
+//! The house rules, as a test over the text of `src`: the arrows between rooms, the absences, the measures.
+//!
+//! Reads lines, not syntax: rustfmt's form is taken for granted. What is compiled for tests only is exempt from
+//! most rules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file of `src`.
+struct Source {
+    /// From `src` on: `flow/run.rs`.
+    path: String,
+    /// As it is.
+    text: String,
+    /// What is compiled into the product, without comments: line numbers and lines.
+    code: Vec<(usize, String)>,
+}
+
+impl Source {
+    /// The first part of the path: `flow`, `engine`, `main`.
+    fn room(&self) -> &str {
+        let first = self.path.split('/').next().unwrap_or_default();
+        first.trim_end_matches(".rs")
+    }
+
+    fn is_in(&self, places: &[&str]) -> bool {
+        places.iter().any(|place| {
+            let folder = place.strip_suffix(".rs").map(|stem| format!("{stem}/"));
+            self.path == *place
+                || (place.ends_with('/') && self.path.starts_with(place))
+                || folder.is_some_and(|folder| self.path.starts_with(&folder))
+        })
+    }
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("src can be read").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The line without its comment. Knows strings, but not those that go over several lines.
+fn without_comment(line: &str) -> &str {
+    let mut in_string = false;
+    let mut escaped = false;
+    let bytes = line.as_bytes();
+    for at in 0..bytes.len() {
+        match bytes[at] {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' if at == 0 || bytes[at - 1] != b'\'' => in_string = !in_string,
+            b'/' if !in_string && bytes.get(at + 1) == Some(&b'/') => return &line[..at],
+            _ => {}
+        }
+    }
+    line
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// The line after an item that begins at `start`: past its `;`, or past the `}` that closes it.
+fn past_item(lines: &[&str], start: usize) -> usize {
+    let depth = indent(lines[start]);
+    for (at, line) in lines.iter().enumerate().skip(start) {
+        let line = without_comment(line).trim_end();
+        let closes =
+            at > start && indent(line) == depth && line.trim_start().starts_with(['}', ')']);
+        let whole = indent(line) == depth && (line.ends_with(';') || line.ends_with('}'));
+        if closes || whole {
+            return at + 1;
+        }
+    }
+    lines.len()
+}
+
+/// The lines for the product, and the names of modules that are declared for tests only.
+fn product(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut code, mut test_modules) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < lines.len() {
+        if lines[at].trim() == "#[cfg(test)]" {
+            let mut item = at + 1;
+            while item < lines.len() && lines[item].trim_start().starts_with("#[") {
+                item += 1;
+            }
+            let Some(line) = lines.get(item) else { break };
+            if let Some(name) = line.trim().strip_suffix(';') {
+                test_modules.extend(name.rsplit_once("mod ").map(|(_, name)| name.to_owned()));
+            }
+            at = past_item(&lines, item);
+            continue;
+        }
+        let line = without_comment(lines[at]).trim_end();
+        if !line.trim().is_empty() {
+            code.push((at + 1, line.to_owned()));
+        }
+        at += 1;
+    }
+    (code, test_modules)
+}
+
+/// Every file of `src`; those for tests only have no code.
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(&src(), &mut paths);
+    paths.sort();
+    let mut all = Vec::new();
+    let mut for_tests = BTreeSet::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        let (code, modules) = product(&text);
+        let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
+            Some("mod" | "lib" | "main") => path.parent().map(Path::to_path_buf),
+            _ => Some(path.with_extension("")),
+        };
+        for module in modules {
+            for_tests.extend(
+                folder
+                    .iter()
+                    .map(|folder| folder.join(format!("{module}.rs"))),
+            );
+            for_tests.extend(
+                folder
+                    .iter()
+                    .map(|folder| folder.join(&module).join("mod.rs")),
+            );
+        }
+        let short = path
+            .strip_prefix(src())
+            .expect("collected below src")
+            .display()
+            .to_string();
+        all.push((
+            path,
+            Source {
+                path: short,
+                text,
+                code,
+            },
+        ));
+    }
+    // A module for tests only takes what lies in its folder along.
+    let is_for_tests = |path: &Path| {
+        for_tests.contains(path)
+            || for_tests
+                .iter()
+                .any(|module| path.starts_with(module.with_extension("")))
+    };
+    all.into_iter()
+        .map(|(path, mut source)| {
+            if is_for_tests(&path) {
+                source.code.clear();
+            }
+            source
+        })
+        .collect()
+}
+
+/// Ends the test with everything that breaks a rule.
+#[track_caller]
+fn none(rule: &str, broken: &[String]) {
+    assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
+}
+
+/// The lines outside of `places` that hold one of the words.
+fn holding(sources: &[Source], places: &[&str], words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| !source.is_in(places)) {
+        for (number, line) in &source.code {
+            if words.iter().any(|word| holds(line, word)) {
+                found.push(format!("src/{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether the line holds the word, not as the end of a longer one.
+fn holds(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let first = word.chars().next().unwrap_or(' ');
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        !(part(first) && before.is_some_and(part))
+    })
+}
+
+/// The base: every room may use it.
+const BASE: &[&str] = &["error", "id", "time", "bell", "metrics"];
+
+/// Who may use whom, beside the base and oneself. `flow::step` is what rooms tell each other about a step.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("id", &[]),
+    ("time", &[]),
+    ("bell", &[]),
+    ("metrics", &[]),
+    ("config", &[]),
+    ("view", &[]),
+    ("flow", &[]),
+    ("outbound", &["flow::step"]),
+    ("store", &["flow"]),
+    ("steps", &["outbound", "flow"]),
+    ("loops", &["store", "steps", "outbound", "flow"]),
+    (
+        "api",
+        &[
+            "store",
+            "steps",
+            "view",
+            "flow",
+            "outbound::guard",
+            "config",
+        ],
+    ),
+    (
+        "engine",
+        &[
+            "config", "flow", "store", "steps", "outbound", "loops", "api", "view",
+        ],
+    ),
+    ("cli", &["config", "flow", "steps", "outbound", "engine"]),
+    ("main", &["cli"]),
+];
+
+#[test]
+fn the_arrows_go_one_way() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        // lib.rs is the map: it names everything, and nothing imports from it.
+        if source.path == "lib.rs" {
+            continue;
+        }
+        let room = source.room();
+        let Some((_, may)) = ARROWS.iter().find(|(name, _)| *name == room) else {
+            broken.push(format!(
+                "src/{}: no such room in design.md section 2",
+                source.path
+            ));
+            continue;
+        };
+        for (number, line) in &source.code {
+            let inside = line.split("crate::").skip(1);
+            let root = if room == "main" {
+                line.split("skep::").skip(1).collect()
+            } else {
+                Vec::new()
+            };
+            for rest in inside.chain(root) {
+                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+                let used = rest[..end.unwrap_or(rest.len())].trim_end_matches(':');
+                let first = used.split("::").next().unwrap_or_default();
+                let allowed = first == room
+                    || BASE.contains(&first)
+                    || may
+                        .iter()
+                        .any(|may| used == *may || used.starts_with(&format!("{may}::")));
+                if !allowed {
+                    broken.push(format!(
+                        "src/{}:{number}: {room} may not use {used}",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    none("design.md section 2, \"May use\"", &broken);
+}
+
+#[test]
+fn imports_come_from_the_module_that_owns_the_item() {
+    let mut broken = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| !matches!(source.room(), "lib" | "main"))
+    {
+        for (number, line) in &source.code {
+            let from_root = line.match_indices("crate::").any(|(at, found)| {
+                line[at + found.len()..]
+                    .starts_with(|c: char| c.is_ascii_uppercase() || c == '{' || c == '*')
+            });
+            if from_root || holds(line, "use skep::") {
+                broken.push(format!("src/{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    none("nothing is imported from the crate's root", &broken);
+}
+
+#[test]
+fn sql_is_spoken_in_the_store_alone() {
+    let words = [
+        "rusqlite",
+        "r2d2",
+        "SELECT ",
+        "INSERT INTO",
+        "INSERT OR",
+        "DELETE FROM",
+        "CREATE TABLE",
+        "CREATE INDEX",
+        "PRAGMA ",
+        "BEGIN IMMEDIATE",
+        "ORDER BY",
+        " WHERE ",
+    ];
+    none(
+        "no SQL and no rusqlite outside store",
+        &holding(&sources(), &["store/"], &words),
+    );
+}
+
+#[test]
+fn sockets_leave_through_outbound_alone() {
+    let words = [
+        "ureq",
+        "TcpStream::connect",
+        "UdpSocket",
+        "UnixStream::connect",
+        "to_socket_addrs",
+        "lookup_host",
+    ];
+    none(
+        "no outgoing socket outside outbound",
+        &holding(&sources(), &["outbound/"], &words),
+    );
+}
+
+#[test]
+fn threads_are_started_by_the_engine_alone() {
+    let words = [
+        "thread::spawn",
+        "thread::Builder",
+        "thread::scope",
+        "spawn_blocking",
+    ];
+    none(
+        "no thread started outside engine.rs",
+        &holding(&sources(), &["engine.rs"], &words),
+    );
+}
+
+#[test]
+fn the_environment_is_read_by_config_alone() {
+    let words = [
+        "env::var",
+        "env::vars",
+        "var_os",
+        "vars_os",
+        "set_var",
+        "dotenv",
+    ];
+    none(
+        "no environment variable read outside config.rs",
+        &holding(&sources(), &["config.rs"], &words),
+    );
+}
+
+#[test]
+fn the_clock_is_asked_in_one_file() {
+    let words = [
+        "SystemTime::now",
+        "Utc::now",
+        "Local::now",
+        "UNIX_EPOCH.elapsed",
+    ];
+    none(
+        "no SystemTime::now outside time.rs",
+        &holding(&sources(), &["time.rs"], &words),
+    );
+}
+
+#[test]
+fn only_the_server_s_edge_is_asynchronous() {
+    let words = [
+        "hyper",
+        "hyper_util",
+        "http_body_util",
+        "tokio",
+        "async fn",
+        "async move",
+        ".await",
+    ];
+    none(
+        "hyper and tokio live in api/server.rs",
+        &holding(&sources(), &["api/server.rs"], &words),
+    );
+}
+
+#[test]
+fn flow_is_pure() {
+    let words = [
+        "Instant",
+        "SystemTime",
+        "Clock",
+        "Dice::System",
+        "std::fs",
+        "std::net",
+        "std::io",
+        "std::env",
+        "std::thread",
+        "std::process",
+        "thread::",
+        "Mutex",
+        "RwLock",
+        "getrandom",
+        "rusqlite",
+        "crossbeam_channel",
+    ];
+    let flow: Vec<Source> = sources()
+        .into_iter()
+        .filter(|source| source.room() == "flow")
+        .collect();
+    assert!(!flow.is_empty());
+    none(
+        "flow has no clock, dice, thread, file, socket or rusqlite",
+        &holding(&flow, &[], &words),
+    );
+}
+
+#[test]
+fn every_queue_has_a_bound() {
+    let words = [
+        "unbounded(",
+        "unbounded::<",
+        "unbounded_channel",
+        "mpsc::channel(",
+    ];
+    none(
+        "no queue without a bound",
+        &holding(&sources(), &[], &words),
+    );
+}
+
+#[test]
+fn nothing_is_left_to_be_done() {
+    let words = ["todo!", "unimplemented!", "dbg!"];
+    none(
+        "no todo!, unimplemented! or dbg!",
+        &holding(&sources(), &[], &words),
+    );
+    let marks = ["FIX", "TO", "XX"]
+        .iter()
+        .zip(["ME", "DO", "X"])
+        .map(|(a, b)| format!("{a}{b}"));
+    let mut broken = Vec::new();
+    for mark in marks {
+        for source in sources() {
+            for (at, line) in source.text.lines().enumerate() {
+                if holds(line, &mark) && !line.contains(&format!("{mark}_")) {
+                    broken.push(format!("src/{}:{}: {}", source.path, at + 1, line.trim()));
+                }
+            }
+        }
+    }
+    none("no notes to oneself", &broken);
+}
+
+#[test]
+fn faults_of_others_do_not_end_the_process() {
+    let words = [".unwrap()", ".unwrap_err()", "unreachable_unchecked"];
+    none("no unwrap outside tests", &holding(&sources(), &[], &words));
+}
+
+#[test]
+fn every_exception_to_a_lint_has_a_reason() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let line = line.trim();
+            if ["#[allow(", "#![allow(", "#[expect(", "#![expect("]
+                .iter()
+                .any(|start| line.starts_with(start))
+            {
+                let whole: String = lines[at..lines.len().min(at + 5)].concat();
+                let attribute = whole.split(")]").next().unwrap_or_default();
+                if !attribute.contains("reason") {
+                    broken.push(format!("src/{}:{}: {line}", source.path, at + 1));
+                }
+            }
+        }
+    }
+    none("no bare #[allow]", &broken);
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    let broken: Vec<String> = sources()
+        .iter()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| format!("src/{}", source.path))
+        .collect();
+    none("each file begins with //!", &broken);
+}
+
+#[test]
+fn files_stay_small() {
+    let broken: Vec<String> = sources()
+        .iter()
+        .map(|source| (source, source.text.lines().count()))
+        .filter(|(_, count)| *count > 600)
+        .map(|(source, count)| format!("src/{}: {count} lines", source.path))
+        .collect();
+    none("no file over 600 lines", &broken);
+}
+
+/// Whether a function begins on this line; its name.
+fn function(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let words = ["pub", "const", "async", "unsafe", "extern"];
+    let (before, after) = line.split_once("fn ")?;
+    let leads = before.split_whitespace().all(|word| {
+        let word = word.split('(').next().unwrap_or_default();
+        words.contains(&word) || word.ends_with(')')
+    });
+    leads.then(|| after.split(['(', '<']).next().unwrap_or_default())
+}
+
+#[test]
+fn functions_stay_small() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        let product: BTreeSet<usize> = source.code.iter().map(|(number, _)| *number).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(name) = function(line).filter(|_| product.contains(&(at + 1))) else {
+                continue;
+            };
+            let closing = format!("{}}}", " ".repeat(indent(line)));
+            let ends_here = line.trim_end().ends_with(['}', ';']);
+            let end = if ends_here {
+                at
+            } else {
+                at + body_end(&lines[at..], &closing)
+            };
+            if end - at + 1 > 70 {
+                broken.push(format!(
+                    "src/{}:{}: {name} has {} lines",
+                    source.path,
+                    at + 1,
+                    end - at + 1
+                ));
+            }
+        }
+    }
+    none("no function over 70 lines", &broken);
+}
+
+/// How many lines after the first the function ends: at its closing brace, or at the `;` of a declaration.
+fn body_end(lines: &[&str], closing: &str) -> usize {
+    let begins = lines.iter().position(|line| line.trim_end().ends_with('{'));
+    let declared = lines.iter().position(|line| line.trim_end().ends_with(';'));
+    match (begins, declared) {
+        (None, declared) => declared.unwrap_or(0),
+        (Some(begins), Some(declared)) if declared < begins => declared,
+        _ => lines
+            .iter()
+            .position(|line| *line == closing)
+            .unwrap_or(lines.len() - 1),
+    }
+}
+
+#[test]
+fn the_schema_has_one_copy_and_is_strict() {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.sql");
+    let schema = fs::read_to_string(schema).expect("schema.sql is there");
+    let statements: Vec<&str> = schema
+        .split(';')
+        .filter(|text| text.contains("CREATE TABLE"))
+        .collect();
+    assert!(!statements.is_empty());
+    for statement in statements {
+        let table = statement
+            .split("CREATE TABLE")
+            .nth(1)
+            .unwrap_or_default()
+            .trim_start();
+        let name = table.split([' ', '(']).next().unwrap_or_default();
+        let end = statement.rsplit(')').next().unwrap_or_default();
+        assert!(end.contains("STRICT"), "{name} is not STRICT");
+    }
+    none(
+        "CREATE TABLE stands in schema.sql alone",
+        &holding(&sources(), &[], &["CREATE TABLE"]),
+    );
+}
+
+#[test]
+fn the_lines_of_tests_are_told_apart() {
+    let text = "use a;\n#[cfg(test)]\nmod tests;\nfn b() {\n    c(); // d\n}\n#[cfg(test)]\nmod more {\n    fn e() {}\n}\nfn f() {}\n";
+    let (code, modules) = product(text);
+    let lines: Vec<&str> = code.iter().map(|(_, line)| line.as_str()).collect();
+    assert_eq!(lines, ["use a;", "fn b() {", "    c();", "}", "fn f() {}"]);
+    assert_eq!(modules, ["tests"]);
+    assert!(holds("let x = tokio::spawn()", "tokio") && !holds("let mytokio = 1", "tokio"));
+    assert_eq!(
+        function("    pub(crate) const fn name<T>(x: T) {"),
+        Some("name")
+    );
+    assert_eq!(function("    // a line about fn pointers"), None);
+}
