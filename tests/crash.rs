@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::dice::{Dice, asked};
 use crate::house::{ADMIN, House, callback_body, pause, rows, text, wait_until};
 use crate::receiver::{Act, Arrival, Receiver};
 use crate::wire::{Ask, PATIENCE, Wire};
@@ -20,26 +21,6 @@ steps:
   - {id: b, http: {method: POST, url: 'RECEIVER/b', json: {n: '{{ n }}'}}}
 output: {n: '{{ n }}'}
 ";
-
-/// SplitMix64: one seed, one sequence of moments.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
 
 /// Starts runs one after the other until the server is gone; keeps what was answered with a 2xx.
 fn load(house: &House, hook: &str, prefix: &str, over: &AtomicBool, accepted: &Mutex<Vec<String>>) {
@@ -91,8 +72,8 @@ fn in_states(house: &House, list: &str, states: &[&str]) -> usize {
 }
 
 fn kill_rounds(house: &House, receiver: &Receiver) -> Vec<String> {
-    let kills = from_environment("SKEP_TEST_KILLS", 20);
-    let seed = from_environment("SKEP_TEST_SEED", 2);
+    let kills = asked("SKEP_TEST_KILLS", 20);
+    let seed = asked("SKEP_TEST_SEED", 2);
     let mut dice = Dice(seed);
     let accepted = Mutex::new(Vec::new());
     let hook = receiver.at("/hook");
@@ -105,7 +86,7 @@ fn kill_rounds(house: &House, receiver: &Receiver) -> Vec<String> {
                 scope
                     .spawn(move || load(house, hook, &format!("{round}-{loader}"), over, accepted));
             }
-            pause(Duration::from_millis(10 + dice.below(250)));
+            pause(Duration::from_millis(10 + dice.next() % 250));
             house.kill();
             over.store(true, Ordering::SeqCst);
         });

@@ -5,6 +5,7 @@ mod cli; // the command line: verbs, exit codes, settings
 mod crash; // kill -9 under load
 mod delivery; // callback events, signatures, attempts
 mod deployments; // versions, rollback, deletion, refused definitions
+mod dice; // chance by a seed
 mod errors; // every error, by a real request
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
