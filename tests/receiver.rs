@@ -372,3 +372,60 @@ fn answer(
     }
     writer.write_all(&bytes).is_ok()
 }
+
+#[test]
+fn the_receiver_does_what_it_is_told() {
+    let receiver = Receiver::start();
+    let ask = |path: &str| {
+        crate::wire::Ask::new(receiver.address, "POST", path).body("text/plain", b"hello")
+    };
+    receiver.on(
+        "/script",
+        [
+            status(503),
+            with_header(410, "Retry-After", "7"),
+            json(&Value::from(1)),
+        ],
+    );
+    let answers: Vec<_> = (0..4).map(|_| ask("/script?a=%20b").send()).collect();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [503, 410, 200, 200]);
+    assert_eq!(
+        (answers[1].header("retry-after"), answers[3].json()),
+        (Some("7"), Value::from(1))
+    );
+    let arrival = receiver.wait_for("/script", 4).remove(3);
+    assert_eq!(arrival.query(), [("a".to_owned(), " b".to_owned())]);
+    assert_eq!(
+        (arrival.header("content-type"), arrival.body.as_slice()),
+        ("text/plain", b"hello".as_slice())
+    );
+
+    receiver.on("/echo", [Act::Echo]);
+    assert_eq!(
+        ask("/echo").key("k").send().header("x-echo"),
+        Some("Bearer k")
+    );
+    receiver.on("/cut", [Act::Cut]);
+    assert!(ask("/cut").try_send().is_err());
+    receiver.on("/body", [Act::HangInBody]);
+    let mut wire = crate::wire::Wire::open(receiver.address).expect("it accepts");
+    wire.send(&ask("/body").bytes(false)).expect("it reads");
+    receiver.wait_for("/body", 1);
+    assert!(!receiver.callers_leave(1, Duration::from_millis(50)));
+    drop(wire);
+    assert!(
+        receiver.callers_leave(1, PATIENCE),
+        "it sees that its caller has left"
+    );
+
+    receiver.on("/gate", [Act::Gate]);
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| ask("/gate").send());
+        receiver.wait_for("/gate", 1);
+        receiver.open_gate();
+        assert_eq!(caller.join().expect("answered").status, 200);
+    });
+    assert_eq!(ask("/other").send().status, 200);
+    assert_eq!(receiver.all().len(), 9);
+}
