@@ -1,6 +1,7 @@
 //! kill -9 at random moments: whatever was answered with a 2xx ends, is delivered, and did nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,8 +24,13 @@ output: {n: '{{ n }}'}
 ";
 
 /// Starts runs one after the other until the server is gone; keeps what was answered with a 2xx.
-fn load(house: &House, hook: &str, prefix: &str, over: &AtomicBool, accepted: &Mutex<Vec<String>>) {
-    let address = house.address();
+fn load(
+    address: SocketAddr,
+    hook: &str,
+    prefix: &str,
+    over: &AtomicBool,
+    accepted: &Mutex<Vec<String>>,
+) {
     let Ok(mut wire) = Wire::open(address) else {
         return;
     };
@@ -80,11 +86,13 @@ fn kill_rounds(house: &House, receiver: &Receiver) -> Vec<String> {
     let mut back = Vec::new();
     for round in 0..kills {
         let over = AtomicBool::new(false);
+        let address = house.address();
         thread::scope(|scope| {
             for loader in 0..3 {
                 let (hook, over, accepted) = (&hook, &over, &accepted);
-                scope
-                    .spawn(move || load(house, hook, &format!("{round}-{loader}"), over, accepted));
+                scope.spawn(move || {
+                    load(address, hook, &format!("{round}-{loader}"), over, accepted)
+                });
             }
             pause(Duration::from_millis(10 + dice.next() % 250));
             house.kill();
@@ -319,9 +327,9 @@ fn a_kill_in_the_middle_of_many_writes_leaves_a_sound_file() {
     let house = House::plan().set("workers", "4").start();
     house.deploy("work", &receiver.fill(WORK));
     let (over, accepted) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-    let hook = receiver.at("/hook");
+    let (address, hook) = (house.address(), receiver.at("/hook"));
     thread::scope(|scope| {
-        scope.spawn(|| load(&house, &hook, "w", &over, &accepted));
+        scope.spawn(|| load(address, &hook, "w", &over, &accepted));
         wait_until("there is something to lose", PATIENCE, || {
             (accepted.lock().expect("no loader panicked").len() > 20).then_some(())
         });

@@ -99,7 +99,7 @@ fn forty_hung_receivers_delay_only_their_own() {
     wait_until("all of them are being tried", PATIENCE, || {
         (delivering() >= 40).then_some(())
     });
-    for count in 1..=20 {
+    for count in 1..=10 {
         let id = house.start_run("quick", &json!({}), &receiver.at("/hook"));
         receiver.wait_for("/hook", count);
         house.delivery_is(&id, "delivered");
