@@ -6,7 +6,8 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::house::{ADMIN, House, finish, printed, text};
+use crate::house::{ADMIN, House, text};
+use crate::process::{finish, printed};
 use crate::receiver::{Receiver, status};
 
 const FLOW: &str = "inputs: {n: {type: number, required: true}}\nsteps: [{id: a, set: {n: '{{ n }}'}}]\noutput: '{{ a.output }}'\n";

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::house::{BINARY, House, finish, printed};
+use crate::house::{BINARY, House};
+use crate::process::{finish, printed};
 
 /// Where cargo puts an example that it built beside the tests.
 fn example(name: &str) -> PathBuf {

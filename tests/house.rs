@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::process::{finish, wait_for_child};
 use crate::wire::{Answer, Ask, PATIENCE};
 
 /// The admin key of every house.
@@ -569,62 +570,6 @@ pub fn has_all(value: &Value, names: &[&str]) {
         .filter(|name| value.get(**name).is_none())
         .collect();
     assert!(missing.is_empty(), "{missing:?} missing from {value}");
-}
-
-/// What a command printed, both streams.
-pub fn printed(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-/// Runs a command to its end; too long ends the test.
-#[track_caller]
-pub fn finish(mut command: Command, what: &str) -> Output {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.expect("the binary starts");
-    // Read beside the wait, so that a full pipe does not keep the process from ending.
-    let out = child.stdout.take().map(drain);
-    let err = child.stderr.take().map(drain);
-    let Some(status) = wait_for_child(&mut child, PATIENCE) else {
-        let _ = child.kill();
-        let _ = child.wait();
-        panic!("waited in vain until {what}");
-    };
-    let read = |side: Option<thread::JoinHandle<Vec<u8>>>| {
-        side.and_then(|side| side.join().ok()).unwrap_or_default()
-    };
-    Output {
-        status,
-        stdout: read(out),
-        stderr: read(err),
-    }
-}
-
-fn drain(mut side: impl std::io::Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = side.read_to_end(&mut bytes);
-        bytes
-    })
-}
-
-fn wait_for_child(child: &mut Child, within: Duration) -> Option<ExitStatus> {
-    let until = Instant::now() + within;
-    loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        if Instant::now() >= until {
-            return None;
-        }
-        pause(Duration::from_millis(10));
-    }
 }
 
 /// How often a sequence of bytes stands in a file; 0 if there is no such file.

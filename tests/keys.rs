@@ -281,7 +281,7 @@ fn an_admin_key_that_is_too_short_is_refused_at_the_start() {
     let house = House::plan().env("SKEP_ADMIN_KEY", "short").build();
     let output = house.serve_fails();
     assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");
-    let said = crate::house::printed(&output);
+    let said = crate::process::printed(&output);
     assert!(
         said.contains("admin_key") || said.contains("SKEP_ADMIN_KEY"),
         "{said}"

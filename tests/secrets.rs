@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::house::{House, Plan, count_in_file, printed, text};
+use crate::house::{House, Plan, count_in_file, text};
+use crate::process::printed;
 use crate::receiver::{Act, Receiver, status};
 
 /// 32 bytes each, in base64.

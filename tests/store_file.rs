@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use crate::house::{House, printed};
+use crate::house::House;
+use crate::process::printed;
 
 fn mode(path: &Path) -> u32 {
     let file = fs::metadata(path).expect("the file is there");

@@ -14,13 +14,16 @@ mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
+mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod runs; // lists, filters, pages
 mod secrets; // where they may go, and where nothing of them stays
 mod shutdown; // a clean stop
 mod slow; // what is slow holds up nothing else
-mod steps; // http, retries, conditions, delays, templates
+mod sources; // the text of src
+mod steps; // failures, conditions, delays, templates
+mod steps_http; // the http step
 mod store_file; // the database file
 mod tidy; // the house rules
 mod verify; // signatures, by other people's code
