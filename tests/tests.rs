@@ -1,0 +1,31 @@
+//! Black-box tests over the real binary: the list of modules. One test binary, because each links SQLite again.
+
+mod cancel; // cancelling at every state
+mod cli; // the command line: verbs, exit codes, settings
+mod crash; // kill -9 under load
+mod delivery; // callback events, signatures, attempts
+mod deployments; // versions, rollback, deletion, refused definitions
+mod dice; // chance by a seed
+mod errors; // every error, by a real request
+mod fuzz; // ten thousand generated requests
+mod guard; // where outgoing requests may go
+mod house; // the process under test
+mod invoke; // direct and callback, Idempotency-Key
+mod keys; // scopes, rotation, audit
+mod limits; // queue, slots, direct runs, connections
+mod logs; // text and JSON lines
+mod process; // commands run to their end
+mod public_url; // behind a proxy
+mod receiver; // the world outside
+mod runs; // lists, filters, pages
+mod secrets; // where they may go, and where nothing of them stays
+mod shutdown; // a clean stop
+mod slow; // what is slow holds up nothing else
+mod sources; // the text of src
+mod steps; // failures, conditions, delays, templates
+mod steps_http; // the http step
+mod store_file; // the database file
+mod tidy; // the house rules
+mod verify; // signatures, by other people's code
+mod webhook; // the webhook trigger
+mod wire; // HTTP by hand
