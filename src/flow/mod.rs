@@ -19,6 +19,7 @@ pub mod schema;
 mod scope;
 pub mod source;
 pub mod step;
+mod values;
 pub mod workflow;
 
 #[cfg(test)]
