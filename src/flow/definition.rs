@@ -284,7 +284,9 @@ fn step(reader: &mut Reader<'_>, node: &Node, at: &str, prefix: &str) -> Option<
             String::new()
         }
     };
-    reader.now = place;
+    // A step that could not be read hides the ones inside it; the survey has seen them all.
+    reader.now = reader.places.get(&id).copied().unwrap_or(place);
+    reader.visited = reader.now + 1;
     reader.current = id.clone();
     let action = action_key(reader, node, entries, at, &id);
     let only_if = node

@@ -288,6 +288,14 @@ fn kinds_that_are_not_built_yet_are_refused_by_name() {
 }
 
 #[test]
+fn a_step_that_cannot_be_read_does_not_put_later_ones_in_the_wrong() {
+    let text = steps(
+        "  - {id: g, parallel: {}, then: [{id: a, set: {}}, {id: b, set: {}}]}\n  - {id: c, set: {}}\n  - {id: d, set: {x: '{{ c.output }}'}}",
+    );
+    assert_eq!(problems(&text).len(), 1, "{:?}", problems(&text));
+}
+
+#[test]
 fn names_are_one_namespace() {
     let two = |first: &str, second: &str| {
         steps(&format!(
@@ -368,6 +376,10 @@ fn references_are_checked_at_deploy() {
         ("range(5)", "no functions"),
         ("feed.output.items()", "no functions"),
         ("feed.output +", "not a valid expression"),
+        (
+            "step_2.output",
+            "step `step_2` comes later; only steps before this one can be used",
+        ),
         ("feed and and", "unexpected `and`"),
         ("1 2", "not a valid expression"),
         ("", "is empty"),
