@@ -284,7 +284,6 @@ impl History {
                     digest: [9; 32],
                 }),
                 waits: false,
-                waits: false,
             });
         }
         let mut new = self.asked[self.roll(self.asked.len() as u64) as usize].clone();
