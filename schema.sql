@@ -8,13 +8,17 @@ CREATE TABLE deployments (
     name                 TEXT    NOT NULL,
     endpoint_id          BLOB    NOT NULL UNIQUE CHECK (length(endpoint_id) = 16),
     secret               BLOB    NOT NULL,              -- sealed; both directions
+    staged_secret        BLOB,                          -- sealed; the next one, during a rotation
+    old_secret           BLOB,                          -- sealed; the one before, valid until old_secret_until
+    old_secret_until     INTEGER,
     callback_url         TEXT,                          -- where results go that name no URL
     callback_hosts       TEXT    CHECK (json_valid(callback_hosts)),   -- only these, if given
     retry_schedule       TEXT    CHECK (json_valid(retry_schedule)),   -- [ms], if not the default
     exchange_deadline_ms INTEGER CHECK (exchange_deadline_ms BETWEEN 100 AND 30000),
     concurrency_limit    INTEGER CHECK (concurrency_limit > 0),
     created_at           INTEGER NOT NULL,
-    deleted_at           INTEGER
+    deleted_at           INTEGER,
+    CHECK ((old_secret IS NULL) = (old_secret_until IS NULL))
 ) STRICT;
 -- directory, put_version: a name is free again as soon as its deployment is deleted
 CREATE UNIQUE INDEX deployments_name ON deployments (name) WHERE deleted_at IS NULL;
@@ -39,6 +43,7 @@ CREATE TABLE versions (
     number     INTEGER NOT NULL CHECK (number > 0),
     format     TEXT    NOT NULL CHECK (format IN ('yaml', 'json')),
     definition TEXT    NOT NULL,
+    digest     BLOB    NOT NULL CHECK (length(digest) = 32),   -- SHA-256 of what it says, however it is written
     created_at INTEGER NOT NULL,
     created_by TEXT    NOT NULL,
     UNIQUE (variant, number)

@@ -98,16 +98,16 @@ impl Sender {
     }
 
     fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
-        let seconds = self.clock.now().seconds();
+        let now = self.clock.now();
         let body = claim.body.as_bytes();
-        let standard = standard_signature(&[&claim.secret], &claim.event_id, seconds, body)?;
+        let standard = standard_signature(&claim.secrets.valid(now), &claim.event_id, now.seconds(), body)?;
         let header = |name: &str, value: String| (name.to_owned(), value);
         Ok(vec![
             header("Content-Type", "application/json".to_owned()),
             header("User-Agent", concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned()),
-            header("X-Fetch-Hive-Signature", hex_signature(&claim.secret, body)),
+            header("X-Fetch-Hive-Signature", hex_signature(&claim.secrets.current, body)),
             header("webhook-id", claim.event_id.clone()),
-            header("webhook-timestamp", seconds.to_string()),
+            header("webhook-timestamp", now.seconds().to_string()),
             header("webhook-signature", standard),
             header("X-Skep-Attempt", claim.number.to_string()),
         ])

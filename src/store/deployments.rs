@@ -11,6 +11,7 @@ use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
 use crate::store::page::{Page, Paged};
+use crate::store::rotation::SealedSecrets;
 use crate::store::runs::time_column;
 use crate::store::seal::deployment_owner;
 use crate::store::writer::Tx;
@@ -24,6 +25,8 @@ pub struct NewVersion {
     pub variant: String,
     pub format: Format,
     pub definition: String,
+    /// SHA-256 of what the definition says, however it is written.
+    pub digest: [u8; 32],
     pub endpoint_id: Id,
     pub variant_id: Id,
     pub secret: String,
@@ -91,6 +94,9 @@ pub struct Patch {
     pub concurrency_limit: Option<Option<u64>>,
 }
 
+/// How a definition is written: format, text, digest.
+type Written = (String, String, [u8; 32]);
+
 fn format_name(format: Format) -> &'static str {
     match format {
         Format::Yaml => "yaml",
@@ -154,13 +160,13 @@ pub(super) fn with_variants(conn: &Connection, mut row: DeploymentRow) -> Result
     Ok(row)
 }
 
-/// Every deployment that is there, with its sealed secret.
-pub(super) fn all(conn: &Connection) -> Result<Vec<(DeploymentRow, Vec<u8>)>> {
+/// Every deployment that is there, with its sealed secrets.
+pub(super) fn all(conn: &Connection) -> Result<Vec<(DeploymentRow, SealedSecrets)>> {
     let rows = conn
         .prepare_cached("SELECT * FROM deployments WHERE deleted_at IS NULL ORDER BY id")?
-        .query_map([], |row| Ok((deployment(row)?, row.get("secret")?)))?
+        .query_map([], |row| Ok((deployment(row)?, SealedSecrets::of(row)?)))?
         .collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(|(row, secret)| Ok((with_variants(conn, row)?, secret))).collect()
+    rows.into_iter().map(|(row, secrets)| Ok((with_variants(conn, row)?, secrets))).collect()
 }
 
 impl Tx<'_> {
@@ -178,14 +184,15 @@ impl Tx<'_> {
             .optional()?)
     }
 
-    fn insert_version(&self, variant: i64, format: &str, text: &str, actor: &Actor, now: Timestamp) -> Result<i64> {
+    fn insert_version(&self, variant: i64, written: &Written, actor: &Actor, now: Timestamp) -> Result<i64> {
+        let (format, text, digest) = written;
         Ok(self
             .sql(
-                "INSERT INTO versions (variant, number, format, definition, created_at, created_by)
-                 SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM versions WHERE variant = ?1
+                "INSERT INTO versions (variant, number, format, definition, digest, created_at, created_by)
+                 SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM versions WHERE variant = ?1
                  RETURNING number",
             )?
-            .query_row((variant, format, text, now.0, &actor.name), |row| row.get(0))?)
+            .query_row((variant, format, text, digest, now.0, &actor.name), |row| row.get(0))?)
     }
 
     fn put_version(&self, new: &NewVersion, actor: &Actor, now: Timestamp) -> Result<PutVersion> {
@@ -216,17 +223,19 @@ impl Tx<'_> {
                 (id, new.variant_id)
             }
         };
-        let format = format_name(new.format);
         let standing: Option<i64> = self
             .sql(
-                "SELECT number FROM versions WHERE variant = ?1 AND format = ?2 AND definition = ?3
+                "SELECT number FROM versions WHERE variant = ?1 AND digest = ?2
                      AND number = (SELECT max(number) FROM versions WHERE variant = ?1)",
             )?
-            .query_row((variant, format, &new.definition), |row| row.get(0))
+            .query_row((variant, new.digest), |row| row.get(0))
             .optional()?;
         let version = match standing {
             Some(number) => number,
-            None => self.insert_version(variant, format, &new.definition, actor, now)?,
+            None => {
+                let written = (format_name(new.format).to_owned(), new.definition.clone(), new.digest);
+                self.insert_version(variant, &written, actor, now)?
+            }
         };
         let is_new = standing.is_none();
         if is_new {
@@ -250,12 +259,12 @@ impl Store {
         let version = self.write(move |tx| {
             let Some(id) = tx.deployment_id(&deployment)? else { return Ok(None) };
             let Some((variant_row, _)) = tx.variant(id, &variant)? else { return Ok(None) };
-            let old: Option<(String, String)> = tx
-                .sql("SELECT format, definition FROM versions WHERE variant = ?1 AND number = ?2")?
-                .query_row((variant_row, to), |row| Ok((row.get(0)?, row.get(1)?)))
+            let old: Option<Written> = tx
+                .sql("SELECT format, definition, digest FROM versions WHERE variant = ?1 AND number = ?2")?
+                .query_row((variant_row, to), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()?;
-            let Some((format, text)) = old else { return Ok(None) };
-            let version = tx.insert_version(variant_row, &format, &text, &actor, now)?;
+            let Some(written) = old else { return Ok(None) };
+            let version = tx.insert_version(variant_row, &written, &actor, now)?;
             let detail = json!({"version": version, "equal_to": to});
             tx.audit(&actor, "rollback", &format!("{deployment}/{variant}"), &detail, now)?;
             Ok(Some(version))

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::deployments::{self, DeploymentRow, VariantRow};
-use crate::store::seal::deployment_owner;
+use crate::store::rotation::Secrets;
 
 /// A key that is not revoked.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ pub struct KeyEntry {
 pub struct DeploymentEntry {
     /// Its row and its variants.
     pub row: DeploymentRow,
-    /// Its webhook and signing secret.
-    pub secret: String,
+    /// Its webhook and signing secrets.
+    pub secrets: Secrets,
 }
 
 impl std::fmt::Debug for DeploymentEntry {
@@ -86,8 +86,8 @@ impl Store {
                 directory.keys.insert(row.get(3)?, entry);
             }
             for (row, sealed) in deployments::all(conn)? {
-                let secret = self.sealer.open(&sealed, &deployment_owner(&row.endpoint_id.0))?;
-                let entry = Arc::new(DeploymentEntry { row, secret });
+                let secrets = sealed.open(&self.sealer)?;
+                let entry = Arc::new(DeploymentEntry { row, secrets });
                 directory.endpoints.insert(entry.row.endpoint_id, entry.clone());
                 directory.deployments.insert(entry.row.name.clone(), entry);
             }

@@ -20,6 +20,7 @@ pub mod lookups;
 pub mod open;
 pub mod page;
 pub mod prune;
+pub mod rotation;
 pub mod runs;
 pub mod seal;
 pub mod secrets;

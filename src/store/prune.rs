@@ -89,7 +89,8 @@ impl Store {
                 .query_row([], |row| row.get(0))
                 .optional()?;
             if let Some(id) = gone {
-                tx.sql("UPDATE deployments SET secret = x'' WHERE id = ?1")?.execute([id])?;
+                tx.sql("UPDATE deployments SET secret = x'', staged_secret = NULL, old_secret = NULL,
+                         old_secret_until = NULL WHERE id = ?1")?.execute([id])?;
             }
             Ok(gone.is_some())
         })

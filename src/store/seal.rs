@@ -111,16 +111,23 @@ pub fn secret_owner(name: &str) -> String {
     format!("secret {name}")
 }
 
+/// Every column that is sealed: its table, what names its owner, the column.
+const SEALED_COLUMNS: [(&str, &str, &str); 4] = [
+    ("deployments", "endpoint_id", "secret"),
+    ("deployments", "endpoint_id", "staged_secret"),
+    ("deployments", "endpoint_id", "old_secret"),
+    ("secrets", "name", "value"),
+];
+
 /// At start: checks that every secret can be opened, and seals anew what is not under the first key.
 /// Old bytes are overwritten in the file, so that turning the key on leaves nothing in clear.
 pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
     let mut renewed = Vec::new();
-    let tables = [
-        ("SELECT rowid, endpoint_id, secret FROM deployments", "UPDATE deployments SET secret = ?2 WHERE rowid = ?1"),
-        ("SELECT rowid, name, value FROM secrets", "UPDATE secrets SET value = ?2 WHERE rowid = ?1"),
-    ];
-    for (look, update) in tables {
-        let mut statement = conn.prepare(look)?;
+    for (table, name, column) in SEALED_COLUMNS {
+        // Deleted deployments whose secrets were forgotten hold an empty one.
+        let look = format!("SELECT rowid, {name}, {column} FROM {table} WHERE length({column}) > 0");
+        let update = format!("UPDATE {table} SET {column} = ?2 WHERE rowid = ?1");
+        let mut statement = conn.prepare(&look)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let blob: Vec<u8> = row.get(2)?;
@@ -130,7 +137,7 @@ pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
             };
             let secret = sealer.open(&blob, &owner)?;
             if !sealer.is_current(&blob) {
-                renewed.push((update, row.get::<_, i64>(0)?, sealer.seal(&secret, &owner)?));
+                renewed.push((update.clone(), row.get::<_, i64>(0)?, sealer.seal(&secret, &owner)?));
             }
         }
     }
@@ -140,7 +147,7 @@ pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
     log::info!("sealing {} secrets with the present master_key", renewed.len());
     conn.execute_batch("PRAGMA secure_delete = ON; BEGIN IMMEDIATE;")?;
     for (update, row, sealed) in renewed {
-        conn.execute(update, (row, sealed))?;
+        conn.execute(&update, (row, sealed))?;
     }
     conn.execute_batch("COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF;")?;
     Ok(())

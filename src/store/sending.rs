@@ -20,7 +20,7 @@ use crate::flow::step::ErrorClass;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::deliveries::delivery_status;
-use crate::store::seal::deployment_owner;
+use crate::store::rotation::{SealedSecrets, Secrets};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -96,8 +96,8 @@ pub struct DeliveryClaim {
     pub number: u32,
     /// How many attempts of the present budget have failed.
     pub failures: u32,
-    /// The deployment's secret.
-    pub secret: String,
+    /// The deployment's secrets.
+    pub secrets: Secrets,
     /// The deployment's schedule.
     pub schedule: Vec<Duration>,
     /// How long the exchange may take.
@@ -275,10 +275,10 @@ impl Tx<'_> {
             return Ok(None);
         }
         let deployment = self.deployment_of(id)?;
-        let (endpoint_id, sealed, deadline_ms): (Vec<u8>, Vec<u8>, Option<u64>) = self
-            .sql("SELECT endpoint_id, secret, exchange_deadline_ms FROM deployments WHERE id = ?1")?
-            .query_row([deployment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let secret = self.sealer.open(&sealed, &deployment_owner(&endpoint_id))?;
+        let (sealed, deadline_ms): (SealedSecrets, Option<u64>) = self
+            .sql("SELECT * FROM deployments WHERE id = ?1")?
+            .query_row([deployment], |row| Ok((SealedSecrets::of(row)?, row.get("exchange_deadline_ms")?)))?;
+        let secrets = sealed.open(self.sealer)?;
         let schedule = self.schedule(deployment)?;
         let deadline = deadline_ms.map_or(EXCHANGE_DEADLINE, Duration::from_millis);
         let claim = self
@@ -297,7 +297,7 @@ impl Tx<'_> {
                     body: row.get("body")?,
                     number: row.get::<_, u32>("made")? + 1,
                     failures: row.get("failures")?,
-                    secret,
+                    secrets,
                     schedule,
                     deadline,
                     token,

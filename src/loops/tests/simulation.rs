@@ -252,6 +252,7 @@ impl History {
                 variant: "prod".to_owned(),
                 format: Format::Yaml,
                 definition: (*definition).to_owned(),
+                digest: [number as u8; 32],
                 endpoint_id: Id::new(START, &self.script),
                 variant_id: Id::new(START, &self.script),
                 secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
