@@ -101,6 +101,9 @@ impl Reply {
         if error.code == Code::InvalidAccess {
             reply = reply.header("WWW-Authenticate", "Bearer");
         }
+        if let (Code::MethodNotAllowed, Some(Value::String(allow))) = (error.code, error.details.get("allow")) {
+            reply = reply.header("Allow", allow.as_str());
+        }
         reply
     }
 

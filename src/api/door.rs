@@ -1,0 +1,282 @@
+//! What the edge asks of the house behind it, in plain values.
+//!
+//! Owns the seam between `server.rs` and the handlers: who asks, what they may, where the answer goes.
+//! Must not know the HTTP library, a socket or the store.
+
+use crate::api::call::{Answer, Call, Head, Reply};
+use crate::error::{Code, Error, Result};
+use crate::id::Id;
+
+/// The house behind the edge.
+pub trait Door: Send + Sync + 'static {
+    /// Judges the head before a body byte is read: path, method, credentials.
+    /// Memory only: it is called on the one edge thread and must not block.
+    fn admit(&self, head: &Head) -> Result<Admission>;
+
+    /// Answers a whole call, on a handler thread.
+    fn answer(&self, call: &Call, admission: &Admission) -> Result<Answer>;
+
+    /// Keeps the responder until that run has ended. Must not block.
+    /// A responder that is dropped unanswered is answered 500 by the edge.
+    fn wait(&self, run_id: Id, replayed: bool, responder: Responder);
+}
+
+/// The right to be answered, given for a head.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Which row of the route table: its index, as [`crate::api::routes::find`] gave it.
+    pub route: usize,
+    /// That row's pattern. Logs show it in place of the path, which may hold a token.
+    pub pattern: &'static str,
+    /// The decoded path parameters, in order. They may hold any text.
+    pub params: Vec<String>,
+    /// Who asks.
+    pub who: Who,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Nobody in particular: the route is open to all.
+    Nobody,
+    /// The holder of an API key.
+    Key {
+        /// The key's row.
+        id: i64,
+        /// The key's name.
+        name: String,
+        /// What it may do.
+        scope: Scope,
+    },
+    /// The holder of `SKEP_ADMIN_KEY`.
+    AdminKey,
+    /// A caller that knows a deployment's webhook secret.
+    Webhook {
+        /// The deployment's row.
+        deployment: i64,
+        /// The variant's row.
+        variant: i64,
+    },
+}
+
+impl Who {
+    /// The actor of an audit row: `key NAME`, `admin key`, `webhook`, `nobody`.
+    pub fn actor(&self) -> String {
+        match self {
+            Who::Nobody => "nobody".to_owned(),
+            Who::Key { name, .. } => format!("key {name}"),
+            Who::AdminKey => "admin key".to_owned(),
+            Who::Webhook { .. } => "webhook".to_owned(),
+        }
+    }
+
+    /// The scope of the key shown; `None` where no key was needed.
+    pub fn scope(&self) -> Option<Scope> {
+        match self {
+            Who::Key { scope, .. } => Some(*scope),
+            Who::AdminKey => Some(Scope::Admin),
+            Who::Nobody | Who::Webhook { .. } => None,
+        }
+    }
+
+    /// The row of the API key shown; `None` for the admin key, which has none, and for others.
+    pub fn key_id(&self) -> Option<i64> {
+        match self {
+            Who::Key { id, .. } => Some(*id),
+            Who::Nobody | Who::AdminKey | Who::Webhook { .. } => None,
+        }
+    }
+}
+
+/// What a key may do (contract, section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Invoke; read and cancel what this key started; send signals.
+    Invoke,
+    /// Every GET but secrets.
+    Read,
+    /// List, show and decide approvals.
+    Approve,
+    /// Read, deploy, roll back, schedules.
+    Deploy,
+    /// Everything.
+    Admin,
+}
+
+/// Every scope with its spelling, from the least to the most.
+pub const SCOPES: &[(Scope, &str)] = &[
+    (Scope::Invoke, "invoke"),
+    (Scope::Read, "read"),
+    (Scope::Approve, "approve"),
+    (Scope::Deploy, "deploy"),
+    (Scope::Admin, "admin"),
+];
+
+impl Scope {
+    /// As spelled on the wire and in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Invoke => "invoke",
+            Scope::Read => "read",
+            Scope::Approve => "approve",
+            Scope::Deploy => "deploy",
+            Scope::Admin => "admin",
+        }
+    }
+
+    /// Reads a scope's name. `None` if there is none of that name.
+    pub fn parse(text: &str) -> Option<Scope> {
+        SCOPES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(scope, _)| *scope)
+    }
+
+    /// Whether a key of this scope may do what needs `other`.
+    pub fn covers(self, other: Scope) -> bool {
+        match self {
+            Scope::Admin => true,
+            Scope::Deploy => matches!(other, Scope::Deploy | Scope::Read),
+            Scope::Invoke | Scope::Read | Scope::Approve => self == other,
+        }
+    }
+
+    /// Whether a key of this scope is let in to a route. Webhook routes take a secret, no key.
+    pub fn allows(self, access: Access) -> bool {
+        match access {
+            Access::Open => true,
+            Access::Key(needed) => self.covers(needed),
+            Access::Own => self.covers(Scope::Read) || self == Scope::Invoke,
+            Access::Approvals => self.covers(Scope::Read) || self == Scope::Approve,
+            Access::Webhook => false,
+        }
+    }
+}
+
+/// Who is let in to a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone, without a key.
+    Open,
+    /// A key that covers this scope. Cancelling is `Key(Invoke)`: the handler checks whose run it is.
+    Key(Scope),
+    /// A `read` key, or an `invoke` key for what it started: the handler checks whose it is.
+    Own,
+    /// A `read` or `approve` key.
+    Approvals,
+    /// A webhook secret.
+    Webhook,
+}
+
+impl Access {
+    /// The 403 that names the scope needed.
+    pub fn refusal(self) -> Error {
+        let needed = match self {
+            Access::Key(scope) => scope,
+            Access::Approvals => Scope::Approve,
+            Access::Open | Access::Own | Access::Webhook => Scope::Read,
+        };
+        let name = needed.as_str();
+        Error::new(
+            Code::InsufficientScope,
+            format!("This needs a key of scope {name} or more."),
+        )
+        .with("scope", name)
+    }
+}
+
+/// Where one answer goes.
+pub trait Respond: Send {
+    /// Sends the answer; nobody may be listening any more.
+    fn send(self: Box<Self>, reply: Reply);
+
+    /// Whether nobody is listening any more.
+    fn is_gone(&self) -> bool;
+}
+
+/// The right to send one answer to one waiting client.
+pub struct Responder(Box<dyn Respond>);
+
+impl Responder {
+    /// A responder that answers through `to`.
+    pub fn new(to: impl Respond + 'static) -> Responder {
+        Responder(Box::new(to))
+    }
+
+    /// Sends the answer; it is lost if the client has left.
+    pub fn send(self, reply: Reply) {
+        self.0.send(reply);
+    }
+
+    /// Whether the client has left.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone()
+    }
+}
+
+impl std::fmt::Debug for Responder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Responder")
+            .field("gone", &self.is_gone())
+            .finish()
+    }
+}
+
+/// Answers into a channel, which never leaves: for tests and for callers in the same process.
+impl Respond for crossbeam_channel::Sender<Reply> {
+    fn send(self: Box<Self>, reply: Reply) {
+        // A full or closed channel means that nobody waits for this answer.
+        drop(self.try_send(reply));
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scope_opens_exactly_its_doors() {
+        use Access::{Approvals, Key, Open, Own, Webhook};
+        let all = [
+            Open,
+            Key(Scope::Invoke),
+            Key(Scope::Read),
+            Key(Scope::Approve),
+            Key(Scope::Deploy),
+            Key(Scope::Admin),
+            Own,
+            Approvals,
+            Webhook,
+        ];
+        let doors = |scope: Scope| {
+            all.iter()
+                .map(|access| if scope.allows(*access) { 'x' } else { '.' })
+                .collect::<String>()
+        };
+        assert_eq!(doors(Scope::Invoke), "xx....x..");
+        assert_eq!(doors(Scope::Read), "x.x...xx.");
+        assert_eq!(doors(Scope::Approve), "x..x...x.");
+        assert_eq!(doors(Scope::Deploy), "x.x.x.xx.");
+        assert_eq!(doors(Scope::Admin), "xxxxxxxx.");
+    }
+
+    #[test]
+    fn scopes_are_read_as_they_are_written() {
+        for (scope, name) in SCOPES {
+            assert_eq!(scope.as_str(), *name);
+            assert_eq!(Scope::parse(name), Some(*scope));
+        }
+        assert_eq!(Scope::parse("Admin"), None);
+    }
+
+    #[test]
+    fn a_refusal_names_the_scope_needed() {
+        let error = Access::Key(Scope::Deploy).refusal();
+        assert_eq!(error.status(), 403);
+        assert!(error.message.contains("deploy"), "{}", error.message);
+    }
+}
