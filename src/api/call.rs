@@ -101,8 +101,10 @@ impl Reply {
         if error.code == Code::InvalidAccess {
             reply = reply.header("WWW-Authenticate", "Bearer");
         }
-        if let (Code::MethodNotAllowed, Some(Value::String(allow))) = (error.code, error.details.get("allow")) {
-            reply = reply.header("Allow", allow.as_str());
+        if error.code == Code::MethodNotAllowed
+            && let Some(allow) = error.details.as_ref().and_then(|details| details.get("allow")?.as_str())
+        {
+            reply = reply.header("Allow", allow);
         }
         reply
     }
