@@ -16,7 +16,11 @@ use crate::error::{Code, Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::changes::Change;
 use crate::store::runs::RunRow;
+
+/// What changed since a number, and the next number; `None`: some of it is no longer kept.
+type Since = (Option<Vec<Change>>, u64);
 
 /// How often the table is looked through for those who left or have waited long enough.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -210,7 +214,22 @@ impl Direct {
 
     /// Answers whoever can be answered now.
     pub fn look(&self, store: &Store, now: Instant) {
-        for run_id in self.ended(store) {
+        self.answer_ended(store, |from| store.changes().since(from));
+        let late = {
+            let mut table = locked(&self.table);
+            let pause = SWEEP.min(self.timeout);
+            match table.swept {
+                Some(swept) if now.saturating_duration_since(swept) < pause => Vec::new(),
+                _ => table.sweep(self.timeout, now),
+            }
+        };
+        for (run_id, waiter) in late {
+            waiter.responder.send(timed_out(run_id));
+        }
+    }
+
+    fn answer_ended(&self, store: &Store, since: impl FnOnce(u64) -> Since) {
+        for run_id in self.ended(since) {
             match store.run(run_id) {
                 Ok(Some(run)) if run.status.is_final() => {
                     self.answer(run_id, |replayed| ended_reply(&run, replayed));
@@ -226,23 +245,12 @@ impl Direct {
                 }
             }
         }
-        let late = {
-            let mut table = locked(&self.table);
-            let pause = SWEEP.min(self.timeout);
-            match table.swept {
-                Some(swept) if now.saturating_duration_since(swept) < pause => Vec::new(),
-                _ => table.sweep(self.timeout, now),
-            }
-        };
-        for (run_id, waiter) in late {
-            waiter.responder.send(timed_out(run_id));
-        }
     }
 
     /// The watched runs that have ended, or may have, since the last look.
-    fn ended(&self, store: &Store) -> Vec<Id> {
+    fn ended(&self, since: impl FnOnce(u64) -> Since) -> Vec<Id> {
         let mut table = locked(&self.table);
-        let (changes, next) = store.changes().since(table.seen);
+        let (changes, next) = since(table.seen);
         table.seen = next;
         let Table { runs, ready, .. } = &mut *table;
         match changes {
