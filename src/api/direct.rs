@@ -101,7 +101,9 @@ impl Drop for Seat<'_> {
 impl Table {
     /// Takes one promise back. False: there was none (it was swept away, or the table is closed).
     fn forget_promise(&mut self, run_id: Id) -> bool {
-        let Some(watched) = self.runs.get_mut(&run_id) else { return false };
+        let Some(watched) = self.runs.get_mut(&run_id) else {
+            return false;
+        };
         let found = watched.promised.pop().is_some();
         if watched.promised.is_empty() && watched.waiters.is_empty() {
             self.runs.remove(&run_id);
@@ -111,7 +113,9 @@ impl Table {
 
     /// Everyone who waits for that run; their seats are free.
     fn take_waiters(&mut self, run_id: Id) -> Vec<Waiter> {
-        let Some(watched) = self.runs.get_mut(&run_id) else { return Vec::new() };
+        let Some(watched) = self.runs.get_mut(&run_id) else {
+            return Vec::new();
+        };
         let waiters = std::mem::take(&mut watched.waiters);
         if watched.promised.is_empty() {
             self.runs.remove(&run_id);
@@ -128,7 +132,12 @@ impl Table {
         self.runs.retain(|run_id, watched| {
             let before = watched.promised.len() + watched.waiters.len();
             watched.promised.retain(|since| !is_late(*since));
-            late.extend(watched.waiters.extract_if(.., |waiter| is_late(waiter.since)).map(|waiter| (*run_id, waiter)));
+            late.extend(
+                watched
+                    .waiters
+                    .extract_if(.., |waiter| is_late(waiter.since))
+                    .map(|waiter| (*run_id, waiter)),
+            );
             watched.waiters.retain(|waiter| !waiter.responder.is_gone());
             let after = watched.promised.len() + watched.waiters.len();
             freed += before - after;
@@ -143,8 +152,15 @@ impl Table {
 impl Direct {
     /// An empty table. Changes of runs from now on are seen.
     pub fn new(store: &Store, max: usize, timeout: Duration) -> Direct {
-        let table = Table { seen: store.changes().next(), ..Table::default() };
-        Direct { max, timeout, table: Mutex::new(table) }
+        let table = Table {
+            seen: store.changes().next(),
+            ..Table::default()
+        };
+        Direct {
+            max,
+            timeout,
+            table: Mutex::new(table),
+        }
     }
 
     /// Takes a seat for a run that is about to be inserted.
@@ -154,7 +170,9 @@ impl Direct {
     pub fn reserve(&self, run_id: Id) -> Result<Seat<'_>> {
         let mut table = locked(&self.table);
         if table.closed {
-            return Err(Error::unavailable("the server is stopping; nothing was accepted"));
+            return Err(Error::unavailable(
+                "the server is stopping; nothing was accepted",
+            ));
         }
         if table.seats >= self.max {
             let mut error = Error::of(Code::ConcurrencyLimitReached);
@@ -162,8 +180,17 @@ impl Direct {
             return Err(error);
         }
         table.seats += 1;
-        table.runs.entry(run_id).or_default().promised.push(Instant::now());
-        Ok(Seat { direct: self, run_id, kept: false })
+        table
+            .runs
+            .entry(run_id)
+            .or_default()
+            .promised
+            .push(Instant::now());
+        Ok(Seat {
+            direct: self,
+            run_id,
+            kept: false,
+        })
     }
 
     /// Takes a seat for whoever will wait for a run that was inserted before: its end may have gone by unseen.
@@ -191,7 +218,11 @@ impl Direct {
         let was_promised = watched.promised.pop().is_some();
         // Nobody watched the run until now: its end may have gone by unseen.
         watched.look |= !was_promised;
-        watched.waiters.push(Waiter { responder, replayed, since: Instant::now() });
+        watched.waiters.push(Waiter {
+            responder,
+            replayed,
+            since: Instant::now(),
+        });
         let look = watched.look;
         if !was_promised {
             table.seats += 1;
@@ -270,7 +301,10 @@ impl Direct {
         }
         let mut ended = std::mem::take(ready);
         // Who has only a promise is looked at when the responder comes.
-        ended.retain(|run_id| runs.get(run_id).is_some_and(|watched| !watched.waiters.is_empty()));
+        ended.retain(|run_id| {
+            runs.get(run_id)
+                .is_some_and(|watched| !watched.waiters.is_empty())
+        });
         ended.sort_unstable();
         ended.dedup();
         ended

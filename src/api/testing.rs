@@ -54,13 +54,18 @@ pub struct Read {
 impl Read {
     /// The body's member as text.
     pub fn text(&self, name: &str) -> String {
-        self.body[name].as_str().unwrap_or_else(|| panic!("no text {name} in {}", self.body)).to_owned()
+        self.body[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no text {name} in {}", self.body))
+            .to_owned()
     }
 
     /// The ids of a list's rows.
     pub fn ids(&self, name: &str) -> Vec<String> {
         let rows = self.body["data"].as_array().expect("a list");
-        rows.iter().map(|row| row[name].as_str().expect("a text").to_owned()).collect()
+        rows.iter()
+            .map(|row| row[name].as_str().expect("a text").to_owned())
+            .collect()
     }
 }
 
@@ -68,7 +73,11 @@ impl From<Reply> for Read {
     fn from(reply: Reply) -> Read {
         Read {
             status: reply.status,
-            headers: reply.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: reply
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             body: serde_json::from_slice(&reply.body).expect("a JSON body"),
         }
     }
@@ -91,7 +100,12 @@ impl House {
         House::with(8, 100, 4, Duration::from_secs(60))
     }
 
-    pub fn with(workers: usize, max_queued: u64, max_direct: usize, direct_timeout: Duration) -> House {
+    pub fn with(
+        workers: usize,
+        max_queued: u64,
+        max_direct: usize,
+        direct_timeout: Duration,
+    ) -> House {
         let dir = tempfile::tempdir().expect("a directory");
         let options = Options {
             path: dir.path().join("skep.db"),
@@ -99,7 +113,10 @@ impl House {
             kinds: Vec::new(),
             workers,
             max_queued,
-            shares: Shares { senders: 4, per_origin: 2 },
+            shares: Shares {
+                senders: 4,
+                per_origin: 2,
+            },
             inline: true,
         };
         let (store, writer) = Store::open(options, NOW).expect("a new store");
@@ -128,22 +145,35 @@ impl House {
 
     pub fn deploy(&self, deployment: &str, variant: &str, definition: &str) -> Value {
         let path = format!("/v1/deployments/{deployment}/variants/{variant}");
-        let read = self.ask(&Ask { method: "PUT", path: &path, key: ADMIN, body: definition, ..Ask::default() });
+        let read = self.ask(&Ask {
+            method: "PUT",
+            path: &path,
+            key: ADMIN,
+            body: definition,
+            ..Ask::default()
+        });
         assert!(read.status < 300, "{}", read.body);
         read.body
     }
 
     /// A new key of that scope: its id and its text.
     pub fn key(&self, scope: &str) -> (String, String) {
-        let read = self.post("/v1/keys", ADMIN, &json!({"name": format!("the {scope} key"), "scope": scope}));
+        let read = self.post(
+            "/v1/keys",
+            ADMIN,
+            &json!({"name": format!("the {scope} key"), "scope": scope}),
+        );
         assert_eq!(read.status, 201, "{}", read.body);
         (read.text("id"), read.text("key"))
     }
 
     pub fn head(ask: &Ask<'_>) -> Head {
         let (path, query) = ask.path.split_once('?').unwrap_or((ask.path, ""));
-        let mut headers: Vec<(String, String)> =
-            ask.headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut headers: Vec<(String, String)> = ask
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         if !ask.key.is_empty() {
             headers.push(("authorization".to_owned(), format!("Bearer {}", ask.key)));
         }
@@ -162,8 +192,14 @@ impl House {
 
     /// As the edge does it. For a direct invoke: the receiver of what comes.
     pub fn send(&self, ask: &Ask<'_>) -> Result<Read, Receiver<Reply>> {
-        let call = Call { head: House::head(ask), body: ask.body.as_bytes().to_vec() };
-        let answer = self.api.admit(&call.head).and_then(|admission| self.api.answer(&call, &admission));
+        let call = Call {
+            head: House::head(ask),
+            body: ask.body.as_bytes().to_vec(),
+        };
+        let answer = self
+            .api
+            .admit(&call.head)
+            .and_then(|admission| self.api.answer(&call, &admission));
         match answer {
             Ok(Answer::Now(reply)) => Ok(reply.into()),
             Ok(Answer::WhenEnded { run_id, replayed }) => {
@@ -177,15 +213,27 @@ impl House {
 
     /// An exchange that is answered at once.
     pub fn ask(&self, ask: &Ask<'_>) -> Read {
-        self.send(ask).unwrap_or_else(|_| panic!("{} {} waits for a run", ask.method, ask.path))
+        self.send(ask)
+            .unwrap_or_else(|_| panic!("{} {} waits for a run", ask.method, ask.path))
     }
 
     pub fn get(&self, path: &str, key: &str) -> Read {
-        self.ask(&Ask { method: "GET", path, key, ..Ask::default() })
+        self.ask(&Ask {
+            method: "GET",
+            path,
+            key,
+            ..Ask::default()
+        })
     }
 
     pub fn post(&self, path: &str, key: &str, body: &Value) -> Read {
-        self.ask(&Ask { method: "POST", path, key, body: &body.to_string(), ..Ask::default() })
+        self.ask(&Ask {
+            method: "POST",
+            path,
+            key,
+            body: &body.to_string(),
+            ..Ask::default()
+        })
     }
 
     pub fn invoke(&self, body: &Value) -> Read {
@@ -203,11 +251,22 @@ impl House {
     /// Ends every queued run.
     pub fn end_all(&self, ending: &Ending) -> usize {
         let now = self.api.clock.now();
-        let claims = self.api.store().claim_runs(100, 1, Duration::from_secs(60), now).expect("claimed");
+        let claims = self
+            .api
+            .store()
+            .claim_runs(100, 1, Duration::from_secs(60), now)
+            .expect("claimed");
         let count = claims.len();
         for claim in claims {
-            let record = Record { finished: None, results: Vec::new(), then: Next::End(ending.clone()) };
-            self.api.store().record(claim, record, now).expect("recorded");
+            let record = Record {
+                finished: None,
+                results: Vec::new(),
+                then: Next::End(ending.clone()),
+            };
+            self.api
+                .store()
+                .record(claim, record, now)
+                .expect("recorded");
         }
         count
     }

@@ -9,7 +9,13 @@ use crate::api::testing::{ADMIN, Ask, House};
 
 /// A path that the pattern takes.
 fn path_of(pattern: &str) -> String {
-    let fill = |part: &str| if part.starts_with('{') { "x".to_owned() } else { part.to_owned() };
+    let fill = |part: &str| {
+        if part.starts_with('{') {
+            "x".to_owned()
+        } else {
+            part.to_owned()
+        }
+    };
     pattern.split('/').map(fill).collect::<Vec<_>>().join("/")
 }
 
@@ -55,7 +61,12 @@ fn every_route_lets_in_exactly_its_scopes() {
     let mut matrix = String::new();
     for route in ROUTES {
         let path = path_of(route.pattern);
-        let ask = |key| Ask { method: route.method, path: &path, key, ..Ask::default() };
+        let ask = |key| Ask {
+            method: route.method,
+            path: &path,
+            key,
+            ..Ask::default()
+        };
         let letters: String = keys
             .iter()
             .map(|key| match house.admit(&ask(key)) {
@@ -71,13 +82,19 @@ fn every_route_lets_in_exactly_its_scopes() {
                 }
             })
             .collect();
-        matrix.push_str(&format!("{:<7} {letters} {}\n", route.method, route.pattern));
+        matrix.push_str(&format!(
+            "{:<7} {letters} {}\n",
+            route.method, route.pattern
+        ));
         let without = house.admit(&ask(""));
         match route.access {
             Access::Open => assert!(without.is_ok(), "{}", route.pattern),
             _ => {
                 let error = without.expect_err("no key");
-                assert_eq!((error.status(), error.message.as_str()), (401, "Invalid access."));
+                assert_eq!(
+                    (error.status(), error.message.as_str()),
+                    (401, "Invalid access.")
+                );
             }
         }
     }
@@ -100,7 +117,12 @@ fn the_table_has_no_row_that_another_hides() {
 fn wrong_missing_and_revoked_keys_are_refused_alike() {
     let house = House::new();
     let (id, revoked) = house.key("admin");
-    house.ask(&Ask { method: "DELETE", path: &format!("/v1/keys/{id}"), key: ADMIN, ..Ask::default() });
+    house.ask(&Ask {
+        method: "DELETE",
+        path: &format!("/v1/keys/{id}"),
+        key: ADMIN,
+        ..Ask::default()
+    });
     for headers in [
         vec![],
         vec![("authorization", "Bearer ")],
@@ -110,7 +132,12 @@ fn wrong_missing_and_revoked_keys_are_refused_alike() {
         vec![("authorization", &*format!("Bearer {revoked}"))],
         vec![("x-api-key", ADMIN)],
     ] {
-        let ask = Ask { method: "GET", path: "/v1/keys", headers: &headers, ..Ask::default() };
+        let ask = Ask {
+            method: "GET",
+            path: "/v1/keys",
+            headers: &headers,
+            ..Ask::default()
+        };
         let read = house.ask(&ask);
         assert_eq!(read.status, 401, "{headers:?}");
         assert_eq!(
@@ -119,14 +146,24 @@ fn wrong_missing_and_revoked_keys_are_refused_alike() {
         );
     }
     let lower = format!("bearer {ADMIN}");
-    let ask = Ask { method: "GET", path: "/v1/keys", headers: &[("authorization", &lower)], ..Ask::default() };
+    let ask = Ask {
+        method: "GET",
+        path: "/v1/keys",
+        headers: &[("authorization", &lower)],
+        ..Ask::default()
+    };
     assert_eq!(house.ask(&ask).status, 200);
 }
 
 #[test]
 fn the_admin_key_is_an_admin_without_a_row() {
     let house = House::new();
-    let admission = house.admit(&Ask { method: "GET", path: "/v1/audit", key: ADMIN, ..Ask::default() });
+    let admission = house.admit(&Ask {
+        method: "GET",
+        path: "/v1/audit",
+        key: ADMIN,
+        ..Ask::default()
+    });
     let who = admission.expect("let in").who;
     assert_eq!((who.scope(), who.key_id()), (Some(Scope::Admin), None));
 }
@@ -135,9 +172,19 @@ fn the_admin_key_is_an_admin_without_a_row() {
 fn unknown_paths_and_methods_are_told_apart() {
     let house = House::new();
     let read = house.get("/v1/nothing", ADMIN);
-    assert_eq!((read.status, read.text("error_code")), (404, "not_found".to_owned()));
-    let read = house.ask(&Ask { method: "DELETE", path: "/v1/keys", ..Ask::default() });
-    assert_eq!((read.status, read.text("error_code")), (405, "method_not_allowed".to_owned()));
+    assert_eq!(
+        (read.status, read.text("error_code")),
+        (404, "not_found".to_owned())
+    );
+    let read = house.ask(&Ask {
+        method: "DELETE",
+        path: "/v1/keys",
+        ..Ask::default()
+    });
+    assert_eq!(
+        (read.status, read.text("error_code")),
+        (405, "method_not_allowed".to_owned())
+    );
     assert_eq!(read.headers["Allow"], "GET, HEAD, POST");
 }
 
@@ -149,7 +196,10 @@ fn a_used_key_shows_when() {
     // Noted in memory; written with the next commit.
     house.key("read");
     let rows = house.get("/v1/keys", ADMIN).body;
-    assert_eq!(rows["data"][1]["last_used_at"], json!(crate::api::testing::NOW));
+    assert_eq!(
+        rows["data"][1]["last_used_at"],
+        json!(crate::api::testing::NOW)
+    );
 }
 
 #[test]
@@ -165,7 +215,10 @@ fn open_routes_answer_without_a_key() {
     assert!(house.get("/schema/workflow.json", "").body.is_object());
     house.api.stop();
     let read = house.get("/readyz", "");
-    assert_eq!((read.status, read.text("error_code")), (503, "unavailable".to_owned()));
+    assert_eq!(
+        (read.status, read.text("error_code")),
+        (503, "unavailable".to_owned())
+    );
     assert!(read.text("error").contains("stopping"));
     assert_eq!(house.get("/healthz", "").status, 200);
 }
@@ -173,6 +226,10 @@ fn open_routes_answer_without_a_key() {
 #[test]
 fn a_handler_that_waits_is_admitted_by_the_door_alone() {
     let house = House::new();
-    let head = House::head(&Ask { method: "HEAD", path: "/healthz", ..Ask::default() });
+    let head = House::head(&Ask {
+        method: "HEAD",
+        path: "/healthz",
+        ..Ask::default()
+    });
     assert_eq!(house.api.admit(&head).expect("open").pattern, "/healthz");
 }

@@ -32,11 +32,21 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
     house.complete_all(json!(1));
     let store = house.api.store();
     for body in [&b"no luck"[..], &[0xff, 0x00]] {
-        let claim = store.claim_deliveries(1, 1, NOW).expect("claimed").remove(0);
+        let claim = store
+            .claim_deliveries(1, 1, NOW)
+            .expect("claimed")
+            .remove(0);
         let verdict = Verdict::Failed(Some(std::time::Duration::ZERO));
-        assert!(store.record_attempt(claim, attempt_with(body, false), verdict, NOW).expect("recorded"));
+        assert!(
+            store
+                .record_attempt(claim, attempt_with(body, false), verdict, NOW)
+                .expect("recorded")
+        );
     }
-    let list = house.get(&format!("/v1/deliveries?run={run}&status=pending&host=receiver.example"), ADMIN);
+    let list = house.get(
+        &format!("/v1/deliveries?run={run}&status=pending&host=receiver.example"),
+        ADMIN,
+    );
     let id = list.ids("id").remove(0);
     let shown = house.get(&format!("/v1/deliveries/{id}"), ADMIN).body;
     for (name, value) in [
@@ -64,7 +74,10 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
     assert_eq!(shown["attempts"][1]["response_encoding"], "base64");
 
     let again = house.post(&format!("/v1/deliveries/{id}/redeliver"), ADMIN, &json!({}));
-    assert_eq!((again.status, again.text("status").as_str()), (202, "pending"));
+    assert_eq!(
+        (again.status, again.text("status").as_str()),
+        (202, "pending")
+    );
     assert_eq!(house.audit()[0], "delivery.redeliver");
 }
 
@@ -83,21 +96,47 @@ fn filters_and_unknown_ids_are_judged() {
         ("to=2000-01-01T00:00:00Z", 0),
         ("from=2000-01-01T00:00:00Z", 1),
     ] {
-        assert_eq!(house.get(&format!("/v1/deliveries?{query}"), ADMIN).ids("id").len(), count, "{query}");
+        assert_eq!(
+            house
+                .get(&format!("/v1/deliveries?{query}"), ADMIN)
+                .ids("id")
+                .len(),
+            count,
+            "{query}"
+        );
     }
-    for (query, field) in [("status=sent", "/status"), ("run=x", "/run"), ("limit=501", "/limit")] {
+    for (query, field) in [
+        ("status=sent", "/status"),
+        ("run=x", "/run"),
+        ("limit=501", "/limit"),
+    ] {
         let read = house.get(&format!("/v1/deliveries?{query}"), ADMIN);
-        assert_eq!((read.status, read.text("field").as_str()), (400, field), "{query}");
+        assert_eq!(
+            (read.status, read.text("field").as_str()),
+            (400, field),
+            "{query}"
+        );
     }
     let read = house.get("/v1/deliveries/dlv_00000000000070008000000000000000", ADMIN);
-    assert_eq!((read.status, read.text("error").as_str()), (404, "Delivery not found"));
-    assert_eq!(house.post("/v1/deliveries/x/redeliver", ADMIN, &json!({})).status, 404);
+    assert_eq!(
+        (read.status, read.text("error").as_str()),
+        (404, "Delivery not found")
+    );
+    assert_eq!(
+        house
+            .post("/v1/deliveries/x/redeliver", ADMIN, &json!({}))
+            .status,
+        404
+    );
 }
 
 #[test]
 fn a_cut_through_a_character_leaves_text() {
     assert_eq!(readable("aü".as_bytes(), false), ("aü".to_owned(), None));
-    assert_eq!(readable(&"aü".as_bytes()[..2], true), ("a".to_owned(), None));
+    assert_eq!(
+        readable(&"aü".as_bytes()[..2], true),
+        ("a".to_owned(), None)
+    );
     assert_eq!(readable(&"aü".as_bytes()[..2], false).1, Some("base64"));
     assert_eq!(readable(b"a\xffb", true).1, Some("base64"));
 }

@@ -12,16 +12,29 @@ fn a_digest_knows_values_but_not_spelling() {
     let same: Map<String, Value> =
         serde_json::from_str(r#" {"b":"t", "a":{"y":[1,2],"x":1}}"#).expect("JSON");
     assert_eq!(digest("r", &one), digest("r", &same));
-    let others = [json!({"a": {"x": 1, "y": [2, 1]}, "b": "t"}), json!({"a": {"x": 1, "y": [1, 2]}, "b": "u"})];
+    let others = [
+        json!({"a": {"x": 1, "y": [2, 1]}, "b": "t"}),
+        json!({"a": {"x": 1, "y": [1, 2]}, "b": "u"}),
+    ];
     for other in others {
         assert_ne!(digest("r", &one), digest("r", &object(other)));
     }
     assert_ne!(digest("r", &one), digest("s", &one));
     // No two shapes may be written alike.
-    let shapes = [json!({"a": ["1,2"]}), json!({"a": ["1", "2"]}), json!({"a": [[1], 2]}), json!({"a": [1, 2]}), json!({"a": "1"}), json!({"a": 1})];
+    let shapes = [
+        json!({"a": ["1,2"]}),
+        json!({"a": ["1", "2"]}),
+        json!({"a": [[1], 2]}),
+        json!({"a": [1, 2]}),
+        json!({"a": "1"}),
+        json!({"a": 1}),
+    ];
     for (at, shape) in shapes.iter().enumerate() {
         for other in &shapes[at + 1..] {
-            assert_ne!(digest("r", &object(shape.clone())), digest("r", &object(other.clone())));
+            assert_ne!(
+                digest("r", &object(shape.clone())),
+                digest("r", &object(other.clone()))
+            );
         }
     }
 }
@@ -46,15 +59,25 @@ fn metadata_is_flat_few_and_short() {
         (json!({"a": []}), "/metadata/a"),
         (json!({"a/b": {}}), "/metadata/a~1b"),
         (json!({"": 1}), "/metadata/"),
-        (json!({"k".repeat(41): 1}), &*format!("/metadata/{}", "k".repeat(41))),
+        (
+            json!({"k".repeat(41): 1}),
+            &*format!("/metadata/{}", "k".repeat(41)),
+        ),
         (json!({"a": "ü".repeat(501)}), "/metadata/a"),
         (Value::Object(many), "/metadata"),
     ] {
         let error = judge(value.clone()).expect_err("refused");
-        assert_eq!((error.code, error.field.as_deref()), (Code::ValidationError, Some(field)), "{value}");
+        assert_eq!(
+            (error.code, error.field.as_deref()),
+            (Code::ValidationError, Some(field)),
+            "{value}"
+        );
     }
     let good = json!({"s": "ü".repeat(500), "n": 1.5, "b": true, "z": null, "ü".repeat(40): ""});
     assert_eq!(judge(good.clone()).expect("accepted"), object(good));
     let error = judge(json!({"deep": {}})).expect_err("nested");
-    assert_eq!(error.message, "metadata key \"deep\" must hold a string, a number, a boolean or null, got an object");
+    assert_eq!(
+        error.message,
+        "metadata key \"deep\" must hold a string, a number, a boolean or null, got an object"
+    );
 }
