@@ -11,7 +11,10 @@ use crate::store::audit::AuditRow;
 /// `GET /v1/audit`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let paged = request.store().list_audit(request.query().page()?)?;
-    Ok(Answer::Now(query::list(paged.rows.iter().map(shown).collect(), paged.next)))
+    Ok(Answer::Now(query::list(
+        paged.rows.iter().map(shown).collect(),
+        paged.next,
+    )))
 }
 
 fn shown(row: &AuditRow) -> Value {

@@ -34,7 +34,10 @@ pub struct Head {
 impl Head {
     /// The first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The query's pairs, decoded.
@@ -73,7 +76,11 @@ impl Reply {
     pub fn json(status: u16, value: &Value) -> Reply {
         let mut body = value.to_string().into_bytes();
         body.push(b'\n');
-        Reply { status, headers: vec![("Content-Type", "application/json".to_owned())], body }
+        Reply {
+            status,
+            headers: vec![("Content-Type", "application/json".to_owned())],
+            body,
+        }
     }
 
     /// The one place where an error becomes an answer.
@@ -101,8 +108,13 @@ impl Reply {
         if error.code == Code::InvalidAccess {
             reply = reply.header("WWW-Authenticate", "Bearer");
         }
-        if let (Code::MethodNotAllowed, Some(Value::String(allow))) = (error.code, error.detail("allow")) {
-            reply = reply.header("Allow", allow.as_str());
+        if error.code == Code::MethodNotAllowed
+            && let Some(allow) = error
+                .details
+                .as_ref()
+                .and_then(|details| details.get("allow")?.as_str())
+        {
+            reply = reply.header("Allow", allow);
         }
         reply
     }
@@ -122,10 +134,17 @@ impl Call {
         }
         match serde_json::from_slice(&self.body) {
             Ok(Value::Object(object)) => Ok(object),
-            Ok(other) => Err(Error::invalid("", format!("expected a JSON object, got {}", kind_of(&other)))),
+            Ok(other) => Err(Error::invalid(
+                "",
+                format!("expected a JSON object, got {}", kind_of(&other)),
+            )),
             Err(fault) => Err(Error::new(
                 Code::MalformedBody,
-                format!("malformed JSON at line {}, column {}: {fault}", fault.line(), fault.column()),
+                format!(
+                    "malformed JSON at line {}, column {}: {fault}",
+                    fault.line(),
+                    fault.column()
+                ),
             )
             .with("line", fault.line())
             .with("column", fault.column())),

@@ -34,7 +34,10 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     let paged = request.store().list_deliveries(&filter, page)?;
     // A page may be short: what other keys started is left out of it.
     let own = paged.rows.iter().filter(|row| request.may_see(row.api_key));
-    Ok(Answer::Now(query::list(own.map(shown).collect(), paged.next)))
+    Ok(Answer::Now(query::list(
+        own.map(shown).collect(),
+        paged.next,
+    )))
 }
 
 /// `GET /v1/deliveries/{id}`
@@ -83,7 +86,10 @@ fn shown(row: &DeliveryRow) -> Value {
 }
 
 fn attempt(row: &AttemptRow) -> Value {
-    let body = row.response_body.as_deref().map(|bytes| readable(bytes, row.truncated));
+    let body = row
+        .response_body
+        .as_deref()
+        .map(|bytes| readable(bytes, row.truncated));
     let mut value = json!({
         "number": row.number,
         "trigger": row.trigger,
@@ -115,9 +121,10 @@ fn attempt(row: &AttemptRow) -> Value {
 fn readable(bytes: &[u8], truncated: bool) -> (String, Option<&'static str>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
-        Err(fault) if truncated && fault.error_len().is_none() => {
-            (String::from_utf8_lossy(&bytes[..fault.valid_up_to()]).into_owned(), None)
-        }
+        Err(fault) if truncated && fault.error_len().is_none() => (
+            String::from_utf8_lossy(&bytes[..fault.valid_up_to()]).into_owned(),
+            None,
+        ),
         Err(_) => (STANDARD.encode(bytes), Some("base64")),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Api, Request};
+use crate::api::Request;
 use crate::api::call::{Answer, Call, Reply};
 use crate::api::start::{find_deployment, judge_callback_host, no_variant};
 use crate::api::{fields, query, webhook};
@@ -14,8 +14,7 @@ use crate::flow::workflow::parse;
 use crate::id::Id;
 use crate::outbound::hosts::HostRule;
 use crate::outbound::sign::new_secret;
-use crate::store::audit::Actor;
-use crate::store::deployments::{PutVersion, DeploymentRow, NewVersion, Patch, VariantRow};
+use crate::store::deployments::{DeploymentRow, NewVersion, Patch, VariantRow};
 use crate::time::{millis, parse_duration};
 
 /// The most hosts that callbacks can be held to.
@@ -25,7 +24,8 @@ const HOSTS: usize = 100;
 const ATTEMPTS: usize = 50;
 
 /// What an exchange's deadline may be.
-const DEADLINES: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(30);
+const DEADLINES: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(30);
 
 /// The most runs that a deployment can be held to.
 const CONCURRENCY: u64 = 1_000_000;
@@ -36,18 +36,32 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// `PUT /v1/deployments/{deployment}/variants/{variant}`
 pub fn deploy(request: &Request<'_>) -> Result<Answer> {
     let (deployment, variant) = (request.param(0), request.param(1));
+    fields::place_name("deployment", deployment)?;
+    fields::place_name("variant", variant)?;
     let dry_run = request.query().flag("dry_run")?;
     let (definition, format) = definition(request.call)?;
+    parse(definition, format, request.api.kinds())?;
     if dry_run {
-        parse(definition, format, request.api.kinds())?;
-        let body = json!({"deployment": deployment, "variant": variant, "dry_run": true, "valid": true});
+        let body =
+            json!({"deployment": deployment, "variant": variant, "dry_run": true, "valid": true});
         return Ok(Answer::Now(Reply::json(200, &body)));
     }
-    let now = request.now();
-    let put = request.api.deploy(deployment, variant, definition, format, request.actor())?;
+    let (now, dice) = (request.now(), request.api.dice());
+    let new = NewVersion {
+        deployment: deployment.to_owned(),
+        variant: variant.to_owned(),
+        format,
+        definition: definition.to_owned(),
+        endpoint_id: Id::new(now, dice),
+        variant_id: Id::new(now, dice),
+        secret: new_secret(dice),
+    };
+    let put = request.store().put_version(new, request.actor(), now)?;
     if !put.is_new {
         // A new version has its own row in the audit, which stands for the secret too.
-        request.store().note(request.actor(), "secret.show", deployment.to_owned(), now)?;
+        request
+            .store()
+            .note(request.actor(), "secret.show", deployment.to_owned(), now)?;
     }
     let body = json!({
         "deployment": deployment,
@@ -58,37 +72,10 @@ pub fn deploy(request: &Request<'_>) -> Result<Answer> {
         "webhook_url": webhook::url(&request.api.public_url(), put.endpoint_id, put.variant_id),
         "webhook_secret": put.secret,
     });
-    Ok(Answer::Now(Reply::json(if put.is_new { 201 } else { 200 }, &body)))
-}
-
-impl Api {
-    /// Checks a definition and makes it `deployment/variant`'s present version.
-    ///
-    /// # Errors
-    /// `validation_error` for the names, `malformed_body`, `invalid_definition`.
-    pub fn deploy(
-        &self,
-        deployment: &str,
-        variant: &str,
-        definition: &str,
-        format: Format,
-        actor: Actor,
-    ) -> Result<PutVersion> {
-        fields::place_name("deployment", deployment)?;
-        fields::place_name("variant", variant)?;
-        parse(definition, format, self.kinds())?;
-        let (now, dice) = (self.clock().now(), self.dice());
-        let new = NewVersion {
-            deployment: deployment.to_owned(),
-            variant: variant.to_owned(),
-            format,
-            definition: definition.to_owned(),
-            endpoint_id: Id::new(now, dice),
-            variant_id: Id::new(now, dice),
-            secret: new_secret(dice),
-        };
-        self.store().put_version(new, actor, now)
-    }
+    Ok(Answer::Now(Reply::json(
+        if put.is_new { 201 } else { 200 },
+        &body,
+    )))
 }
 
 /// The definition in a body, and how it is written: as its type says, else as its first character looks.
@@ -96,7 +83,12 @@ fn definition(call: &Call) -> Result<(&str, Format)> {
     let text = std::str::from_utf8(&call.body).map_err(|fault| {
         let before = &call.body[..fault.valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let column = before
+            .iter()
+            .rev()
+            .take_while(|byte| **byte != b'\n')
+            .count()
+            + 1;
         Error::new(
             Code::MalformedBody,
             format!("line {line}, column {column}: the definition is not UTF-8"),
@@ -108,7 +100,12 @@ fn definition(call: &Call) -> Result<(&str, Format)> {
         return Ok(("{}", Format::Json));
     }
     let header = call.head.header("content-type").unwrap_or_default();
-    let media = header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media = header
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let format = match media.rsplit(['/', '+']).next().unwrap_or_default() {
         "json" => Format::Json,
         "yaml" | "x-yaml" => Format::Yaml,
@@ -121,7 +118,10 @@ fn definition(call: &Call) -> Result<(&str, Format)> {
 /// `GET /v1/deployments`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let paged = request.store().list_deployments(request.query().page()?)?;
-    Ok(Answer::Now(query::list(paged.rows.iter().map(shown).collect(), paged.next)))
+    Ok(Answer::Now(query::list(
+        paged.rows.iter().map(shown).collect(),
+        paged.next,
+    )))
 }
 
 /// `GET /v1/deployments/{deployment}`: with the secret for an admin key, which leaves a row in the audit.
@@ -129,7 +129,12 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
     let entry = find_deployment(&request.store().directory(), request.param(0))?;
     let mut value = whole(request, &entry.row);
     if request.is_admin() {
-        request.store().note(request.actor(), "secret.show", entry.row.name.clone(), request.now())?;
+        request.store().note(
+            request.actor(),
+            "secret.show",
+            entry.row.name.clone(),
+            request.now(),
+        )?;
         value["webhook_secret"] = json!(entry.secret);
     }
     Ok(Answer::Now(Reply::json(200, &value)))
@@ -170,7 +175,12 @@ fn shown(row: &DeploymentRow) -> Value {
 /// A duration as the contract writes it, in the largest unit that is exact.
 fn duration(duration: Duration) -> String {
     let ms = millis(duration);
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
     match units.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0) {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None if ms == 0 => "0s".to_owned(),
@@ -185,7 +195,9 @@ pub fn change(request: &Request<'_>) -> Result<Answer> {
     let entry = find_deployment(&request.store().directory(), name)?;
     let patch = patch(request, &entry.row, &body)?;
     // Deleted in between: the look-up below says so.
-    request.store().patch_deployment(name.to_owned(), patch, request.actor(), request.now())?;
+    request
+        .store()
+        .patch_deployment(name.to_owned(), patch, request.actor(), request.now())?;
     let entry = find_deployment(&request.store().directory(), name)?;
     Ok(Answer::Now(Reply::json(200, &whole(request, &entry.row))))
 }
@@ -198,16 +210,26 @@ fn patch(request: &Request<'_>, row: &DeploymentRow, body: &Map<String, Value>) 
     };
     let patch = Patch {
         callback_url: member(body, "callback_url", || callback_url(request, body))?,
-        callback_hosts: member(body, "callback_hosts", || fields::texts(body, "callback_hosts", HOSTS, host))?,
-        retry_schedule: member(body, "retry_schedule", || fields::texts(body, "retry_schedule", ATTEMPTS, pause))?,
+        callback_hosts: member(body, "callback_hosts", || {
+            fields::texts(body, "callback_hosts", HOSTS, host)
+        })?,
+        retry_schedule: member(body, "retry_schedule", || {
+            fields::texts(body, "retry_schedule", ATTEMPTS, pause)
+        })?,
         exchange_deadline: member(body, "exchange_deadline", || deadline(body))?,
         concurrency_limit: member(body, "concurrency_limit", || {
             fields::whole(body, "concurrency_limit", 1, CONCURRENCY)
         })?,
     };
     // A default that could never be used is refused now, not at every invoke.
-    let url = patch.callback_url.as_ref().map_or(row.callback_url.as_ref(), Option::as_ref);
-    let hosts = patch.callback_hosts.as_ref().map_or(row.callback_hosts.as_ref(), Option::as_ref);
+    let url = patch
+        .callback_url
+        .as_ref()
+        .map_or(row.callback_url.as_ref(), Option::as_ref);
+    let hosts = patch
+        .callback_hosts
+        .as_ref()
+        .map_or(row.callback_hosts.as_ref(), Option::as_ref);
     if let (Some(url), Some(hosts)) = (url, hosts)
         && let Ok(url) = url::Url::parse(url)
     {
@@ -223,17 +245,28 @@ fn member<T>(
     name: &str,
     read: impl FnOnce() -> Result<Option<T>>,
 ) -> Result<Option<Option<T>>> {
-    if body.contains_key(name) { read().map(Some) } else { Ok(None) }
+    if body.contains_key(name) {
+        read().map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn callback_url(request: &Request<'_>, body: &Map<String, Value>) -> Result<Option<String>> {
     match fields::given(body, "callback_url") {
         None => Ok(None),
         Some(Value::String(url)) => {
-            request.api.guard().judge_callback_url(url).map_err(|error| error.at("/callback_url"))?;
+            request
+                .api
+                .guard()
+                .judge_callback_url(url)
+                .map_err(|error| error.at("/callback_url"))?;
             Ok(Some(url.clone()))
         }
-        Some(_) => Err(Error::invalid("/callback_url", "callback_url must be a valid URL")),
+        Some(_) => Err(Error::invalid(
+            "/callback_url",
+            "callback_url must be a valid URL",
+        )),
     }
 }
 

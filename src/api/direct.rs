@@ -16,7 +16,11 @@ use crate::error::{Code, Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::changes::Change;
 use crate::store::runs::RunRow;
+
+/// What changed since a number, and the next number; `None`: some of it is no longer kept.
+type Since = (Option<Vec<Change>>, u64);
 
 /// How often the table is looked through for those who left or have waited long enough.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -97,7 +101,9 @@ impl Drop for Seat<'_> {
 impl Table {
     /// Takes one promise back. False: there was none (it was swept away, or the table is closed).
     fn forget_promise(&mut self, run_id: Id) -> bool {
-        let Some(watched) = self.runs.get_mut(&run_id) else { return false };
+        let Some(watched) = self.runs.get_mut(&run_id) else {
+            return false;
+        };
         let found = watched.promised.pop().is_some();
         if watched.promised.is_empty() && watched.waiters.is_empty() {
             self.runs.remove(&run_id);
@@ -107,7 +113,9 @@ impl Table {
 
     /// Everyone who waits for that run; their seats are free.
     fn take_waiters(&mut self, run_id: Id) -> Vec<Waiter> {
-        let Some(watched) = self.runs.get_mut(&run_id) else { return Vec::new() };
+        let Some(watched) = self.runs.get_mut(&run_id) else {
+            return Vec::new();
+        };
         let waiters = std::mem::take(&mut watched.waiters);
         if watched.promised.is_empty() {
             self.runs.remove(&run_id);
@@ -124,7 +132,12 @@ impl Table {
         self.runs.retain(|run_id, watched| {
             let before = watched.promised.len() + watched.waiters.len();
             watched.promised.retain(|since| !is_late(*since));
-            late.extend(watched.waiters.extract_if(.., |waiter| is_late(waiter.since)).map(|waiter| (*run_id, waiter)));
+            late.extend(
+                watched
+                    .waiters
+                    .extract_if(.., |waiter| is_late(waiter.since))
+                    .map(|waiter| (*run_id, waiter)),
+            );
             watched.waiters.retain(|waiter| !waiter.responder.is_gone());
             let after = watched.promised.len() + watched.waiters.len();
             freed += before - after;
@@ -139,8 +152,15 @@ impl Table {
 impl Direct {
     /// An empty table. Changes of runs from now on are seen.
     pub fn new(store: &Store, max: usize, timeout: Duration) -> Direct {
-        let table = Table { seen: store.changes().next(), ..Table::default() };
-        Direct { max, timeout, table: Mutex::new(table) }
+        let table = Table {
+            seen: store.changes().next(),
+            ..Table::default()
+        };
+        Direct {
+            max,
+            timeout,
+            table: Mutex::new(table),
+        }
     }
 
     /// Takes a seat for a run that is about to be inserted.
@@ -150,7 +170,9 @@ impl Direct {
     pub fn reserve(&self, run_id: Id) -> Result<Seat<'_>> {
         let mut table = locked(&self.table);
         if table.closed {
-            return Err(Error::unavailable("the server is stopping; nothing was accepted"));
+            return Err(Error::unavailable(
+                "the server is stopping; nothing was accepted",
+            ));
         }
         if table.seats >= self.max {
             let mut error = Error::of(Code::ConcurrencyLimitReached);
@@ -158,8 +180,17 @@ impl Direct {
             return Err(error);
         }
         table.seats += 1;
-        table.runs.entry(run_id).or_default().promised.push(Instant::now());
-        Ok(Seat { direct: self, run_id, kept: false })
+        table
+            .runs
+            .entry(run_id)
+            .or_default()
+            .promised
+            .push(Instant::now());
+        Ok(Seat {
+            direct: self,
+            run_id,
+            kept: false,
+        })
     }
 
     /// Takes a seat for whoever will wait for a run that was inserted before: its end may have gone by unseen.
@@ -187,7 +218,11 @@ impl Direct {
         let was_promised = watched.promised.pop().is_some();
         // Nobody watched the run until now: its end may have gone by unseen.
         watched.look |= !was_promised;
-        watched.waiters.push(Waiter { responder, replayed, since: Instant::now() });
+        watched.waiters.push(Waiter {
+            responder,
+            replayed,
+            since: Instant::now(),
+        });
         let look = watched.look;
         if !was_promised {
             table.seats += 1;
@@ -210,7 +245,22 @@ impl Direct {
 
     /// Answers whoever can be answered now.
     pub fn look(&self, store: &Store, now: Instant) {
-        for run_id in self.ended(store) {
+        self.answer_ended(store, |from| store.changes().since(from));
+        let late = {
+            let mut table = locked(&self.table);
+            let pause = SWEEP.min(self.timeout);
+            match table.swept {
+                Some(swept) if now.saturating_duration_since(swept) < pause => Vec::new(),
+                _ => table.sweep(self.timeout, now),
+            }
+        };
+        for (run_id, waiter) in late {
+            waiter.responder.send(timed_out(run_id));
+        }
+    }
+
+    fn answer_ended(&self, store: &Store, since: impl FnOnce(u64) -> Since) {
+        for run_id in self.ended(since) {
             match store.run(run_id) {
                 Ok(Some(run)) if run.status.is_final() => {
                     self.answer(run_id, |replayed| ended_reply(&run, replayed));
@@ -226,23 +276,12 @@ impl Direct {
                 }
             }
         }
-        let late = {
-            let mut table = locked(&self.table);
-            let pause = SWEEP.min(self.timeout);
-            match table.swept {
-                Some(swept) if now.saturating_duration_since(swept) < pause => Vec::new(),
-                _ => table.sweep(self.timeout, now),
-            }
-        };
-        for (run_id, waiter) in late {
-            waiter.responder.send(timed_out(run_id));
-        }
     }
 
     /// The watched runs that have ended, or may have, since the last look.
-    fn ended(&self, store: &Store) -> Vec<Id> {
+    fn ended(&self, since: impl FnOnce(u64) -> Since) -> Vec<Id> {
         let mut table = locked(&self.table);
-        let (changes, next) = store.changes().since(table.seen);
+        let (changes, next) = since(table.seen);
         table.seen = next;
         let Table { runs, ready, .. } = &mut *table;
         match changes {
@@ -262,7 +301,10 @@ impl Direct {
         }
         let mut ended = std::mem::take(ready);
         // Who has only a promise is looked at when the responder comes.
-        ended.retain(|run_id| runs.get(run_id).is_some_and(|watched| !watched.waiters.is_empty()));
+        ended.retain(|run_id| {
+            runs.get(run_id)
+                .is_some_and(|watched| !watched.waiters.is_empty())
+        });
         ended.sort_unstable();
         ended.dedup();
         ended

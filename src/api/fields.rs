@@ -13,7 +13,10 @@ pub fn wrong(name: &str, expected: &str, came: &Value) -> Error {
         Value::Number(number) => format!("the number {number}"),
         other => kind_of(other).to_owned(),
     };
-    Error::invalid(pointer(name), format!("{name} must be {expected}, got {came}"))
+    Error::invalid(
+        pointer(name),
+        format!("{name} must be {expected}, got {came}"),
+    )
 }
 
 /// The JSON pointer to a member of the body.
@@ -42,7 +45,11 @@ pub fn text<'a>(body: &'a Map<String, Value>, name: &str, most: usize) -> Result
 }
 
 /// One of these words; absent and null are `None`.
-pub fn word<'a>(body: &'a Map<String, Value>, name: &str, words: &[&str]) -> Result<Option<&'a str>> {
+pub fn word<'a>(
+    body: &'a Map<String, Value>,
+    name: &str,
+    words: &[&str],
+) -> Result<Option<&'a str>> {
     match given(body, name) {
         None => Ok(None),
         Some(Value::String(text)) if words.contains(&text.as_str()) => Ok(Some(text)),
@@ -52,10 +59,16 @@ pub fn word<'a>(body: &'a Map<String, Value>, name: &str, words: &[&str]) -> Res
 
 /// A whole number in that span; absent and null are `None`.
 pub fn whole(body: &Map<String, Value>, name: &str, least: u64, most: u64) -> Result<Option<u64>> {
-    let Some(value) = given(body, name) else { return Ok(None) };
+    let Some(value) = given(body, name) else {
+        return Ok(None);
+    };
     match value.as_u64() {
         Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
-        _ => Err(wrong(name, &format!("a whole number from {least} to {most}"), value)),
+        _ => Err(wrong(
+            name,
+            &format!("a whole number from {least} to {most}"),
+            value,
+        )),
     }
 }
 
@@ -75,7 +88,10 @@ pub fn texts<T>(
         None => return Ok(None),
         Some(Value::Array(items)) if (1..=most).contains(&items.len()) => items,
         Some(Value::Array(items)) => {
-            let message = format!("{name} must be a list of 1 to {most} texts, got {} items", items.len());
+            let message = format!(
+                "{name} must be a list of 1 to {most} texts, got {} items",
+                items.len()
+            );
             return Err(Error::invalid(pointer(name), message));
         }
         Some(other) => return Err(wrong(name, &format!("a list of 1 to {most} texts"), other)),
@@ -87,7 +103,10 @@ pub fn texts<T>(
             other => Err(format!("expected a text, got {}", kind_of(other))),
         };
         read_items.push(found.map_err(|why| {
-            Error::invalid(format!("{}/{at}", pointer(name)), format!("{name}[{at}]: {why}"))
+            Error::invalid(
+                format!("{}/{at}", pointer(name)),
+                format!("{name}[{at}]: {why}"),
+            )
         })?);
     }
     Ok(Some(read_items))
@@ -132,7 +151,10 @@ mod tests {
         let error = word(&body, "w", &["y", "z"]).expect_err("no such word");
         assert_eq!(error.message, "w must be one of y, z, got the text \"x\"");
         let error = whole(&body, "n", 1, 9).expect_err("too small");
-        assert_eq!(error.message, "n must be a whole number from 1 to 9, got the number 0");
+        assert_eq!(
+            error.message,
+            "n must be a whole number from 1 to 9, got the number 0"
+        );
         let error = texts(&body, "l", 5, |text| Ok(text.to_owned())).expect_err("not all texts");
         assert_eq!(error.field.as_deref(), Some("/l/1"));
         assert!(texts(&body, "none", 5, |_| Ok(())).is_err());

@@ -40,5 +40,8 @@ pub fn error_codes(_: &Request<'_>) -> Result<Answer> {
 
 /// `GET /schema/workflow.json`
 pub fn workflow_schema(request: &Request<'_>) -> Result<Answer> {
-    Ok(Answer::Now(Reply::json(200, &json_schema(request.api.kinds()))))
+    Ok(Answer::Now(Reply::json(
+        200,
+        &json_schema(request.api.kinds()),
+    )))
 }

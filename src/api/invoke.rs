@@ -15,7 +15,14 @@ pub fn invoke(request: &Request<'_>) -> Result<Answer> {
     // The admin key has no row.
     let scope = format!("key:{}", api_key.unwrap_or(0));
     let idempotency = idempotency(request, scope, request.admission.pattern, &body)?;
-    let started = request.api.invoke(&body, Caller { source: "api", api_key, idempotency, waits: true })?;
+    let started = request.api.invoke(
+        &body,
+        Caller {
+            source: "api",
+            api_key,
+            idempotency,
+        },
+    )?;
     Ok(answer(&started, true))
 }
 
@@ -26,14 +33,23 @@ pub fn idempotency(
     route: &str,
     body: &Map<String, Value>,
 ) -> Result<Option<Idempotency>> {
-    let Some(text) = request.call.head.header("idempotency-key") else { return Ok(None) };
-    Ok(Some(Idempotency { scope, key: idempotency_key(text)?, digest: digest(route, body) }))
+    let Some(text) = request.call.head.header("idempotency-key") else {
+        return Ok(None);
+    };
+    Ok(Some(Idempotency {
+        scope,
+        key: idempotency_key(text)?,
+        digest: digest(route, body),
+    }))
 }
 
 /// The 202, or the wait for the run's end.
 fn answer(started: &Started, with_secret: bool) -> Answer {
     match started.is_direct {
-        true => Answer::WhenEnded { run_id: started.run_id, replayed: started.replayed },
+        true => Answer::WhenEnded {
+            run_id: started.run_id,
+            replayed: started.replayed,
+        },
         false => Answer::Now(accepted(started, with_secret)),
     }
 }

@@ -49,13 +49,18 @@ pub fn draw(dice: &Dice) -> Drawn {
 /// `GET /v1/keys`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let paged = request.store().list_keys(request.query().page()?)?;
-    Ok(Answer::Now(query::list(paged.rows.iter().map(shown).collect(), paged.next)))
+    Ok(Answer::Now(query::list(
+        paged.rows.iter().map(shown).collect(),
+        paged.next,
+    )))
 }
 
 /// `POST /v1/keys`
 pub fn create(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;
-    let name = fields::text(&body, "name", NAME)?.map(str::trim).filter(|name| !name.is_empty());
+    let name = fields::text(&body, "name", NAME)?
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| fields::missing("name"))?;
     let scopes = SCOPES.iter().map(|(_, word)| *word).collect::<Vec<_>>();
     let environment = fields::word(&body, "environment", &ENVIRONMENTS)?.unwrap_or("production");
@@ -70,7 +75,9 @@ pub fn create(request: &Request<'_>) -> Result<Answer> {
         prefix: drawn.prefix,
         hash: drawn.hash,
     };
-    let row = request.store().create_key(new, request.actor(), request.now())?;
+    let row = request
+        .store()
+        .create_key(new, request.actor(), request.now())?;
     Ok(Answer::Now(Reply::json(201, &with_text(&row, &drawn.text))))
 }
 
@@ -80,7 +87,13 @@ pub fn rotate(request: &Request<'_>) -> Result<Answer> {
     let drawn = draw(request.api.dice());
     let row = request
         .store()
-        .rotate_key(key_id, drawn.prefix, drawn.hash, request.actor(), request.now())?
+        .rotate_key(
+            key_id,
+            drawn.prefix,
+            drawn.hash,
+            request.actor(),
+            request.now(),
+        )?
         .ok_or_else(|| Error::not_found(NO_KEY))?;
     Ok(Answer::Now(Reply::json(200, &with_text(&row, &drawn.text))))
 }

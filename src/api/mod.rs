@@ -26,6 +26,10 @@ pub mod table;
 pub mod versions;
 pub mod webhook;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -119,12 +123,18 @@ impl Api {
 
     /// Sets what heads the URLs that are shown, once the listening address is known.
     pub fn set_public_url(&self, url: String) {
-        *self.public_url.write().unwrap_or_else(PoisonError::into_inner) = url;
+        *self
+            .public_url
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = url;
     }
 
     /// What heads the URLs that are shown; without a slash at its end.
     pub fn public_url(&self) -> String {
-        let url = self.public_url.read().unwrap_or_else(PoisonError::into_inner);
+        let url = self
+            .public_url
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         url.trim_end_matches('/').to_owned()
     }
 
@@ -175,7 +185,9 @@ impl Api {
 
     fn refuse_while_stopping(&self) -> Result<()> {
         match self.is_stopping() {
-            true => Err(Error::unavailable("the server is stopping; nothing was accepted")),
+            true => Err(Error::unavailable(
+                "the server is stopping; nothing was accepted",
+            )),
             false => Ok(()),
         }
     }
@@ -183,7 +195,10 @@ impl Api {
     /// Who holds this key.
     fn key_holder(&self, head: &Head) -> Result<Who> {
         let refused = || Error::of(Code::InvalidAccess);
-        let text = head.header("authorization").and_then(bearer).ok_or_else(refused)?;
+        let text = head
+            .header("authorization")
+            .and_then(bearer)
+            .ok_or_else(refused)?;
         if let Some(hash) = &self.admin_key
             && bool::from(Sha256::digest(text).as_slice().ct_eq(hash))
         {
@@ -193,20 +208,31 @@ impl Api {
         let key = directory.key(text).ok_or_else(refused)?;
         self.store.touch_key(key.id, self.clock.now());
         let scope = Scope::parse(&key.scope).ok_or_else(refused)?;
-        Ok(Who::Key { id: key.id, name: key.name.clone(), scope })
+        Ok(Who::Key {
+            id: key.id,
+            name: key.name.clone(),
+            scope,
+        })
     }
 
     /// Who knows this deployment's secret. Unknown ids and wrong secrets are refused alike.
     fn secret_holder(&self, head: &Head, params: &[String]) -> Result<Who> {
         let refused = || Error::of(Code::InvalidAccess);
         let target = webhook::target(&self.store.directory(), params).ok_or_else(refused)?;
-        let from_query = || head.query_pairs().find(|(name, _)| name == "secret").map(|(_, value)| value);
+        let from_query = || {
+            head.query_pairs()
+                .find(|(name, _)| name == "secret")
+                .map(|(_, value)| value)
+        };
         let secret = match head.header(webhook::SECRET_HEADER) {
             Some(secret) => secret.to_owned(),
             None => from_query().ok_or_else(refused)?,
         };
         match bool::from(secret.as_bytes().ct_eq(target.deployment.secret.as_bytes())) {
-            true => Ok(Who::Webhook { deployment: target.deployment.row.id, variant: target.variant.id }),
+            true => Ok(Who::Webhook {
+                deployment: target.deployment.row.id,
+                variant: target.variant.id,
+            }),
             false => Err(refused()),
         }
     }
@@ -237,14 +263,23 @@ impl Door for Api {
                 who
             }
         };
-        Ok(Admission { route, pattern: row.pattern, params, who })
+        Ok(Admission {
+            route,
+            pattern: row.pattern,
+            params,
+            who,
+        })
     }
 
     fn answer(&self, call: &Call, admission: &Admission) -> Result<Answer> {
         let row = ROUTES
             .get(admission.route)
             .ok_or_else(|| Error::internal("an admission for a route that is not in the table"))?;
-        (row.handler)(&Request { api: self, call, admission })
+        (row.handler)(&Request {
+            api: self,
+            call,
+            admission,
+        })
     }
 
     fn wait(&self, run_id: Id, replayed: bool, responder: Responder) {
@@ -277,13 +312,20 @@ impl Request<'_> {
     /// Who is named in the audit.
     fn actor(&self) -> Actor {
         let address = Some(self.call.head.peer.to_string());
-        Actor { name: self.admission.who.actor(), address }
+        Actor {
+            name: self.admission.who.actor(),
+            address,
+        }
     }
 
     /// The key whose runs alone may be seen; `None`: all may.
     fn sees_only(&self) -> Option<i64> {
         match self.admission.who {
-            Who::Key { id, scope: Scope::Invoke, .. } => Some(id),
+            Who::Key {
+                id,
+                scope: Scope::Invoke,
+                ..
+            } => Some(id),
             Who::Key { .. } | Who::AdminKey | Who::Webhook { .. } | Who::Nobody => None,
         }
     }

@@ -24,7 +24,10 @@ impl Query {
 
     /// The last value of that name.
     pub fn one(&self, name: &str) -> Option<&str> {
-        let mut values = self.0.iter().filter(|(key, value)| key == name && !value.is_empty());
+        let mut values = self
+            .0
+            .iter()
+            .filter(|(key, value)| key == name && !value.is_empty());
         values.next_back().map(|(_, value)| value.as_str())
     }
 
@@ -40,7 +43,12 @@ impl Query {
     }
 
     /// Every value of that name, each read by `read`.
-    pub fn words<T>(&self, name: &str, expected: &[&str], read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+    pub fn words<T>(
+        &self,
+        name: &str,
+        expected: &[&str],
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>> {
         let read_one = |word: &str| {
             read(word).ok_or_else(|| wrong(name, &format!("one of {}", expected.join(", ")), word))
         };
@@ -50,7 +58,12 @@ impl Query {
     /// `name[key]` and `name[key]=value`.
     pub fn labels(&self, name: &str) -> Vec<(String, Option<String>)> {
         let key_of = |pair: &str| {
-            Some(pair.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']')?.to_owned())
+            Some(
+                pair.strip_prefix(name)?
+                    .strip_prefix('[')?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
         };
         self.0
             .iter()
@@ -62,7 +75,9 @@ impl Query {
 
     /// An instant, RFC 3339.
     pub fn time(&self, name: &str) -> Result<Option<Timestamp>> {
-        let Some(text) = self.one(name) else { return Ok(None) };
+        let Some(text) = self.one(name) else {
+            return Ok(None);
+        };
         // A plus sign that was not escaped arrives as a space.
         match Timestamp::parse(&text.replace(' ', "+")) {
             Some(at) => Ok(Some(at)),
@@ -81,10 +96,16 @@ impl Query {
 
     /// How many rows are asked for.
     pub fn limit(&self) -> Result<usize> {
-        let Some(text) = self.one("limit") else { return Ok(Page::DEFAULT) };
+        let Some(text) = self.one("limit") else {
+            return Ok(Page::DEFAULT);
+        };
         match text.parse() {
             Ok(limit) if (1..=Page::MAX).contains(&limit) => Ok(limit),
-            _ => Err(wrong("limit", &format!("a whole number from 1 to {}", Page::MAX), text)),
+            _ => Err(wrong(
+                "limit",
+                &format!("a whole number from 1 to {}", Page::MAX),
+                text,
+            )),
         }
     }
 
@@ -94,7 +115,10 @@ impl Query {
             None => None,
             Some(text) => Some(read_cursor(text).ok_or_else(|| wrong_cursor(text))?),
         };
-        Ok(Page { limit: self.limit()?, cursor })
+        Ok(Page {
+            limit: self.limit()?,
+            cursor,
+        })
     }
 }
 
@@ -104,12 +128,17 @@ pub fn wrong_cursor(text: &str) -> Error {
 }
 
 fn wrong(name: &str, expected: &str, came: &str) -> Error {
-    Error::invalid(pointer(name), format!("{name} must be {expected}, got {:?}", excerpt(came)))
+    Error::invalid(
+        pointer(name),
+        format!("{name} must be {expected}, got {:?}", excerpt(came)),
+    )
 }
 
 fn read_cursor(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(CURSOR)?;
-    let number = i64::from_str_radix(digits, 16).ok().filter(|number| *number >= 0)?;
+    let number = i64::from_str_radix(digits, 16)
+        .ok()
+        .filter(|number| *number >= 0)?;
     (write_cursor(number) == text).then_some(number)
 }
 
@@ -147,7 +176,11 @@ mod tests {
     fn values_may_be_repeated_or_separated_by_commas() {
         let query = query("status=a,b&status=c&status[]=d&status=&other=x");
         assert_eq!(query.many("status"), ["a", "b", "c", "d"]);
-        assert!(query.words("status", &["a"], |word| (word == "a").then_some(())).is_err());
+        assert!(
+            query
+                .words("status", &["a"], |word| (word == "a").then_some(()))
+                .is_err()
+        );
     }
 
     #[test]
@@ -162,10 +195,23 @@ mod tests {
     #[test]
     fn a_cursor_comes_back_as_it_went() {
         for number in [0, 1, 77, i64::MAX] {
-            let page = query(&format!("cursor={}&limit=500", write_cursor(number))).page().expect("a page");
+            let page = query(&format!("cursor={}&limit=500", write_cursor(number)))
+                .page()
+                .expect("a page");
             assert_eq!((page.cursor, page.limit), (Some(number), 500));
         }
-        for bad in ["cursor=7", "cursor=c", "cursor=c-1", "cursor=cG", "cursor=c07", "cursor=c+7", "limit=0", "limit=501", "limit=x", "limit=-1"] {
+        for bad in [
+            "cursor=7",
+            "cursor=c",
+            "cursor=c-1",
+            "cursor=cG",
+            "cursor=c07",
+            "cursor=c+7",
+            "limit=0",
+            "limit=501",
+            "limit=x",
+            "limit=-1",
+        ] {
             let error = query(bad).page().expect_err(bad);
             assert_eq!(error.status(), 400);
             assert!(error.field.is_some(), "{bad}");
@@ -175,7 +221,9 @@ mod tests {
 
     #[test]
     fn times_are_read_with_an_unescaped_plus() {
-        let at = query("from=2027-01-01T01:00:00+01:00").time("from").expect("a time");
+        let at = query("from=2027-01-01T01:00:00+01:00")
+            .time("from")
+            .expect("a time");
         assert_eq!(at, Timestamp::parse("2027-01-01T00:00:00Z"));
         assert!(query("from=yesterday").time("from").is_err());
     }

@@ -43,8 +43,13 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
 fn data(run: &RunRow) -> Value {
     match run.status {
         RunStatus::Completed => json!({"output": run.output}),
-        RunStatus::Failed => json!({"error": run.error, "error_code": run.error_code, "step": run.error_step}),
+        RunStatus::Failed => {
+            json!({"error": run.error, "error_code": run.error_code, "step": run.error_step})
+        }
         RunStatus::Cancelled => json!({"error": run.error, "reason": "cancelled"}),
-        RunStatus::Queued | RunStatus::Running | RunStatus::AwaitingApproval | RunStatus::Waiting => Value::Null,
+        RunStatus::Queued
+        | RunStatus::Running
+        | RunStatus::AwaitingApproval
+        | RunStatus::Waiting => Value::Null,
     }
 }

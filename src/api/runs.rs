@@ -39,7 +39,8 @@ pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> 
         Some(run_id) => request.store().run(run_id)?,
         None => None,
     };
-    run.filter(|run| request.may_see(run.api_key)).ok_or_else(|| Error::not_found(missing))
+    run.filter(|run| request.may_see(run.api_key))
+        .ok_or_else(|| Error::not_found(missing))
 }
 
 /// `GET /v1/workflow_runs`
@@ -65,7 +66,10 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         run_id: None,
     };
     // Both ways together are no filter.
-    if let [only] = query.words("delivery", &DELIVERIES, one_of(&DELIVERIES))?.as_slice() {
+    if let [only] = query
+        .words("delivery", &DELIVERIES, one_of(&DELIVERIES))?
+        .as_slice()
+    {
         filter.delivery = Some(only.clone());
     }
     if let Some(own) = request.sees_only() {
@@ -76,7 +80,10 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     }
     if let Some(text) = query.one("q") {
         let Some(run_id) = Id::parse(text, "req_") else {
-            return Err(Error::invalid("/q", "q must be a request id (req_…) or a run id"));
+            return Err(Error::invalid(
+                "/q",
+                "q must be a request id (req_…) or a run id",
+            ));
         };
         filter.run_id = Some(run_id);
     }
@@ -91,7 +98,10 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
 fn api_keys(request: &Request<'_>, ids: &[&str]) -> Result<Vec<i64>> {
     let row_of = |id: &&str| {
         let Some(key_id) = Id::parse(id, "key_") else {
-            let message = format!("api_key_id must be a key's id (key_…), got {:?}", crate::flow::names::excerpt(id));
+            let message = format!(
+                "api_key_id must be a key's id (key_…), got {:?}",
+                crate::flow::names::excerpt(id)
+            );
             return Err(Error::invalid("/api_key_id", message));
         };
         Ok(request.store().key_row(key_id)?.unwrap_or(-1))
@@ -110,10 +120,18 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let mut value = shown(request, run)?;
     let steps = request.store().list_steps(run.id, Page::first(SHOWN))?;
     value["steps"] = steps.rows.iter().map(step).collect();
-    let filter = DeliveryFilter { run: Some(run.run_id), ..DeliveryFilter::default() };
-    let deliveries = request.store().list_deliveries(&filter, Page::first(SHOWN))?;
+    let filter = DeliveryFilter {
+        run: Some(run.run_id),
+        ..DeliveryFilter::default()
+    };
+    let deliveries = request
+        .store()
+        .list_deliveries(&filter, Page::first(SHOWN))?;
     value["deliveries"] = deliveries.rows.iter().map(owed).collect();
-    Ok(Answer::Now(Reply::json(200, &json!({"workflow_run": value}))))
+    Ok(Answer::Now(Reply::json(
+        200,
+        &json!({"workflow_run": value}),
+    )))
 }
 
 /// A delivery as a run carries it.
@@ -190,7 +208,10 @@ pub fn steps(request: &Request<'_>) -> Result<Answer> {
     let page = request.query().page()?;
     let run = find(request, request.param(0), NO_RUN)?;
     let paged = request.store().list_steps(run.id, page)?;
-    Ok(Answer::Now(query::list(paged.rows.iter().map(step).collect(), paged.next)))
+    Ok(Answer::Now(query::list(
+        paged.rows.iter().map(step).collect(),
+        paged.next,
+    )))
 }
 
 fn step(row: &StepRow) -> Value {

@@ -36,8 +36,14 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     let mut rows = request.store().list_secrets(after, limit + 1)?;
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| format!("{CURSOR}{}", row.name));
-    Ok(Answer::Now(query::list_from(rows.iter().map(shown).collect(), next)))
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| format!("{CURSOR}{}", row.name));
+    Ok(Answer::Now(query::list_from(
+        rows.iter().map(shown).collect(),
+        next,
+    )))
 }
 
 /// `PUT /v1/secrets/{name}`
@@ -64,8 +70,13 @@ pub fn put(request: &Request<'_>) -> Result<Answer> {
         return Err(Error::invalid("/value", message));
     }
     let read = |host: &str| HostRule::parse(host).map(|_| host.trim().to_ascii_lowercase());
-    let hosts = fields::texts(&body, "hosts", HOSTS, read)?.ok_or_else(|| fields::missing("hosts"))?;
-    let row = SecretRow { name: name.to_owned(), hosts, updated_at: request.now() };
+    let hosts =
+        fields::texts(&body, "hosts", HOSTS, read)?.ok_or_else(|| fields::missing("hosts"))?;
+    let row = SecretRow {
+        name: name.to_owned(),
+        hosts,
+        updated_at: request.now(),
+    };
     let is_new = request.store().put_secret(
         row.name.clone(),
         value.clone(),
@@ -73,15 +84,27 @@ pub fn put(request: &Request<'_>) -> Result<Answer> {
         request.actor(),
         row.updated_at,
     )?;
-    Ok(Answer::Now(Reply::json(if is_new { 201 } else { 200 }, &shown(&row))))
+    Ok(Answer::Now(Reply::json(
+        if is_new { 201 } else { 200 },
+        &shown(&row),
+    )))
 }
 
 /// `DELETE /v1/secrets/{name}`
 pub fn delete(request: &Request<'_>) -> Result<Answer> {
     let name = request.param(0).to_owned();
-    match request.store().delete_secret(name.clone(), request.actor(), request.now())? {
-        true => Ok(Answer::Now(Reply::json(200, &json!({"name": name, "deleted": true})))),
-        false => Err(Error::not_found(format!("Secret {:?} not found", excerpt(&name)))),
+    match request
+        .store()
+        .delete_secret(name.clone(), request.actor(), request.now())?
+    {
+        true => Ok(Answer::Now(Reply::json(
+            200,
+            &json!({"name": name, "deleted": true}),
+        ))),
+        false => Err(Error::not_found(format!(
+            "Secret {:?} not found",
+            excerpt(&name)
+        ))),
     }
 }
 

@@ -42,8 +42,6 @@ pub struct Caller {
     pub api_key: Option<i64>,
     /// So that the same request starts one run only.
     pub idempotency: Option<Idempotency>,
-    /// Whether the caller of a run without a callback waits for its end. A program that embeds the library need not.
-    pub waits: bool,
 }
 
 /// A run that is on disk.
@@ -86,11 +84,23 @@ impl Api {
             Some(Value::Object(inputs)) => Ok(inputs),
             Some(other) => Err(wrong("inputs", "an object", other)),
         };
-        self.start(&target, callback, Some(body), inputs, UnknownInputs::Refuse, caller)
+        self.start(
+            &target,
+            callback,
+            Some(body),
+            inputs,
+            UnknownInputs::Refuse,
+            caller,
+        )
     }
 
     /// Starts a run from the body of a webhook trigger (contract, section 5), in either form.
-    pub fn trigger(&self, target: &Target, body: &Map<String, Value>, caller: Caller) -> Result<Started> {
+    pub fn trigger(
+        &self,
+        target: &Target,
+        body: &Map<String, Value>,
+        caller: Caller,
+    ) -> Result<Started> {
         self.refuse_while_stopping()?;
         if let Some(started) = self.replay(&caller)? {
             return Ok(started);
@@ -99,15 +109,29 @@ impl Api {
             Some(Value::Object(inputs)) => {
                 judge_tool_approval(body)?;
                 let callback = Some(callback_of(body)?);
-                self.start(target, callback, Some(body), || Ok(inputs), UnknownInputs::Refuse, caller)
+                self.start(
+                    target,
+                    callback,
+                    Some(body),
+                    || Ok(inputs),
+                    UnknownInputs::Refuse,
+                    caller,
+                )
             }
             Some(other) => Err(wrong("inputs", "an object", other)),
             None => {
                 let callback = Some(callback_of(body)?);
                 let mut inputs = body.clone();
                 inputs.shift_remove("async");
-                self.start(target, callback, None, || Ok(&inputs), UnknownInputs::Keep, caller)
-                    .map_err(without_inputs_prefix)
+                self.start(
+                    target,
+                    callback,
+                    None,
+                    || Ok(&inputs),
+                    UnknownInputs::Keep,
+                    caller,
+                )
+                .map_err(without_inputs_prefix)
             }
         }
     }
@@ -131,14 +155,21 @@ impl Api {
             return Err(Error::of(Code::CallbackDeliveryRequired));
         }
         let (metadata, user) = match about {
-            Some(body) => (metadata(body)?, text(body, "user", USER)?.map(str::to_owned)),
+            Some(body) => (
+                metadata(body)?,
+                text(body, "user", USER)?.map(str::to_owned),
+            ),
             None => (Map::new(), None),
         };
         let inputs = workflow.accept_inputs(inputs()?.clone(), unknown)?;
         let now = self.clock().now();
         let run_id = Id::new(now, self.dice());
-        let is_direct = callback_url.is_none() && caller.waits;
-        let seat = if is_direct { Some(self.direct().reserve(run_id)?) } else { None };
+        let is_direct = callback_url.is_none();
+        let seat = if is_direct {
+            Some(self.direct().reserve(run_id)?)
+        } else {
+            None
+        };
         let new = NewRun {
             run_id,
             deployment: deployment.id,
@@ -150,7 +181,6 @@ impl Api {
             metadata,
             inputs,
             idempotency: caller.idempotency,
-            waits: is_direct,
         };
         let (run_id, status, replayed) = match self.store().insert_run(new, now)? {
             Inserted::New(status) => (run_id, status, false),
@@ -160,13 +190,23 @@ impl Api {
             seat.keep(run_id);
         }
         let secret = Some(target.deployment.secret.clone());
-        Ok(Started { run_id, status, replayed, is_direct, secret })
+        Ok(Started {
+            run_id,
+            status,
+            replayed,
+            is_direct,
+            secret,
+        })
     }
 
     /// The first answer to an `Idempotency-Key` that was used before, whatever has changed since.
     fn replay(&self, caller: &Caller) -> Result<Option<Started>> {
-        let Some(asked) = &caller.idempotency else { return Ok(None) };
-        let Some((run_id, status)) = self.store().first_answer(asked)? else { return Ok(None) };
+        let Some(asked) = &caller.idempotency else {
+            return Ok(None);
+        };
+        let Some((run_id, status)) = self.store().first_answer(asked)? else {
+            return Ok(None);
+        };
         let Some(run) = self.store().run(run_id)? else {
             return Err(Error::not_found(super::runs::NO_RUN));
         };
@@ -179,7 +219,13 @@ impl Api {
         let secret = deployment
             .filter(|entry| entry.row.id == run.deployment_id)
             .map(|entry| entry.secret.clone());
-        Ok(Some(Started { run_id, status, replayed: true, is_direct, secret }))
+        Ok(Some(Started {
+            run_id,
+            status,
+            replayed: true,
+            is_direct,
+            secret,
+        }))
     }
 
     /// The URL that a result goes to: the one given, else the deployment's own. Judged either way.
@@ -232,7 +278,10 @@ fn target(directory: &Directory, body: &Map<String, Value>) -> Result<Target> {
         (None, [only]) => only.clone(),
         (None, _) => return Err(missing("variant")),
     };
-    Ok(Target { deployment: entry, variant })
+    Ok(Target {
+        deployment: entry,
+        variant,
+    })
 }
 
 /// The deployment of that name.
@@ -251,14 +300,21 @@ pub fn find_deployment(directory: &Directory, name: &str) -> Result<Arc<Deployme
 /// # Errors
 /// `not_found`, naming it.
 pub fn find_variant(entry: &DeploymentEntry, name: &str) -> Result<VariantRow> {
-    let found = entry.row.variants.iter().find(|variant| variant.name == name);
+    let found = entry
+        .row
+        .variants
+        .iter()
+        .find(|variant| variant.name == name);
     found.cloned().ok_or_else(|| no_variant(entry, name))
 }
 
 /// The 404 that names a variant.
 pub fn no_variant(entry: &DeploymentEntry, name: &str) -> Error {
     let deployment = &entry.row.name;
-    Error::not_found(format!("Variant {:?} of deployment {deployment:?} not found", excerpt(name)))
+    Error::not_found(format!(
+        "Variant {:?} of deployment {deployment:?} not found",
+        excerpt(name)
+    ))
 }
 
 fn judge_tool_approval(body: &Map<String, Value>) -> Result<()> {
@@ -283,7 +339,9 @@ fn async_member(body: &Map<String, Value>) -> Result<Option<&Map<String, Value>>
 
 /// What an invoke asks for: `None`, a direct answer; else the callback URL as given.
 fn wanted_callback(body: &Map<String, Value>) -> Result<Option<Option<&Value>>> {
-    let Some(member) = async_member(body)? else { return Ok(None) };
+    let Some(member) = async_member(body)? else {
+        return Ok(None);
+    };
     match given(member, "enabled") {
         None | Some(Value::Bool(false)) => Ok(None),
         Some(Value::Bool(true)) => Ok(Some(member.get("callback_url"))),
@@ -317,29 +375,41 @@ fn metadata(body: &Map<String, Value>) -> Result<Map<String, Value>> {
         Some(other) => return Err(wrong("metadata", "a flat object", other)),
     };
     if labels.len() > METADATA_KEYS {
-        let message = format!("metadata must have at most {METADATA_KEYS} keys, got {}", labels.len());
+        let message = format!(
+            "metadata must have at most {METADATA_KEYS} keys, got {}",
+            labels.len()
+        );
         return Err(Error::invalid("/metadata", message));
     }
     for (key, value) in labels {
         let refuse = |why: String| {
             let field = format!("/metadata{}", pointer(key));
-            Err(Error::invalid(field, format!("metadata key {:?} {why}", excerpt(key))))
+            Err(Error::invalid(
+                field,
+                format!("metadata key {:?} {why}", excerpt(key)),
+            ))
         };
         let length = key.chars().count();
         if length == 0 {
             return refuse("must not be empty".to_owned());
         }
         if length > METADATA_KEY {
-            return refuse(format!("must have at most {METADATA_KEY} characters, got {length}"));
+            return refuse(format!(
+                "must have at most {METADATA_KEY} characters, got {length}"
+            ));
         }
         match value {
             Value::String(text) if text.chars().count() > METADATA_TEXT => {
                 let length = text.chars().count();
-                return refuse(format!("must hold at most {METADATA_TEXT} characters, got {length}"));
+                return refuse(format!(
+                    "must hold at most {METADATA_TEXT} characters, got {length}"
+                ));
             }
             Value::Array(_) | Value::Object(_) => {
                 let came = kind_of(value);
-                return refuse(format!("must hold a string, a number, a boolean or null, got {came}"));
+                return refuse(format!(
+                    "must hold a string, a number, a boolean or null, got {came}"
+                ));
             }
             Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
         }
@@ -390,7 +460,10 @@ pub fn idempotency_key(text: &str) -> Result<String> {
     }
     Err(Error::new(
         Code::ValidationError,
-        format!("Idempotency-Key must be 1 to 255 visible ASCII characters, got {:?}", excerpt(text)),
+        format!(
+            "Idempotency-Key must be 1 to 255 visible ASCII characters, got {:?}",
+            excerpt(text)
+        ),
     ))
 }
 
@@ -411,7 +484,11 @@ pub fn accepted(started: &Started, with_secret: bool) -> Reply {
 
 /// Marks an answer that repeats an earlier one.
 pub fn with_replay(reply: Reply, replayed: bool) -> Reply {
-    if replayed { reply.header("Idempotent-Replayed", "true") } else { reply }
+    if replayed {
+        reply.header("Idempotent-Replayed", "true")
+    } else {
+        reply
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ const PLACE: &str = "/v1/deployments/{deployment}/variants/{variant}";
 const VERSIONS: &str = "/v1/deployments/{deployment}/variants/{variant}/versions";
 
 /// The endpoints.
+#[rustfmt::skip] // One line a row.
 pub static ROUTES: &[Route<Handler>] = &[
     row("POST", "/v1/workflow/invoke", Key(Invoke), invoke::invoke, "Start a run, and wait for its result or have it delivered."),
     row("POST", webhook::PATTERN, Webhook, webhook::trigger, "Start a run by a deployment's webhook secret."),

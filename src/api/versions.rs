@@ -16,13 +16,18 @@ use crate::store::deployments::VersionRow;
 fn place(request: &Request<'_>) -> Result<Target> {
     let deployment = find_deployment(&request.store().directory(), request.param(0))?;
     let variant = find_variant(&deployment, request.param(1))?;
-    Ok(Target { deployment, variant })
+    Ok(Target {
+        deployment,
+        variant,
+    })
 }
 
 /// `GET …/variants/{variant}/versions`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let place = place(request)?;
-    let paged = request.store().list_versions(place.variant.id, request.query().page()?)?;
+    let paged = request
+        .store()
+        .list_versions(place.variant.id, request.query().page()?)?;
     let rows = paged.rows.iter().map(|row| shown(&place, row)).collect();
     Ok(Answer::Now(query::list(rows, paged.next)))
 }
@@ -39,7 +44,8 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
 /// `POST …/variants/{variant}/rollback`
 pub fn roll_back(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;
-    let to = fields::whole(&body, "version", 1, i64::MAX as u64)?.ok_or_else(|| fields::missing("version"))?;
+    let to = fields::whole(&body, "version", 1, i64::MAX as u64)?
+        .ok_or_else(|| fields::missing("version"))?;
     let place = place(request)?;
     let row = find(request, &place, &to.to_string())?;
     // A step kind may have been taken away since.
@@ -47,7 +53,13 @@ pub fn roll_back(request: &Request<'_>) -> Result<Answer> {
     let (deployment, variant) = (&place.deployment.row.name, &place.variant.name);
     let version = request
         .store()
-        .roll_back(deployment.clone(), variant.clone(), row.number, request.actor(), request.now())?
+        .roll_back(
+            deployment.clone(),
+            variant.clone(),
+            row.number,
+            request.actor(),
+            request.now(),
+        )?
         .ok_or_else(|| no_version(&to.to_string()))?;
     let body = json!({"deployment": deployment, "variant": variant, "version": version, "equal_to": row.number});
     Ok(Answer::Now(Reply::json(200, &body)))

@@ -24,9 +24,15 @@ pub fn url(public_url: &str, endpoint_id: Id, variant_id: Id) -> String {
 
 /// What the two ids of a path stand for.
 pub fn target(directory: &Directory, params: &[String]) -> Option<Target> {
-    let [endpoint_id, variant_id] = params else { return None };
-    let (deployment, variant) = directory.webhook(Id::parse(endpoint_id, "")?, Id::parse(variant_id, "")?)?;
-    Some(Target { deployment: deployment.clone(), variant: variant.clone() })
+    let [endpoint_id, variant_id] = params else {
+        return None;
+    };
+    let (deployment, variant) =
+        directory.webhook(Id::parse(endpoint_id, "")?, Id::parse(variant_id, "")?)?;
+    Some(Target {
+        deployment: deployment.clone(),
+        variant: variant.clone(),
+    })
 }
 
 /// Starts a run for whoever knows the deployment's secret.
@@ -38,7 +44,11 @@ pub fn trigger(request: &Request<'_>) -> Result<Answer> {
     let scope = format!("deployment:{}", target.deployment.row.id);
     let route = format!("{PATTERN} {}", target.variant.id);
     let idempotency = idempotency(request, scope, &route, &body)?;
-    let caller = Caller { source: "webhook", api_key: None, idempotency, waits: true };
+    let caller = Caller {
+        source: "webhook",
+        api_key: None,
+        idempotency,
+    };
     let started = request.api.trigger(&target, &body, caller)?;
     // The secret is what the caller came with: it is not handed out here.
     Ok(Answer::Now(accepted(&started, false)))

@@ -35,7 +35,9 @@ impl Store {
     pub fn waiting_step(&self, run: i64) -> Result<Option<String>> {
         self.read(|conn| {
             Ok(conn
-                .prepare_cached("SELECT path FROM steps WHERE run = ?1 AND status = 'waiting' LIMIT 1")?
+                .prepare_cached(
+                    "SELECT path FROM steps WHERE run = ?1 AND status = 'waiting' LIMIT 1",
+                )?
                 .query_row([run], |row| row.get(0))
                 .optional()?)
         })

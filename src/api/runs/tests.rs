@@ -1,0 +1,378 @@
+use serde_json::{Value, json};
+
+use crate::api::testing::{ADMIN, Ask, House, NOW, URL};
+use crate::flow::run::Ending;
+use crate::time::Timestamp;
+
+fn cancel(house: &House, id: &str, key: &str, body: &Value) -> crate::api::testing::Read {
+    house.post(&format!("/v1/workflow_runs/{id}/cancel"), key, body)
+}
+
+#[test]
+fn a_run_is_shown_by_either_id_with_every_name() {
+    let house = House::furnished();
+    let body = json!({"deployment": "plain", "variant": "prod", "user": "u7", "metadata": {"plan": "pro"},
+        "async": {"enabled": true, "callback_url": URL}});
+    let started = house.invoke(&body);
+    let (request_id, run_id) = (started.text("request_id"), started.text("run_id"));
+    house.api.clock().set(Timestamp(NOW.0 + 1_500));
+    house.complete_all(json!({"b": 1, "a": [2]}));
+    let read = house.get(&format!("/v1/workflow_runs/{request_id}"), ADMIN);
+    assert_eq!(
+        read.body,
+        house
+            .get(&format!("/v1/workflow_runs/{run_id}"), ADMIN)
+            .body
+    );
+    let run = &read.body["workflow_run"];
+    let at = Timestamp(NOW.0 + 1_500);
+    for (name, value) in [
+        ("id", json!(run_id)),
+        ("token", json!(request_id)),
+        ("run_status", json!("completed")),
+        ("run_async", json!(true)),
+        ("started_at", json!(at)),
+        ("ended_at", json!(at)),
+        ("duration", json!(0)),
+        ("start_inputs", json!({})),
+        ("output_content", json!("{\"b\":1,\"a\":[2]}")),
+        ("error_message", json!(null)),
+        ("async_webhook_url", json!(URL)),
+        ("total_tokens", json!(0)),
+        ("total_charge", json!("0")),
+        ("request_id", json!(request_id)),
+        ("run_id", json!(run_id)),
+        ("status", json!("completed")),
+        ("source", json!("api")),
+        ("delivery", json!("callback")),
+        ("deployment", json!("plain")),
+        ("variant", json!("prod")),
+        ("version", json!(1)),
+        ("user", json!("u7")),
+        ("user_metadata", json!({"plan": "pro"})),
+        ("output", json!({"b": 1, "a": [2]})),
+        ("error", json!(null)),
+        ("waiting_on", json!(null)),
+        ("steps", json!([])),
+        ("created_at", json!(NOW)),
+    ] {
+        assert_eq!(run[name], value, "{name}");
+    }
+    assert_eq!(run["deliveries"][0]["status"], "pending");
+    assert_eq!(run["deliveries"][0]["url"], URL);
+    let request = house
+        .get(&format!("/v1/public/requests/{request_id}"), ADMIN)
+        .body;
+    assert_eq!(request["request_type"], "workflow");
+    assert_eq!(request["data"], json!({"output": {"b": 1, "a": [2]}}));
+    assert_eq!(
+        (&request["status"], &request["user_metadata"]),
+        (&json!("completed"), &json!({"plan": "pro"}))
+    );
+}
+
+#[test]
+fn what_is_not_there_has_the_texts_that_clients_know() {
+    let house = House::furnished();
+    let unknown = crate::id::Id([7; 16]);
+    for id in ["x", &unknown.to_string(), &unknown.request_id(), "req_zz"] {
+        for (path, text) in [
+            (
+                format!("/v1/workflow_runs/{id}"),
+                "Prompt workflow run not found",
+            ),
+            (
+                format!("/v1/workflow_runs/{id}/steps"),
+                "Prompt workflow run not found",
+            ),
+            (format!("/v1/public/requests/{id}"), "Request not found"),
+        ] {
+            let read = house.get(&path, ADMIN);
+            assert_eq!(
+                (read.status, read.text("error").as_str()),
+                (404, text),
+                "{path}"
+            );
+        }
+        assert_eq!(
+            cancel(&house, id, ADMIN, &json!({})).text("error"),
+            "Prompt workflow run not found"
+        );
+    }
+}
+
+#[test]
+fn an_invoke_key_sees_only_what_it_started() {
+    let house = House::furnished();
+    let ((own_id, own), (_, other), (_, reader)) =
+        (house.key("invoke"), house.key("invoke"), house.key("read"));
+    let run = house.start(&own);
+    let foreign = house.start(&other);
+    house.complete_all(json!(1));
+    assert_eq!(
+        house.get("/v1/workflow_runs", &own).ids("request_id"),
+        [run.as_str()]
+    );
+    assert_eq!(
+        house
+            .get("/v1/workflow_runs", &reader)
+            .ids("request_id")
+            .len(),
+        2
+    );
+    let by_key = format!("/v1/workflow_runs?api_key_id={own_id}");
+    assert_eq!(house.get(&by_key, ADMIN).ids("request_id"), [run.as_str()]);
+    assert!(house.get(&by_key, &other).ids("request_id").is_empty());
+    assert!(
+        house
+            .get(&format!("/v1/workflow_runs?q={foreign}"), &own)
+            .ids("request_id")
+            .is_empty()
+    );
+    let deliveries = house.get("/v1/deliveries", &own);
+    assert_eq!(deliveries.ids("request_id"), [run.as_str()]);
+    let all = house.get("/v1/deliveries", ADMIN);
+    for (id, request_id) in all.ids("id").iter().zip(all.ids("request_id")) {
+        let status = if request_id == run {
+            (200, 202)
+        } else {
+            (404, 404)
+        };
+        let path = format!("/v1/deliveries/{id}");
+        assert_eq!(house.get(&path, &own).status, status.0);
+        assert_eq!(
+            house
+                .post(&format!("{path}/redeliver"), &own, &json!({}))
+                .status,
+            status.1
+        );
+    }
+    for path in ["/v1/workflow_runs/", "/v1/public/requests/"] {
+        assert_eq!(house.get(&format!("{path}{run}"), &own).status, 200);
+        assert_eq!(house.get(&format!("{path}{foreign}"), &own).status, 404);
+    }
+    assert_eq!(
+        house
+            .get(&format!("/v1/workflow_runs/{foreign}/steps"), &own)
+            .status,
+        404
+    );
+    let waiting = house.start(&other);
+    assert_eq!(cancel(&house, &waiting, &own, &json!({})).status, 404);
+    assert_eq!(cancel(&house, &waiting, &other, &json!({})).status, 200);
+}
+
+#[test]
+fn a_cancelled_run_is_shown_so_at_once_and_a_final_one_stays() {
+    let house = House::furnished();
+    let run = house.start(ADMIN);
+    let read = cancel(&house, &run, ADMIN, &json!({"reason": "enough"}));
+    assert_eq!(read.status, 200);
+    let shown = &read.body["workflow_run"];
+    assert_eq!(
+        (&shown["status"], &shown["error"]),
+        (&json!("cancelled"), &json!("enough"))
+    );
+    assert_eq!(house.audit()[0], "run.cancel");
+    let again = cancel(&house, &run, ADMIN, &json!({"reason": "other"}));
+    assert_eq!((again.status, &again.body), (200, &read.body));
+    let silent = cancel(&house, &house.start(ADMIN), ADMIN, &json!({}));
+    assert_eq!(silent.body["workflow_run"]["error"], super::NO_REASON);
+    for reason in [json!(7), json!("r".repeat(501))] {
+        let read = cancel(&house, &run, ADMIN, &json!({"reason": reason}));
+        assert_eq!((read.status, read.text("field").as_str()), (400, "/reason"));
+    }
+    let request = house.get(&format!("/v1/public/requests/{run}"), ADMIN).body;
+    assert_eq!(
+        request["data"],
+        json!({"error": "enough", "reason": "cancelled"})
+    );
+}
+
+/// Four runs: completed, failed, one by webhook, one queued; each with its labels.
+fn filled() -> (House, Vec<String>) {
+    let house = House::furnished();
+    let asking = json!({"deployment": "asking", "inputs": {"topic": "t"}, "user": "u1",
+        "metadata": {"plan": "pro", "n": 12, "yes": true, "a.b": null}, "async": {"enabled": true, "callback_url": URL}});
+    let mut ids = vec![house.invoke(&asking).text("request_id")];
+    house.complete_all(json!(1));
+    house.api.clock().set(Timestamp(NOW.0 + 120_000));
+    ids.push(house.start(ADMIN));
+    house.end_all(&Ending::Failed {
+        error: "e".to_owned(),
+        code: "step_failed",
+        step: Some("a".to_owned()),
+    });
+    house.api.clock().set(Timestamp(NOW.0 + 240_000));
+    let shown = house.get("/v1/deployments/plain", ADMIN);
+    let url = shown.body["variants"][0]["webhook_url"]
+        .as_str()
+        .expect("a URL")
+        .to_owned();
+    let path = format!(
+        "{}?secret={}",
+        url.trim_start_matches("https://skep.example/base"),
+        shown.text("webhook_secret")
+    );
+    let body = json!({"async": {"callback_url": URL}}).to_string();
+    ids.push(
+        house
+            .ask(&Ask {
+                method: "POST",
+                path: &path,
+                body: &body,
+                ..Ask::default()
+            })
+            .text("request_id"),
+    );
+    let body = json!({"deployment": "plain"}).to_string();
+    drop(house.send(&Ask {
+        method: "POST",
+        path: "/v1/workflow/invoke",
+        key: ADMIN,
+        body: &body,
+        ..Ask::default()
+    }));
+    ids.push(
+        house
+            .get("/v1/workflow_runs?delivery=direct", ADMIN)
+            .ids("request_id")
+            .remove(0),
+    );
+    (house, ids)
+}
+
+#[test]
+fn every_filter_shows_what_it_names() {
+    let (house, ids) = filled();
+    let run_id = House::run_id(&ids[1]).to_string();
+    let from = |ms: i64| Timestamp(NOW.0 + ms).to_string();
+    for (query, expected) in [
+        (String::new(), vec![3, 2, 1, 0]),
+        ("status=completed".to_owned(), vec![0]),
+        ("status=completed,failed".to_owned(), vec![1, 0]),
+        ("status=completed&status=queued".to_owned(), vec![3, 2, 0]),
+        ("source=webhook".to_owned(), vec![2]),
+        ("source=api,webhook".to_owned(), vec![3, 2, 1, 0]),
+        ("delivery=callback".to_owned(), vec![2, 1, 0]),
+        ("delivery=direct".to_owned(), vec![3]),
+        ("delivery=direct,callback".to_owned(), vec![3, 2, 1, 0]),
+        ("deployment=asking".to_owned(), vec![0]),
+        (
+            "deployment=plain&variant=prod&status=failed".to_owned(),
+            vec![1],
+        ),
+        ("variant=canary".to_owned(), vec![]),
+        ("user=u1".to_owned(), vec![0]),
+        ("metadata[plan]".to_owned(), vec![0]),
+        ("metadata[plan]=pro".to_owned(), vec![0]),
+        ("metadata[plan]=free".to_owned(), vec![]),
+        ("metadata%5Bn%5D=12&metadata[yes]=true".to_owned(), vec![0]),
+        ("metadata[a.b]=null".to_owned(), vec![0]),
+        (format!("from={}", from(1)), vec![3, 2, 1]),
+        (format!("from={}&to={}", from(0), from(240_000)), vec![1, 0]),
+        (format!("q={}", ids[2]), vec![2]),
+        (format!("q={run_id}"), vec![1]),
+        (
+            "api_key_id=key_00000000000070008000000000000000".to_owned(),
+            vec![],
+        ),
+        ("status=&user=&unknown=x".to_owned(), vec![3, 2, 1, 0]),
+    ] {
+        let read = house.get(&format!("/v1/workflow_runs?{query}"), ADMIN);
+        assert_eq!(read.status, 200, "{query}: {}", read.body);
+        let expected: Vec<String> = expected
+            .into_iter()
+            .map(|at: usize| ids[at].clone())
+            .collect();
+        assert_eq!(read.ids("request_id"), expected, "{query}");
+    }
+    for (query, field) in [
+        ("status=done", "/status"),
+        ("source=mail", "/source"),
+        ("delivery=post", "/delivery"),
+        ("from=yesterday", "/from"),
+        ("to=1", "/to"),
+        ("q=abc", "/q"),
+        ("api_key_id=7", "/api_key_id"),
+        ("limit=0", "/limit"),
+        ("cursor=x", "/cursor"),
+    ] {
+        let read = house.get(&format!("/v1/workflow_runs?{query}"), ADMIN);
+        assert_eq!(
+            (read.status, read.text("field").as_str()),
+            (400, field),
+            "{query}"
+        );
+        assert_eq!(read.text("error_code"), "validation_error");
+    }
+}
+
+#[test]
+fn pages_follow_each_other_without_gaps() {
+    let (house, ids) = filled();
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let read = house.get(&format!("/v1/workflow_runs?limit=3&cursor={cursor}"), ADMIN);
+        seen.extend(read.ids("request_id"));
+        assert!(
+            read.body["data"][0].get("steps").is_none(),
+            "rows have no nested lists"
+        );
+        match read.body["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ids.into_iter().rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_parked_run_says_what_it_waits_for() {
+    use crate::store::claims::{Next, Record};
+    use crate::store::steps::Opened;
+    let house = House::furnished();
+    let run = house.start(ADMIN);
+    let until = Timestamp(NOW.0 + 5_000);
+    let claim = house
+        .api
+        .store()
+        .claim_runs(1, 1, std::time::Duration::from_secs(60), NOW)
+        .expect("claimed")
+        .remove(0);
+    let opened = Opened {
+        path: "nap".to_owned(),
+        kind: "delay".to_owned(),
+        input: json!("5s"),
+    };
+    let record = Record {
+        finished: None,
+        results: Vec::new(),
+        then: Next::Delay(opened, until),
+    };
+    house
+        .api
+        .store()
+        .record(claim, record, NOW)
+        .expect("recorded");
+    let waiting = json!({"step": "nap", "kind": "timer", "until": until});
+    let shown = house.get(&format!("/v1/workflow_runs/{run}"), ADMIN).body;
+    assert_eq!(shown["workflow_run"]["waiting_on"], waiting);
+    assert_eq!(
+        house.get("/v1/workflow_runs?status=waiting", ADMIN).body["data"][0]["waiting_on"],
+        waiting
+    );
+    let steps = house
+        .get(&format!("/v1/workflow_runs/{run}/steps"), ADMIN)
+        .body;
+    let step = &steps["data"][0];
+    assert_eq!(
+        (&step["path"], &step["type"], &step["status"]),
+        (&json!("nap"), &json!("delay"), &json!("waiting"))
+    );
+    assert_eq!(
+        (&step["attempts"][0]["number"], &step["ended_at"]),
+        (&json!(1), &json!(null))
+    );
+    assert_eq!(shown["workflow_run"]["steps"], steps["data"]);
+}
