@@ -29,7 +29,10 @@ impl Bell {
     /// Returns as soon as the count is no longer `seen`, at the latest after `nap`.
     pub fn wait(&self, seen: u64, nap: Duration) {
         let count = locked(&self.count);
-        drop(self.rung.wait_timeout_while(count, nap, |count| *count == seen));
+        drop(
+            self.rung
+                .wait_timeout_while(count, nap, |count| *count == seen),
+        );
     }
 }
 

@@ -62,7 +62,9 @@ pub struct Builder {
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +119,9 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,9 +175,21 @@ fn guard_of(config: &Config) -> Result<Guard> {
     };
     let mut guard = Guard::new(list("allow_outbound", &config.allow_outbound)?);
     for (name, text, purpose) in [
-        ("allow_outbound_callbacks", &config.allow_outbound_callbacks, Purpose::Callbacks),
-        ("allow_outbound_steps", &config.allow_outbound_steps, Purpose::Steps),
-        ("allow_outbound_notifications", &config.allow_outbound_notifications, Purpose::Notifications),
+        (
+            "allow_outbound_callbacks",
+            &config.allow_outbound_callbacks,
+            Purpose::Callbacks,
+        ),
+        (
+            "allow_outbound_steps",
+            &config.allow_outbound_steps,
+            Purpose::Steps,
+        ),
+        (
+            "allow_outbound_notifications",
+            &config.allow_outbound_notifications,
+            Purpose::Notifications,
+        ),
     ] {
         if let Some(text) = text {
             guard = guard.with(purpose, list(name, text)?);
@@ -188,7 +204,12 @@ fn socket_address(listen: &str) -> Result<SocketAddr> {
         .to_socket_addrs()
         .ok()
         .and_then(|mut found| found.next())
-        .ok_or_else(|| Error::invalid("listen", format!("listen must be HOST:PORT, got {listen:?}")))
+        .ok_or_else(|| {
+            Error::invalid(
+                "listen",
+                format!("listen must be HOST:PORT, got {listen:?}"),
+            )
+        })
 }
 
 fn listen_at(addr: SocketAddr) -> Result<std::net::TcpListener> {
@@ -212,9 +233,17 @@ fn first_key(store: &Store, dice: &Dice, clock: &Clock) -> Result<String> {
     Ok(drawn.text)
 }
 
-fn open_store(config: &Config, kinds: &Registry, clock: &Clock) -> Result<(Arc<Store>, Option<Writer>)> {
+fn open_store(
+    config: &Config,
+    kinds: &Registry,
+    clock: &Clock,
+) -> Result<(Arc<Store>, Option<Writer>)> {
     let master_keys = match &config.master_key {
-        Some(keys) => keys.expose().split(',').map(|key| key.trim().to_owned()).collect(),
+        Some(keys) => keys
+            .expose()
+            .split(',')
+            .map(|key| key.trim().to_owned())
+            .collect(),
         None => Vec::new(),
     };
     let options = Options {
@@ -223,7 +252,10 @@ fn open_store(config: &Config, kinds: &Registry, clock: &Clock) -> Result<(Arc<S
         kinds: kinds.specs(),
         workers: config.workers,
         max_queued: config.max_queued,
-        shares: Shares { senders: config.senders, per_origin: config.senders_per_origin },
+        shares: Shares {
+            senders: config.senders,
+            per_origin: config.senders_per_origin,
+        },
         inline: false,
     };
     Store::open(options, clock.now())
@@ -263,7 +295,10 @@ impl Engine {
         if listener.is_some() {
             guard.set_own(vec![addr]);
         }
-        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
+        let public_url = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{addr}"));
         let dice = Arc::new(Dice::System);
         let new_admin_key = match &config.admin_key {
             None if !is_private && !store.has_keys()? => Some(first_key(&store, &dice, &clock)?),
@@ -285,7 +320,9 @@ impl Engine {
         let server = match listener {
             Some(listener) => {
                 let config = server_config(&config, &public_url)?;
-                Some(Arc::new(Server::new(listener, config, api.clone()).map_err(Error::internal)?))
+                Some(Arc::new(
+                    Server::new(listener, config, api.clone()).map_err(Error::internal)?,
+                ))
             }
             None => None,
         };
@@ -353,7 +390,12 @@ impl Engine {
         Ok(())
     }
 
-    fn start_senders(&self, outside: Arc<dyn Outside>, clock: &Clock, dice: &Arc<Dice>) -> Result<()> {
+    fn start_senders(
+        &self,
+        outside: Arc<dyn Outside>,
+        clock: &Clock,
+        dice: &Arc<Dice>,
+    ) -> Result<()> {
         let sender = Arc::new(Sender {
             store: self.store.clone(),
             outside,
@@ -402,10 +444,14 @@ impl Engine {
     }
 
     fn start_front_door(&self) -> Result<()> {
-        let Some(server) = &self.server else { return Ok(()) };
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
         for number in 1..=HANDLERS {
             let server = server.clone();
-            self.thread(&format!("skep-http-{number}"), HANDLER_STACK, move || server.run_handler())?;
+            self.thread(&format!("skep-http-{number}"), HANDLER_STACK, move || {
+                server.run_handler()
+            })?;
         }
         let edge = server.clone();
         self.thread("skep-edge", STACK, move || {
@@ -485,12 +531,15 @@ impl Drop for Engine {
 }
 
 fn server_config(config: &Config, public_url: &str) -> Result<ServerConfig> {
-    let public = url::Url::parse(public_url)
-        .map_err(|fault| Error::invalid("public_url", format!("public_url is not a URL: {fault}")))?;
+    let public = url::Url::parse(public_url).map_err(|fault| {
+        Error::invalid("public_url", format!("public_url is not a URL: {fault}"))
+    })?;
     let trusted_proxies = config
         .trusted_proxies
         .iter()
-        .map(|text| api::edge::Cidr::parse(text).map_err(|fault| Error::invalid("trusted_proxies", fault)))
+        .map(|text| {
+            api::edge::Cidr::parse(text).map_err(|fault| Error::invalid("trusted_proxies", fault))
+        })
         .collect::<Result<Vec<_>>>()?;
     Ok(ServerConfig {
         max_connections: config.max_connections,

@@ -67,14 +67,34 @@ pub struct CodeRow {
 }
 
 const fn row(code: Code, name: &'static str, status: u16, message: &'static str) -> CodeRow {
-    CodeRow { code, name, status, message }
+    CodeRow {
+        code,
+        name,
+        status,
+        message,
+    }
 }
 
 /// Every error code, in the order of the contract.
 pub const CODES: &[CodeRow] = &[
-    row(Code::InvalidAccess, "invalid_access", 401, "Invalid access."),
-    row(Code::InsufficientScope, "insufficient_scope", 403, "The key's scope is too small."),
-    row(Code::ValidationError, "validation_error", 400, "A field of the request is missing or wrong."),
+    row(
+        Code::InvalidAccess,
+        "invalid_access",
+        401,
+        "Invalid access.",
+    ),
+    row(
+        Code::InsufficientScope,
+        "insufficient_scope",
+        403,
+        "The key's scope is too small.",
+    ),
+    row(
+        Code::ValidationError,
+        "validation_error",
+        400,
+        "A field of the request is missing or wrong.",
+    ),
     row(
         Code::CallbackUrlForbidden,
         "callback_url_forbidden",
@@ -87,18 +107,43 @@ pub const CODES: &[CodeRow] = &[
         400,
         "callback delivery is required for workflows with a Human in the Loop step",
     ),
-    row(Code::MalformedBody, "malformed_body", 400, "The body is not valid JSON or YAML."),
-    row(Code::InvalidDefinition, "invalid_definition", 400, "The workflow definition is not valid."),
+    row(
+        Code::MalformedBody,
+        "malformed_body",
+        400,
+        "The body is not valid JSON or YAML.",
+    ),
+    row(
+        Code::InvalidDefinition,
+        "invalid_definition",
+        400,
+        "The workflow definition is not valid.",
+    ),
     row(Code::NotFound, "not_found", 404, "Not found."),
-    row(Code::MethodNotAllowed, "method_not_allowed", 405, "The method is not allowed on this path."),
-    row(Code::BodyTooLarge, "body_too_large", 413, "The body is over the limit."),
+    row(
+        Code::MethodNotAllowed,
+        "method_not_allowed",
+        405,
+        "The method is not allowed on this path.",
+    ),
+    row(
+        Code::BodyTooLarge,
+        "body_too_large",
+        413,
+        "The body is over the limit.",
+    ),
     row(
         Code::ConcurrencyLimitReached,
         "concurrency_limit_reached",
         429,
         "You've reached your concurrency limit. Try again later or use async mode.",
     ),
-    row(Code::TooManyRequests, "too_many_requests", 429, "Too many requests. Try again later."),
+    row(
+        Code::TooManyRequests,
+        "too_many_requests",
+        429,
+        "Too many requests. Try again later.",
+    ),
     row(
         Code::IdempotencyKeyReused,
         "idempotency_key_reused",
@@ -106,7 +151,12 @@ pub const CODES: &[CodeRow] = &[
         "This Idempotency-Key was used before with another body.",
     ),
     row(Code::RunsOpen, "runs_open", 409, "There are open runs."),
-    row(Code::AlreadyDecided, "already_decided", 409, "The approval is already decided."),
+    row(
+        Code::AlreadyDecided,
+        "already_decided",
+        409,
+        "The approval is already decided.",
+    ),
     row(
         Code::ToolApprovalOverrideNotPermitted,
         "tool_approval_override_not_permitted",
@@ -125,8 +175,18 @@ pub const CODES: &[CodeRow] = &[
         504,
         "The run is still going. Look it up by its request_id, or use async mode.",
     ),
-    row(Code::BadRequest, "bad_request", 400, "The request is malformed."),
-    row(Code::Unavailable, "unavailable", 503, "The server cannot accept this now. Try again later."),
+    row(
+        Code::BadRequest,
+        "bad_request",
+        400,
+        "The request is malformed.",
+    ),
+    row(
+        Code::Unavailable,
+        "unavailable",
+        503,
+        "The server cannot accept this now. Try again later.",
+    ),
     row(
         Code::InternalServerError,
         "internal_server_error",
@@ -138,7 +198,10 @@ pub const CODES: &[CodeRow] = &[
 impl Code {
     /// The code's row in [`CODES`].
     pub fn row(self) -> &'static CodeRow {
-        CODES.iter().find(|row| row.code == self).expect("every code has a row; a test says so")
+        CODES
+            .iter()
+            .find(|row| row.code == self)
+            .expect("every code has a row; a test says so")
     }
 }
 
@@ -210,7 +273,9 @@ impl Error {
 
     /// The same error with one more member in the answer's body.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Error {
-        self.details.get_or_insert_default().insert(name.to_owned(), value.into());
+        self.details
+            .get_or_insert_default()
+            .insert(name.to_owned(), value.into());
         self
     }
 
@@ -241,7 +306,11 @@ mod tests {
     fn codes_are_unique() {
         for (at, row) in CODES.iter().enumerate() {
             assert_eq!(row.code.row().name, row.name);
-            assert!(CODES[at + 1..].iter().all(|other| other.name != row.name), "{} twice", row.name);
+            assert!(
+                CODES[at + 1..].iter().all(|other| other.name != row.name),
+                "{} twice",
+                row.name
+            );
         }
     }
 }

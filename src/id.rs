@@ -18,7 +18,11 @@ impl Id {
     /// A new id for `now`.
     pub fn new(now: Timestamp, dice: &Dice) -> Id {
         let random = dice.bytes::<10>();
-        Id(*Builder::from_unix_timestamp_millis(now.0.max(0) as u64, &random).into_uuid().as_bytes())
+        Id(
+            *Builder::from_unix_timestamp_millis(now.0.max(0) as u64, &random)
+                .into_uuid()
+                .as_bytes(),
+        )
     }
 
     /// The 32 hex digits behind `prefix` (`req_`, `dlv_`, `evt_`, `key_`).
@@ -79,9 +83,13 @@ impl Dice {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match self {
-            Dice::System => getrandom::fill(&mut bytes).expect("the operating system gives randomness"),
+            Dice::System => {
+                getrandom::fill(&mut bytes).expect("the operating system gives randomness")
+            }
             Dice::Seeded(state) => {
-                let mut state = state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut state = state
+                    .lock()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner());
                 for chunk in bytes.chunks_mut(8) {
                     let drawn = splitmix(&mut state).to_le_bytes();
                     chunk.copy_from_slice(&drawn[..chunk.len()]);
@@ -123,6 +131,9 @@ mod tests {
     #[test]
     fn later_ids_sort_later() {
         let dice = Dice::seeded(2);
-        assert!(Id::new(Timestamp(1_700_000_000_000), &dice) < Id::new(Timestamp(1_700_000_000_001), &dice));
+        assert!(
+            Id::new(Timestamp(1_700_000_000_000), &dice)
+                < Id::new(Timestamp(1_700_000_000_001), &dice)
+        );
     }
 }

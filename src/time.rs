@@ -17,7 +17,9 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// Reads RFC 3339, any offset. `None` if it is not that.
     pub fn parse(text: &str) -> Option<Timestamp> {
-        DateTime::parse_from_rfc3339(text).ok().map(|at| Timestamp(at.timestamp_millis()))
+        DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(|at| Timestamp(at.timestamp_millis()))
     }
 
     /// Whole seconds since 1970.
@@ -60,7 +62,9 @@ pub fn millis(duration: Duration) -> i64 {
 /// The error is a sentence that says what was expected.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let wrong = || format!("expected a duration such as 250ms, 20s, 2h or 7d, got {text:?}");
     let number: u64 = text[..split].parse().map_err(|_| wrong())?;
     let unit: u64 = match &text[split..] {
@@ -97,7 +101,9 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Clock::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
                 Timestamp(millis(since))
             }
             Clock::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
@@ -118,17 +124,43 @@ mod tests {
 
     #[test]
     fn durations_read_as_written() {
-        for (text, ms) in [("250ms", 250), ("20s", 20_000), ("2m", 120_000), ("2h", 7_200_000), ("7d", 604_800_000)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        for (text, ms) in [
+            ("250ms", 250),
+            ("20s", 20_000),
+            ("2m", 120_000),
+            ("2h", 7_200_000),
+            ("7d", 604_800_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "s", "5", "-5s", "5 s", "1.5s", "5w", "99999999999999999999d", "40000d"] {
+        for text in [
+            "",
+            "s",
+            "5",
+            "-5s",
+            "5 s",
+            "1.5s",
+            "5w",
+            "99999999999999999999d",
+            "40000d",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn timestamps_print_with_milliseconds_and_z() {
-        assert_eq!(Timestamp(1_614_265_330_007).to_string(), "2021-02-25T15:02:10.007Z");
-        assert_eq!(Timestamp::parse("2021-02-25T16:02:10.007+01:00"), Some(Timestamp(1_614_265_330_007)));
+        assert_eq!(
+            Timestamp(1_614_265_330_007).to_string(),
+            "2021-02-25T15:02:10.007Z"
+        );
+        assert_eq!(
+            Timestamp::parse("2021-02-25T16:02:10.007+01:00"),
+            Some(Timestamp(1_614_265_330_007))
+        );
     }
 }

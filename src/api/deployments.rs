@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Call, Reply};
 use crate::api::start::{find_deployment, judge_callback_host, no_variant};
-use crate::api::{fields, query, webhook};
+use crate::api::{Api, fields, query, webhook};
 use crate::error::{Code, Error, Result};
-use crate::flow::source::Format;
-use crate::flow::workflow::parse;
+use crate::flow::source::{Format, read};
+use crate::flow::workflow::{DefinitionError, parse};
 use crate::id::Id;
 use crate::outbound::hosts::HostRule;
 use crate::outbound::sign::new_secret;
-use crate::store::deployments::{DeploymentRow, NewVersion, Patch, VariantRow};
+use crate::store::audit::Actor;
+use crate::store::deployments::{DeploymentRow, NewVersion, Patch, PutVersion, VariantRow};
 use crate::time::{millis, parse_duration};
 
 /// The most hosts that callbacks can be held to.
@@ -36,27 +38,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// `PUT /v1/deployments/{deployment}/variants/{variant}`
 pub fn deploy(request: &Request<'_>) -> Result<Answer> {
     let (deployment, variant) = (request.param(0), request.param(1));
-    fields::place_name("deployment", deployment)?;
-    fields::place_name("variant", variant)?;
     let dry_run = request.query().flag("dry_run")?;
     let (definition, format) = definition(request.call)?;
-    parse(definition, format, request.api.kinds())?;
     if dry_run {
+        parse(definition, format, request.api.kinds())?;
         let body =
             json!({"deployment": deployment, "variant": variant, "dry_run": true, "valid": true});
         return Ok(Answer::Now(Reply::json(200, &body)));
     }
-    let (now, dice) = (request.now(), request.api.dice());
-    let new = NewVersion {
-        deployment: deployment.to_owned(),
-        variant: variant.to_owned(),
-        format,
-        definition: definition.to_owned(),
-        endpoint_id: Id::new(now, dice),
-        variant_id: Id::new(now, dice),
-        secret: new_secret(dice),
-    };
-    let put = request.store().put_version(new, request.actor(), now)?;
+    let now = request.now();
+    let put = request
+        .api
+        .deploy(deployment, variant, definition, format, request.actor())?;
     if !put.is_new {
         // A new version has its own row in the audit, which stands for the secret too.
         request
@@ -76,6 +69,43 @@ pub fn deploy(request: &Request<'_>) -> Result<Answer> {
         if put.is_new { 201 } else { 200 },
         &body,
     )))
+}
+
+impl Api {
+    /// Checks a definition and makes it `deployment/variant`'s present version.
+    ///
+    /// # Errors
+    /// `validation_error` for the names, `malformed_body`, `invalid_definition`.
+    pub fn deploy(
+        &self,
+        deployment: &str,
+        variant: &str,
+        definition: &str,
+        format: Format,
+        actor: Actor,
+    ) -> Result<PutVersion> {
+        fields::place_name("deployment", deployment)?;
+        fields::place_name("variant", variant)?;
+        parse(definition, format, self.kinds())?;
+        let (now, dice) = (self.clock().now(), self.dice());
+        let new = NewVersion {
+            deployment: deployment.to_owned(),
+            variant: variant.to_owned(),
+            format,
+            definition: definition.to_owned(),
+            digest: digest(definition, format)?,
+            endpoint_id: Id::new(now, dice),
+            variant_id: Id::new(now, dice),
+            secret: new_secret(dice),
+        };
+        self.store().put_version(new, actor, now)
+    }
+}
+
+/// SHA-256 of what a definition says: the same in JSON and in YAML, whatever its comments and spaces.
+fn digest(definition: &str, format: Format) -> Result<[u8; 32]> {
+    let node = read(definition, format).map_err(DefinitionError::Malformed)?;
+    Ok(Sha256::digest(node.to_json().to_string()).into())
 }
 
 /// The definition in a body, and how it is written: as its type says, else as its first character looks.
@@ -135,7 +165,7 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
             entry.row.name.clone(),
             request.now(),
         )?;
-        value["webhook_secret"] = json!(entry.secret);
+        value["webhook_secret"] = json!(entry.secrets.current);
     }
     Ok(Answer::Now(Reply::json(200, &value)))
 }

@@ -240,7 +240,19 @@ impl Direct {
     pub fn turn(&self, store: &Store, nap: Duration) {
         let seen = store.bells().ended.count();
         self.look(store, Instant::now());
-        store.bells().ended.wait(seen, nap);
+        store.bells().ended.wait(seen, self.nap().min(nap));
+    }
+
+    /// How long nobody who waits can be late by more than a sweep's pause.
+    fn nap(&self) -> Duration {
+        match locked(&self.table).runs.is_empty() {
+            true => Duration::MAX,
+            false => self.pause(),
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        SWEEP.min(self.timeout / 2).max(Duration::from_millis(1))
     }
 
     /// Answers whoever can be answered now.
@@ -248,7 +260,7 @@ impl Direct {
         self.answer_ended(store, |from| store.changes().since(from));
         let late = {
             let mut table = locked(&self.table);
-            let pause = SWEEP.min(self.timeout);
+            let pause = self.pause();
             match table.swept {
                 Some(swept) if now.saturating_duration_since(swept) < pause => Vec::new(),
                 _ => table.sweep(self.timeout, now),

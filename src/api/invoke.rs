@@ -21,6 +21,7 @@ pub fn invoke(request: &Request<'_>) -> Result<Answer> {
             source: "api",
             api_key,
             idempotency,
+            waits: true,
         },
     )?;
     Ok(answer(&started, true))

@@ -42,6 +42,8 @@ pub struct Caller {
     pub api_key: Option<i64>,
     /// So that the same request starts one run only.
     pub idempotency: Option<Idempotency>,
+    /// Whether the caller of a run without a callback waits for its end. A program that embeds the library need not.
+    pub waits: bool,
 }
 
 /// A run that is on disk.
@@ -164,7 +166,7 @@ impl Api {
         let inputs = workflow.accept_inputs(inputs()?.clone(), unknown)?;
         let now = self.clock().now();
         let run_id = Id::new(now, self.dice());
-        let is_direct = callback_url.is_none();
+        let is_direct = callback_url.is_none() && caller.waits;
         let seat = if is_direct {
             Some(self.direct().reserve(run_id)?)
         } else {
@@ -181,6 +183,7 @@ impl Api {
             metadata,
             inputs,
             idempotency: caller.idempotency,
+            waits: is_direct,
         };
         let (run_id, status, replayed) = match self.store().insert_run(new, now)? {
             Inserted::New(status) => (run_id, status, false),
@@ -189,7 +192,7 @@ impl Api {
         if let Some(seat) = seat {
             seat.keep(run_id);
         }
-        let secret = Some(target.deployment.secret.clone());
+        let secret = Some(target.deployment.secrets.current.clone());
         Ok(Started {
             run_id,
             status,
@@ -218,7 +221,7 @@ impl Api {
         let deployment = directory.deployment(&run.deployment);
         let secret = deployment
             .filter(|entry| entry.row.id == run.deployment_id)
-            .map(|entry| entry.secret.clone());
+            .map(|entry| entry.secrets.current.clone());
         Ok(Some(Started {
             run_id,
             status,

@@ -4,7 +4,8 @@ use crate::api::door::Access::{self, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, audit, deliveries, deployments, health, invoke, keys, requests, runs, secrets, versions, webhook,
+    Handler, audit, deliveries, deployments, health, invoke, keys, requests, rotation, runs,
+    secrets, versions, webhook,
 };
 
 const fn row(
@@ -14,7 +15,13 @@ const fn row(
     handler: Handler,
     doc: &'static str,
 ) -> Route<Handler> {
-    Route { method, pattern, access, doc, handler }
+    Route {
+        method,
+        pattern,
+        access,
+        doc,
+        handler,
+    }
 }
 
 const PLACE: &str = "/v1/deployments/{deployment}/variants/{variant}";
@@ -42,6 +49,9 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", VERSIONS, Key(Read), versions::list, "List a variant's versions."),
     row("GET", "/v1/deployments/{deployment}/variants/{variant}/versions/{n}", Key(Read), versions::show, "Show a version with its definition."),
     row("POST", "/v1/deployments/{deployment}/variants/{variant}/rollback", Key(Deploy), versions::roll_back, "Make a new version equal to an old one."),
+    row("POST", "/v1/deployments/{deployment}/secret/stage", Key(Deploy), rotation::stage, "Stage a new webhook secret."),
+    row("POST", "/v1/deployments/{deployment}/secret/promote", Key(Deploy), rotation::promote, "Make the staged secret the current one."),
+    row("POST", "/v1/deployments/{deployment}/secret/revoke", Key(Deploy), rotation::revoke, "End every secret but the current one."),
     row("GET", "/v1/keys", Key(Read), keys::list, "List API keys."),
     row("POST", "/v1/keys", Key(Admin), keys::create, "Create an API key."),
     row("POST", "/v1/keys/{id}/rotate", Key(Admin), keys::rotate, "Replace an API key's secret."),

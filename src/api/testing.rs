@@ -263,10 +263,11 @@ impl House {
                 results: Vec::new(),
                 then: Next::End(ending.clone()),
             };
-            self.api
+            let recorded = self
+                .api
                 .store()
-                .record(claim, record, now)
-                .expect("recorded");
+                .record(claim, std::sync::Arc::new(record), now);
+            assert!(matches!(recorded, crate::store::claims::Recorded::Ended));
         }
         count
     }

@@ -40,6 +40,9 @@ DELETE  oooxx /v1/deployments/{deployment}/variants/{variant}
 GET     oxoxx /v1/deployments/{deployment}/variants/{variant}/versions
 GET     oxoxx /v1/deployments/{deployment}/variants/{variant}/versions/{n}
 POST    oooxx /v1/deployments/{deployment}/variants/{variant}/rollback
+POST    oooxx /v1/deployments/{deployment}/secret/stage
+POST    oooxx /v1/deployments/{deployment}/secret/promote
+POST    oooxx /v1/deployments/{deployment}/secret/revoke
 GET     oxoxx /v1/keys
 POST    oooox /v1/keys
 POST    oooox /v1/keys/{id}/rotate

@@ -48,6 +48,7 @@ pub fn trigger(request: &Request<'_>) -> Result<Answer> {
         source: "webhook",
         api_key: None,
         idempotency,
+        waits: true,
     };
     let started = request.api.trigger(&target, &body, caller)?;
     // The secret is what the caller came with: it is not handed out here.

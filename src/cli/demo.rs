@@ -20,8 +20,8 @@ use crate::cli::{Done, Failure, logging};
 use crate::config::{self, Config, LogFormat, Secret};
 use crate::engine::{Beside, Engine};
 use crate::id::Dice;
-use crate::outbound::skep::{Ask, Skep};
 use crate::outbound::sign::new_secret;
+use crate::outbound::skep::{Ask, Skep};
 use crate::time::Clock;
 use world::{LOOPBACK, Seen, World};
 
@@ -63,7 +63,13 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
         ..Config::default()
     };
     let started = Engine::start(config).map_err(|error| Failure::new(error.message))?;
-    let told = Story { screen, engine: &started, key: &key, begun: Instant::now() }.tell();
+    let told = Story {
+        screen,
+        engine: &started,
+        key: &key,
+        begun: Instant::now(),
+    }
+    .tell();
     if told.is_ok() && matches.get_flag("keep") {
         screen.line("\nThe server is still running; Ctrl-C ends it and throws the file away.")?;
         wait_for(&mut signals);
@@ -87,16 +93,30 @@ impl Story<'_> {
         self.screen.line(&format!("{at:7.3}s  {who:<9} {what}"))
     }
 
-    fn ask(&self, method: &str, path: &[&str], body: Option<(&str, &[u8])>) -> Result<Value, Failure> {
+    fn ask(
+        &self,
+        method: &str,
+        path: &[&str],
+        body: Option<(&str, &[u8])>,
+    ) -> Result<Value, Failure> {
         let url = format!("http://{}", self.engine.addr());
-        let skep = Skep::new(&url, Some(self.key), Duration::from_secs(20)).map_err(|why| unanswered(&why, &url))?;
+        let skep = Skep::new(&url, Some(self.key), Duration::from_secs(20))
+            .map_err(|why| unanswered(&why, &url))?;
         let answer = skep
-            .ask(&Ask { method, path, query: &[], headers: &[], body })
+            .ask(&Ask {
+                method,
+                path,
+                query: &[],
+                headers: &[],
+                body,
+            })
             .map_err(|why| unanswered(&why, &url))?;
         let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match answer.status {
             200..=299 => Ok(value),
-            status => Err(Failure::new(format!("{method} {path:?} answered {status}: {value}"))),
+            status => Err(Failure::new(format!(
+                "{method} {path:?} answered {status}: {value}"
+            ))),
         }
     }
 
@@ -104,12 +124,29 @@ impl Story<'_> {
         let base = format!("http://{}", self.engine.addr());
         self.say("server", &format!("listening on {base}, its file is new"))?;
         let deploy = ["v1", "deployments", "order", "variants", "prod"];
-        let deployed = self.ask("PUT", &deploy, Some(("application/yaml", WORKFLOW.as_bytes())))?;
-        let secret = deployed["webhook_secret"].as_str().unwrap_or_default().to_owned();
-        self.say("deploy", &format!("order/prod version {} (examples/workflows/order.yaml)", deployed["version"]))?;
+        let deployed = self.ask(
+            "PUT",
+            &deploy,
+            Some(("application/yaml", WORKFLOW.as_bytes())),
+        )?;
+        let secret = deployed["webhook_secret"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        self.say(
+            "deploy",
+            &format!(
+                "order/prod version {} (examples/workflows/order.yaml)",
+                deployed["version"]
+            ),
+        )?;
         // The usual schedule waits 5 s and 30 s; a demo is in a hurry.
         let patch = json!({"retry_schedule": ["0s", "1s", "2s", "5s"]}).to_string();
-        self.ask("PATCH", &deploy[..3], Some(("application/json", patch.as_bytes())))?;
+        self.ask(
+            "PATCH",
+            &deploy[..3],
+            Some(("application/json", patch.as_bytes())),
+        )?;
 
         let (sender, seen) = bounded(SEEN_KEPT);
         let world = World {
@@ -121,13 +158,25 @@ impl Story<'_> {
         let beside = Beside::start(SocketAddr::new(LOOPBACK, 0), Arc::new(world))
             .map_err(|error| Failure::new(error.message))?;
         let outside = format!("http://{}", beside.addr());
-        self.say("world", &format!("a stock service and a callback receiver on {outside}"))?;
+        self.say(
+            "world",
+            &format!("a stock service and a callback receiver on {outside}"),
+        )?;
 
         let order = order(&outside);
-        let answer =
-            self.ask("POST", &["v1", "workflow", "invoke"], Some(("application/json", order.to_string().as_bytes())))?;
+        let answer = self.ask(
+            "POST",
+            &["v1", "workflow", "invoke"],
+            Some(("application/json", order.to_string().as_bytes())),
+        )?;
         let request_id = answer["request_id"].as_str().unwrap_or_default().to_owned();
-        self.say("invoke", &format!("202 {} {request_id}: on disk, fsynced", answer["run_status"]))?;
+        self.say(
+            "invoke",
+            &format!(
+                "202 {} {request_id}: on disk, fsynced",
+                answer["run_status"]
+            ),
+        )?;
         self.follow(&request_id, &seen)?;
         beside.stop();
         self.try_it(&base, &request_id)
@@ -138,15 +187,22 @@ impl Story<'_> {
         let mut shown: HashMap<String, String> = HashMap::new();
         loop {
             if self.begun.elapsed() > STORY_MAX {
-                return Err(Failure::new("the demo did not come to its end; please report what is above"));
+                return Err(Failure::new(
+                    "the demo did not come to its end; please report what is above",
+                ));
             }
             if let Ok(event) = seen.recv_timeout(LOOK) {
                 self.say_seen(&event)?;
             }
-            let run = self.ask("GET", &["v1", "workflow_runs", request_id], None)?["workflow_run"].take();
+            let run =
+                self.ask("GET", &["v1", "workflow_runs", request_id], None)?["workflow_run"].take();
             let mut news = Vec::new();
             for step in run["steps"].as_array().into_iter().flatten() {
-                news.push(("step", format!("{} ({})", text(&step["path"]), text(&step["type"])), text(&step["status"])));
+                news.push((
+                    "step",
+                    format!("{} ({})", text(&step["path"]), text(&step["type"])),
+                    text(&step["status"]),
+                ));
             }
             news.push(("run", "run".to_owned(), text(&run["status"])));
             for delivery in run["deliveries"].as_array().into_iter().flatten() {
@@ -154,32 +210,54 @@ impl Story<'_> {
                     at if at.is_empty() => String::new(),
                     at => format!(", next attempt at {}", at.get(11..23).unwrap_or(&at)),
                 };
-                news.push(("delivery", text(&delivery["event_type"]), text(&delivery["status"]) + &next));
+                news.push((
+                    "delivery",
+                    text(&delivery["event_type"]),
+                    text(&delivery["status"]) + &next,
+                ));
             }
             for (who, what, status) in news {
                 if shown.get(&what) != Some(&status) {
-                    self.say(who, &if who == "run" { status.clone() } else { format!("{what}: {status}") })?;
+                    self.say(
+                        who,
+                        &if who == "run" {
+                            status.clone()
+                        } else {
+                            format!("{what}: {status}")
+                        },
+                    )?;
                     shown.insert(what, status);
                 }
             }
             if run["deliveries"][0]["status"] == "delivered" {
-                return self.screen.line(&format!("\nThe run's output:\n{:#}", run["output"]));
+                return self
+                    .screen
+                    .line(&format!("\nThe run's output:\n{:#}", run["output"]));
             }
         }
     }
 
     fn say_seen(&self, seen: &Seen) -> Done {
         match seen {
-            Seen::Reserved { idempotency_key } => {
-                self.say("service", &format!("POST /reservations, Idempotency-Key {idempotency_key}"))
-            }
-            Seen::Callback { attempt, status, verdict, event } => {
+            Seen::Reserved { idempotency_key } => self.say(
+                "service",
+                &format!("POST /reservations, Idempotency-Key {idempotency_key}"),
+            ),
+            Seen::Callback {
+                attempt,
+                status,
+                verdict,
+                event,
+            } => {
                 let verdict = match verdict {
                     Ok(()) => "both signatures verified".to_owned(),
                     Err(why) => format!("SIGNATURE REFUSED: {why}"),
                 };
                 let kind = text(&event["event_type"]);
-                self.say("receiver", &format!("attempt {attempt} of {kind}: {verdict}; answers {status}"))
+                self.say(
+                    "receiver",
+                    &format!("attempt {attempt} of {kind}: {verdict}; answers {status}"),
+                )
             }
         }
     }

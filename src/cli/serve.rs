@@ -46,7 +46,11 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
 /// Waits for the word to stop.
 pub(super) fn wait_for(signals: &mut Signals) {
     if let Some(signal) = signals.forever().next() {
-        let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+        let name = if signal == SIGINT {
+            "SIGINT"
+        } else {
+            "SIGTERM"
+        };
         log::info!("stopping on {name}");
     }
 }

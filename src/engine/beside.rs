@@ -21,13 +21,21 @@ pub struct Beside {
 impl Beside {
     /// Serves `door` at `addr`.
     pub fn start(addr: SocketAddr, door: Arc<dyn Door>) -> Result<Beside> {
-        let listener = bind(addr, BACKLOG).map_err(|fault| Error::unavailable(format!("cannot listen: {fault}")))?;
-        let config = ServerConfig { handlers: HANDLERS, ..ServerConfig::default() };
+        let listener = bind(addr, BACKLOG)
+            .map_err(|fault| Error::unavailable(format!("cannot listen: {fault}")))?;
+        let config = ServerConfig {
+            handlers: HANDLERS,
+            ..ServerConfig::default()
+        };
         let server = Arc::new(Server::new(listener, config, door).map_err(Error::internal)?);
         let mut threads = Vec::new();
         for number in 1..=HANDLERS {
             let handler = server.clone();
-            threads.push(spawn(&format!("beside-http-{number}"), HANDLER_STACK, move || handler.run_handler())?);
+            threads.push(spawn(
+                &format!("beside-http-{number}"),
+                HANDLER_STACK,
+                move || handler.run_handler(),
+            )?);
         }
         let edge = server.clone();
         threads.push(spawn("beside-edge", STACK, move || {

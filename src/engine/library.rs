@@ -42,8 +42,15 @@ impl Engine {
     ///
     /// # Errors
     /// `invalid_definition` with every problem, `malformed_body`, `validation_error` for the names.
-    pub fn deploy(&self, deployment: &str, variant: &str, definition: &str, format: Format) -> Result<PutVersion> {
-        self.api.deploy(deployment, variant, definition, format, Actor::system())
+    pub fn deploy(
+        &self,
+        deployment: &str,
+        variant: &str,
+        definition: &str,
+        format: Format,
+    ) -> Result<PutVersion> {
+        self.api
+            .deploy(deployment, variant, definition, format, Actor::system())
     }
 
     /// Starts a run: it is on disk when this returns, and survives whatever happens to the process.
@@ -63,8 +70,15 @@ impl Engine {
         if let Some(url) = &invoke.callback_url {
             set("async", json!({"enabled": true, "callback_url": url}));
         }
-        let caller = Caller { source: "api", api_key: None, idempotency: None, waits: false };
-        self.api.invoke(&body, caller).map(|started| Started { run_id: started.run_id })
+        let caller = Caller {
+            source: "api",
+            api_key: None,
+            idempotency: None,
+            waits: false,
+        };
+        self.api.invoke(&body, caller).map(|started| Started {
+            run_id: started.run_id,
+        })
     }
 
     /// The run as it stands. `None`: no such run.
@@ -84,7 +98,10 @@ impl Engine {
         let bell = &self.store.bells().ended;
         loop {
             let seen = bell.count();
-            let row = self.store.run(run_id)?.ok_or_else(|| Error::not_found("no such run"))?;
+            let row = self
+                .store
+                .run(run_id)?
+                .ok_or_else(|| Error::not_found("no such run"))?;
             let left = deadline.saturating_duration_since(Instant::now());
             if row.status.is_final() || left.is_zero() {
                 return Ok(row);

@@ -58,7 +58,9 @@ impl DeliveryStatus {
 
     /// The state of that word.
     pub fn parse(word: &str) -> Option<DeliveryStatus> {
-        DeliveryStatus::ALL.into_iter().find(|status| status.as_str() == word)
+        DeliveryStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str() == word)
     }
 
     /// Whether nothing is owed any more.
@@ -144,9 +146,12 @@ pub fn next(delivery: &Delivery, event: &Event, now: Timestamp) -> Result<Change
     use DeliveryStatus::{Cancelled, Dead, Delivered, Delivering, Gone, Pending};
     let failures = delivery.failures;
     match (delivery.status, *event) {
-        (Pending, Event::Claimed(token)) => {
-            Ok(Change { status: Delivering, claim: Some(token), failures, next_attempt_at: None })
-        }
+        (Pending, Event::Claimed(token)) => Ok(Change {
+            status: Delivering,
+            claim: Some(token),
+            failures,
+            next_attempt_at: None,
+        }),
         (Pending, Event::Attempted(..)) => Err(Refused::ClaimLost),
         (Pending, Event::Interrupted) => Err(Refused::NotClaimed),
         (Pending, Event::Redeliver) => Ok(pending(0, now)),
@@ -176,11 +181,21 @@ pub fn next(delivery: &Delivery, event: &Event, now: Timestamp) -> Result<Change
 
 fn pending(failures: u32, at: Timestamp) -> Change {
     let status = DeliveryStatus::Pending;
-    Change { status, claim: None, failures, next_attempt_at: Some(at) }
+    Change {
+        status,
+        claim: None,
+        failures,
+        next_attempt_at: Some(at),
+    }
 }
 
 fn settled(status: DeliveryStatus, failures: u32) -> Change {
-    Change { status, claim: None, failures, next_attempt_at: None }
+    Change {
+        status,
+        claim: None,
+        failures,
+        next_attempt_at: None,
+    }
 }
 
 const fn seconds(s: u64) -> Duration {
@@ -290,7 +305,11 @@ mod tests {
 
     fn delivery(status: DeliveryStatus) -> Delivery {
         let claim = (status == DeliveryStatus::Delivering).then_some(7);
-        Delivery { status, claim, failures: 1 }
+        Delivery {
+            status,
+            claim,
+            failures: 1,
+        }
     }
 
     const MATRIX: &str = "\
@@ -308,7 +327,10 @@ cancelled   claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  use
             ("claimed", Event::Claimed(7)),
             ("accepted", Event::Attempted(7, Verdict::Accepted)),
             ("gone", Event::Attempted(7, Verdict::Gone)),
-            ("failed", Event::Attempted(7, Verdict::Failed(Some(seconds(5))))),
+            (
+                "failed",
+                Event::Attempted(7, Verdict::Failed(Some(seconds(5)))),
+            ),
             ("used_up", Event::Attempted(7, Verdict::Failed(None))),
             ("interrupted", Event::Interrupted),
             ("redeliver", Event::Redeliver),
@@ -331,7 +353,11 @@ cancelled   claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  use
 
     #[test]
     fn an_interrupted_attempt_is_due_at_once_and_uses_no_budget() {
-        let change = next(&delivery(DeliveryStatus::Delivering), &Event::Interrupted, NOW);
+        let change = next(
+            &delivery(DeliveryStatus::Delivering),
+            &Event::Interrupted,
+            NOW,
+        );
         let expected = Change {
             status: DeliveryStatus::Pending,
             claim: None,
@@ -346,7 +372,10 @@ cancelled   claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  use
         let total: Duration = SCHEDULE.iter().sum();
         assert_eq!(total, seconds(75 * 3600 + 42 * 60 + 35));
         assert_eq!(wait_after(&SCHEDULE, 1, None, 0.0), Some(seconds(5)));
-        assert_eq!(wait_after(&SCHEDULE, 11, None, 0.0), Some(seconds(24 * 3600)));
+        assert_eq!(
+            wait_after(&SCHEDULE, 11, None, 0.0),
+            Some(seconds(24 * 3600))
+        );
         assert_eq!(wait_after(&SCHEDULE, 12, None, 0.0), None);
     }
 

@@ -62,7 +62,9 @@ impl RunStatus {
 
     /// The state of that word.
     pub fn parse(word: &str) -> Option<RunStatus> {
-        RunStatus::ALL.into_iter().find(|status| status.as_str() == word)
+        RunStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str() == word)
     }
 
     /// Whether the run has ended; such a state never changes.
@@ -186,9 +188,10 @@ pub fn next(run: &Run, event: &Event, now: Timestamp) -> Result<Change, Refused>
     };
     match (run.status, *event) {
         (Queued, Event::Claimed(token)) => Ok(running(token)),
-        (Queued, Event::Advanced(_) | Event::Parked(..) | Event::Completed(_) | Event::Failed(_)) => {
-            Err(Refused::ClaimLost)
-        }
+        (
+            Queued,
+            Event::Advanced(_) | Event::Parked(..) | Event::Completed(_) | Event::Failed(_),
+        ) => Err(Refused::ClaimLost),
         (Queued, Event::ClaimLost) => Err(Refused::NotClaimed),
         (Queued, Event::Due) => Err(Refused::NotWaiting),
         (Queued, Event::Cancelled) => Ok(ended(Cancelled)),
@@ -230,17 +233,32 @@ pub fn next(run: &Run, event: &Event, now: Timestamp) -> Result<Change, Refused>
 }
 
 fn queued(steps: OpenSteps) -> Change {
-    Change { status: RunStatus::Queued, claim: None, wake_at: None, steps }
+    Change {
+        status: RunStatus::Queued,
+        claim: None,
+        wake_at: None,
+        steps,
+    }
 }
 
 fn running(token: i64) -> Change {
     let steps = OpenSteps::Keep;
-    Change { status: RunStatus::Running, claim: Some(token), wake_at: None, steps }
+    Change {
+        status: RunStatus::Running,
+        claim: Some(token),
+        wake_at: None,
+        steps,
+    }
 }
 
 fn waiting(until: Timestamp) -> Change {
     let steps = OpenSteps::Keep;
-    Change { status: RunStatus::Waiting, claim: None, wake_at: Some(until), steps }
+    Change {
+        status: RunStatus::Waiting,
+        claim: None,
+        wake_at: Some(until),
+        steps,
+    }
 }
 
 fn ended(status: RunStatus) -> Change {
@@ -248,7 +266,12 @@ fn ended(status: RunStatus) -> Change {
         RunStatus::Cancelled => OpenSteps::Cancel,
         _ => OpenSteps::Keep,
     };
-    Change { status, claim: None, wake_at: None, steps }
+    Change {
+        status,
+        claim: None,
+        wake_at: None,
+        steps,
+    }
 }
 
 #[cfg(test)]
@@ -309,16 +332,25 @@ cancelled          claimed✗Final  advanced✗Final  parked✗Final  completed�
 
     #[test]
     fn a_lost_claim_cannot_record() {
-        for event in
-            [Event::Advanced(8), Event::Parked(8, NOW), Event::Completed(8), Event::Failed(8)]
-        {
-            assert_eq!(next(&run(RunStatus::Running), &event, NOW), Err(Refused::ClaimLost));
+        for event in [
+            Event::Advanced(8),
+            Event::Parked(8, NOW),
+            Event::Completed(8),
+            Event::Failed(8),
+        ] {
+            assert_eq!(
+                next(&run(RunStatus::Running), &event, NOW),
+                Err(Refused::ClaimLost)
+            );
         }
     }
 
     #[test]
     fn a_timer_does_not_fire_early() {
-        let early = Run { wake_at: Some(Timestamp(1_001)), ..run(RunStatus::Waiting) };
+        let early = Run {
+            wake_at: Some(Timestamp(1_001)),
+            ..run(RunStatus::Waiting)
+        };
         assert_eq!(next(&early, &Event::Due, NOW), Err(Refused::NotDue));
     }
 

@@ -54,14 +54,19 @@ impl StepStatus {
 
     /// The state of that word.
     pub fn parse(word: &str) -> Option<StepStatus> {
-        StepStatus::ALL.into_iter().find(|status| status.as_str() == word)
+        StepStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str() == word)
     }
 
     /// Whether nothing more will happen to the step.
     pub fn is_final(self) -> bool {
         match self {
             StepStatus::Pending | StepStatus::Running | StepStatus::Waiting => false,
-            StepStatus::Completed | StepStatus::Failed | StepStatus::Skipped | StepStatus::Cancelled => true,
+            StepStatus::Completed
+            | StepStatus::Failed
+            | StepStatus::Skipped
+            | StepStatus::Cancelled => true,
         }
     }
 }
@@ -187,7 +192,9 @@ impl ErrorClass {
 
     /// The class of that word.
     pub fn parse(word: &str) -> Option<ErrorClass> {
-        ErrorClass::ALL.into_iter().find(|class| class.as_str() == word)
+        ErrorClass::ALL
+            .into_iter()
+            .find(|class| class.as_str() == word)
     }
 }
 

@@ -50,10 +50,12 @@ impl Sender {
     /// Takes up to `limit` due deliveries.
     pub fn take(&self, limit: usize) -> Vec<DeliveryClaim> {
         let token = i64::from_le_bytes(self.dice.bytes());
-        self.store.claim_deliveries(limit, token, self.clock.now()).unwrap_or_else(|fault| {
-            log::error!("no delivery could be claimed: {fault}");
-            Vec::new()
-        })
+        self.store
+            .claim_deliveries(limit, token, self.clock.now())
+            .unwrap_or_else(|fault| {
+                log::error!("no delivery could be claimed: {fault}");
+                Vec::new()
+            })
     }
 
     /// How long there is nothing to take.
@@ -100,12 +102,23 @@ impl Sender {
     fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
         let now = self.clock.now();
         let body = claim.body.as_bytes();
-        let standard = standard_signature(&claim.secrets.valid(now), &claim.event_id, now.seconds(), body)?;
+        let standard = standard_signature(
+            &claim.secrets.valid(now),
+            &claim.event_id,
+            now.seconds(),
+            body,
+        )?;
         let header = |name: &str, value: String| (name.to_owned(), value);
         Ok(vec![
             header("Content-Type", "application/json".to_owned()),
-            header("User-Agent", concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned()),
-            header("X-Fetch-Hive-Signature", hex_signature(&claim.secrets.current, body)),
+            header(
+                "User-Agent",
+                concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ),
+            header(
+                "X-Fetch-Hive-Signature",
+                hex_signature(&claim.secrets.current, body),
+            ),
             header("webhook-id", claim.event_id.clone()),
             header("webhook-timestamp", now.seconds().to_string()),
             header("webhook-signature", standard),
@@ -120,16 +133,34 @@ impl Sender {
             Some(200..=299) if exchange.error.is_none() => Verdict::Accepted,
             Some(410) => Verdict::Gone,
             _ => {
-                let asked = exchange.response.as_ref().and_then(|response| asked_by(response, now));
+                let asked = exchange
+                    .response
+                    .as_ref()
+                    .and_then(|response| asked_by(response, now));
                 let fraction = self.dice.fraction();
-                Verdict::Failed(wait_after(&claim.schedule, claim.failures + 1, asked, fraction))
+                Verdict::Failed(wait_after(
+                    &claim.schedule,
+                    claim.failures + 1,
+                    asked,
+                    fraction,
+                ))
             }
         };
         let id = claim.delivery_id.prefixed("dlv_");
         let attempt = Arc::new(attempt(headers, exchange, verdict));
-        note(&id, claim.number, verdict, attempt.error.as_deref().unwrap_or_default());
+        note(
+            &id,
+            claim.number,
+            verdict,
+            attempt.error.as_deref().unwrap_or_default(),
+        );
         while let Err((kept, fault)) = self.store.record_attempt(claim, &attempt, verdict, now) {
-            if !wait_out(&format!("delivery {id}"), &fault, &Bell::default(), &self.halt) {
+            if !wait_out(
+                &format!("delivery {id}"),
+                &fault,
+                &Bell::default(),
+                &self.halt,
+            ) {
                 return;
             }
             claim = kept;
@@ -140,12 +171,18 @@ impl Sender {
 /// What will not be tried again is worth a line at any level.
 fn note(delivery_id: &str, number: u32, verdict: Verdict, why: &str) {
     match verdict {
-        Verdict::Accepted => log::debug!(delivery_id; "attempt {number} of {delivery_id} was accepted"),
+        Verdict::Accepted => {
+            log::debug!(delivery_id; "attempt {number} of {delivery_id} was accepted")
+        }
         Verdict::Failed(Some(wait)) => {
             log::debug!(delivery_id; "attempt {number} of {delivery_id} failed, next in {wait:.0?}: {why}");
         }
-        Verdict::Gone => log::warn!(delivery_id; "{delivery_id} is gone: attempt {number} was answered 410"),
-        Verdict::Failed(None) => log::warn!(delivery_id; "{delivery_id} is dead after attempt {number}: {why}"),
+        Verdict::Gone => {
+            log::warn!(delivery_id; "{delivery_id} is gone: attempt {number} was answered 410")
+        }
+        Verdict::Failed(None) => {
+            log::warn!(delivery_id; "{delivery_id} is dead after attempt {number}: {why}")
+        }
     }
 }
 
@@ -175,7 +212,9 @@ fn attempt(headers: Vec<(String, String)>, exchange: Exchange, verdict: Verdict)
             other => other,
         };
         (class, error) = (Some(what), Some(why));
-    } else if let (Some(response), Verdict::Gone | Verdict::Failed(_)) = (&exchange.response, verdict) {
+    } else if let (Some(response), Verdict::Gone | Verdict::Failed(_)) =
+        (&exchange.response, verdict)
+    {
         class = Some(ErrorClass::HttpStatus);
         error = Some(format!("the receiver answered {}", response.status));
     }
@@ -189,7 +228,9 @@ fn attempt(headers: Vec<(String, String)>, exchange: Exchange, verdict: Verdict)
         remote_address: exchange.remote_address.map(|address| address.to_string()),
         request_headers: object(headers),
         response_status: response.as_ref().map(|response| response.status),
-        response_headers: response.as_ref().map(|response| object(response.headers.clone())),
+        response_headers: response
+            .as_ref()
+            .map(|response| object(response.headers.clone())),
         truncated: response.as_ref().is_some_and(|response| response.truncated),
         bytes_seen: response.as_ref().map(|response| response.bytes_seen),
         response_body: response.map(|response| response.body),

@@ -46,8 +46,16 @@ impl<T> fmt::Debug for Pool<T> {
 
 impl<T> Default for Pool<T> {
     fn default() -> Pool<T> {
-        let hand = Hand { taken: VecDeque::new(), idle: 0, has_leader: false };
-        Pool { hand: Mutex::new(hand), turn: Condvar::new(), stopping: AtomicBool::new(false) }
+        let hand = Hand {
+            taken: VecDeque::new(),
+            idle: 0,
+            has_leader: false,
+        };
+        Pool {
+            hand: Mutex::new(hand),
+            turn: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        }
     }
 }
 
@@ -55,7 +63,12 @@ impl<T> Pool<T> {
     /// The next piece of work: handed over by the leader, or, as the leader, found by `take` (which is told how many
     /// threads are idle). `nap` says how long to wait for the bell when there is nothing. `None`: stopped, and
     /// nothing taken is left.
-    pub fn next(&self, bell: &Bell, take: impl Fn(usize) -> Vec<T>, nap: impl Fn() -> Duration) -> Option<T> {
+    pub fn next(
+        &self,
+        bell: &Bell,
+        take: impl Fn(usize) -> Vec<T>,
+        nap: impl Fn() -> Duration,
+    ) -> Option<T> {
         let mut hand = locked(&self.hand);
         hand.idle += 1;
         loop {

@@ -68,7 +68,10 @@ impl Upkeep {
         let now = self.clock.now();
         let (mut runs, mut deliveries) = (0, 0);
         loop {
-            let released = (self.store.release_runs(true, now)?, self.store.release_deliveries(true, now)?);
+            let released = (
+                self.store.release_runs(true, now)?,
+                self.store.release_deliveries(true, now)?,
+            );
             runs += released.0;
             deliveries += released.1;
             if released == (0, 0) {
@@ -104,7 +107,9 @@ impl Upkeep {
             let runs = self.store.release_runs(false, now)?;
             let deliveries = self.store.release_deliveries(false, now)?;
             if runs + deliveries > 0 {
-                log::warn!("{runs} runs and {deliveries} deliveries were held for too long and given back");
+                log::warn!(
+                    "{runs} runs and {deliveries} deliveries were held for too long and given back"
+                );
             }
         }
         Ok(())
@@ -116,7 +121,11 @@ impl Upkeep {
             let mut state = locked(&self.state);
             if is_due(state.pruned_at, PRUNE_EVERY, now) {
                 state.pruned_at = Some(now);
-                state.pass = Passes { runs: Some(0), attempts: Some(0), idempotency: true };
+                state.pass = Passes {
+                    runs: Some(0),
+                    attempts: Some(0),
+                    idempotency: true,
+                };
                 while self.store.purge_deleted()? {}
             }
             state.pass
@@ -127,11 +136,16 @@ impl Upkeep {
             _ => None,
         };
         pass.attempts = match (pass.attempts, self.retain_attempts) {
-            (Some(after), Some(kept)) => goes_on(self.store.prune_attempts(after, before(now, kept))?),
+            (Some(after), Some(kept)) => {
+                goes_on(self.store.prune_attempts(after, before(now, kept))?)
+            }
             _ => None,
         };
-        pass.idempotency =
-            pass.idempotency && self.store.prune_idempotency(before(now, IDEMPOTENCY_KEPT))? > 0;
+        pass.idempotency = pass.idempotency
+            && self
+                .store
+                .prune_idempotency(before(now, IDEMPOTENCY_KEPT))?
+                > 0;
         locked(&self.state).pass = pass;
         Ok(pass.runs.is_some() || pass.attempts.is_some() || pass.idempotency)
     }

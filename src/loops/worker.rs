@@ -61,10 +61,12 @@ impl Worker {
     /// Takes up to `limit` queued runs.
     pub fn take(&self, limit: usize) -> Vec<Claim> {
         let token = i64::from_le_bytes(self.dice.bytes());
-        self.store.claim_runs(limit, token, HOLD, self.clock.now()).unwrap_or_else(|fault| {
-            log::error!("no run could be claimed: {fault}");
-            Vec::new()
-        })
+        self.store
+            .claim_runs(limit, token, HOLD, self.clock.now())
+            .unwrap_or_else(|fault| {
+                log::error!("no run could be claimed: {fault}");
+                Vec::new()
+            })
     }
 
     /// Executes a run until it ends, waits or is taken away.
@@ -95,8 +97,14 @@ impl Worker {
             let (then, start) = self.next_of(plan.then);
             let results = plan.results;
             claim.steps.extend(results.iter().map(recorded));
-            let record = Record { finished: finished.take(), results, then };
-            let Some(kept) = self.record(claim, record) else { return };
+            let record = Record {
+                finished: finished.take(),
+                results,
+                then,
+            };
+            let Some(kept) = self.record(claim, record) else {
+                return;
+            };
             claim = kept;
             let Some(start) = start else { return };
             note_start(&mut claim.steps, &start);
@@ -108,8 +116,11 @@ impl Worker {
             match self.settle(&workflow, &mut claim.steps, &start, outcome) {
                 (done, None) => finished = Some(done),
                 (failed, Some(due)) => {
-                    let record =
-                        Record { finished: Some(failed), results: Vec::new(), then: Next::Retry(due) };
+                    let record = Record {
+                        finished: Some(failed),
+                        results: Vec::new(),
+                        then: Next::Retry(due),
+                    };
                     self.record(claim, record);
                     return;
                 }
@@ -126,11 +137,17 @@ impl Worker {
                     kind: start.kind.clone(),
                     input: self.mark.mask(&start.input),
                 };
-                (Next::Start(opened, self.timeout(&start) + MARGIN), Some(start))
+                (
+                    Next::Start(opened, self.timeout(&start) + MARGIN),
+                    Some(start),
+                )
             }
-            Then::Park { path, kind, input, until } => {
-                (Next::Delay(Opened { path, kind, input }, until), None)
-            }
+            Then::Park {
+                path,
+                kind,
+                input,
+                until,
+            } => (Next::Delay(Opened { path, kind, input }, until), None),
             Then::Complete { output } => {
                 let output = self.mark.mask(&output);
                 (Next::End(Ending::Completed { output }), None)
@@ -173,7 +190,11 @@ impl Worker {
     }
 
     fn timeout(&self, start: &StepStart) -> Duration {
-        let default = || self.kinds.get(&start.kind).map(|kind| kind.default_timeout());
+        let default = || {
+            self.kinds
+                .get(&start.kind)
+                .map(|kind| kind.default_timeout())
+        };
         start.timeout.or_else(default).unwrap_or(HOLD)
     }
 
@@ -215,9 +236,13 @@ impl Worker {
     ) -> (Finished, Option<crate::time::Timestamp>) {
         let now = self.clock.now();
         let due_at = match (&outcome, workflow.step(&start.path)) {
-            (Outcome::Failed { .. }, Some(step)) => {
-                next_try(&step.retry, start.failures + 1, &outcome, now, self.dice.fraction())
-            }
+            (Outcome::Failed { .. }, Some(step)) => next_try(
+                &step.retry,
+                start.failures + 1,
+                &outcome,
+                now,
+                self.dice.fraction(),
+            ),
             (Outcome::Failed { .. }, None) | (Outcome::Done { .. }, _) => None,
         };
         let (status, output, meta, error) = match outcome {
@@ -225,7 +250,9 @@ impl Worker {
             Outcome::Failed { error, meta, .. } if due_at.is_some() => {
                 (StepStatus::Waiting, Value::Null, meta, Some(error))
             }
-            Outcome::Failed { error, meta, .. } => (StepStatus::Failed, Value::Null, meta, Some(error)),
+            Outcome::Failed { error, meta, .. } => {
+                (StepStatus::Failed, Value::Null, meta, Some(error))
+            }
         };
         if let Some(record) = steps.iter_mut().find(|record| record.path == start.path) {
             record.status = status;
@@ -235,7 +262,17 @@ impl Worker {
             record.failures += u32::from(error.is_some());
             record.due_at = due_at;
         }
-        (Finished { path: start.path.clone(), status, output, meta, error, due_at }, due_at)
+        (
+            Finished {
+                path: start.path.clone(),
+                status,
+                output,
+                meta,
+                error,
+                due_at,
+            },
+            due_at,
+        )
     }
 
     /// The definition cannot be used: the run fails, and says why.
@@ -245,7 +282,11 @@ impl Worker {
             code: "definition_unavailable",
             step: None,
         };
-        let record = Record { finished: None, results: Vec::new(), then: Next::End(ending) };
+        let record = Record {
+            finished: None,
+            results: Vec::new(),
+            then: Next::End(ending),
+        };
         self.record(claim, record);
     }
 }
@@ -263,7 +304,10 @@ fn note_end(run_id: Id, then: &Next) {
 
 fn step_failed(message: String) -> Outcome {
     Outcome::Failed {
-        error: StepError { class: ErrorClass::Step, message },
+        error: StepError {
+            class: ErrorClass::Step,
+            message,
+        },
         status: None,
         retry_after: None,
         meta: None,

@@ -20,7 +20,10 @@ pub struct Actor {
 impl Actor {
     /// Skep itself, or the program that embeds it.
     pub fn system() -> Actor {
-        Actor { name: "system".to_owned(), address: None }
+        Actor {
+            name: "system".to_owned(),
+            address: None,
+        }
     }
 }
 
@@ -45,7 +48,14 @@ pub struct AuditRow {
 
 impl Tx<'_> {
     /// Notes a change, in its own commit.
-    pub(super) fn audit(&self, actor: &Actor, action: &str, target: &str, detail: &Value, now: Timestamp) -> Result<()> {
+    pub(super) fn audit(
+        &self,
+        actor: &Actor,
+        action: &str,
+        target: &str,
+        detail: &Value,
+        now: Timestamp,
+    ) -> Result<()> {
         let detail = (!detail.is_null()).then(|| detail.to_string());
         self.sql(
             "INSERT INTO audit (at, actor, address, action, target, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -57,7 +67,13 @@ impl Tx<'_> {
 
 impl Store {
     /// Notes something that changes nothing by itself: a secret that was shown.
-    pub fn note(&self, actor: Actor, action: &'static str, target: String, now: Timestamp) -> Result<()> {
+    pub fn note(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        target: String,
+        now: Timestamp,
+    ) -> Result<()> {
         self.write(move |tx| tx.audit(&actor, action, &target, &Value::Null, now))
     }
 
@@ -78,7 +94,9 @@ impl Store {
                         address: row.get(3)?,
                         action: row.get(4)?,
                         target: row.get(5)?,
-                        detail: detail.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+                        detail: detail
+                            .and_then(|text| serde_json::from_str(&text).ok())
+                            .unwrap_or_default(),
                     })
                 })?
                 .collect::<Result<Vec<_>, _>>()?;

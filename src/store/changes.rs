@@ -41,8 +41,13 @@ impl Changes {
     pub fn since(&self, from: u64) -> (Option<Vec<Change>>, u64) {
         let ring = locked(&self.0);
         let missed = ring.next.saturating_sub(from) as usize;
-        let changes = (missed <= ring.kept.len())
-            .then(|| ring.kept.iter().skip(ring.kept.len() - missed).copied().collect());
+        let changes = (missed <= ring.kept.len()).then(|| {
+            ring.kept
+                .iter()
+                .skip(ring.kept.len() - missed)
+                .copied()
+                .collect()
+        });
         (changes, ring.next)
     }
 

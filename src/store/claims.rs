@@ -154,7 +154,13 @@ impl Tx<'_> {
         Ok(Ok(change.status))
     }
 
-    fn write_change(&self, id: i64, change: &Change, ending: Option<&Ending>, now: Timestamp) -> Result<()> {
+    fn write_change(
+        &self,
+        id: i64,
+        change: &Change,
+        ending: Option<&Ending>,
+        now: Timestamp,
+    ) -> Result<()> {
         let (output, error, code, step) = match ending {
             Some(Ending::Completed { output }) => (Some(output.to_string()), None, None, None),
             Some(Ending::Failed { error, code, step }) => {
@@ -197,7 +203,9 @@ impl Tx<'_> {
             return Ok(());
         }
         let row = self.run_row(id)?;
-        let Some(url) = row.callback_url else { return Ok(()) };
+        let Some(url) = row.callback_url else {
+            return Ok(());
+        };
         let facts = EventFacts {
             run_id: row.run_id,
             deployment: row.deployment,
@@ -228,7 +236,11 @@ impl Tx<'_> {
             let limit: Option<u64> = self
                 .sql("SELECT concurrency_limit FROM deployments WHERE id = ?1")?
                 .query_row([id], |row| row.get(0))?;
-            let room = limit.unwrap_or(u64::MAX).min(cap).saturating_sub(running).min(queued);
+            let room = limit
+                .unwrap_or(u64::MAX)
+                .min(cap)
+                .saturating_sub(running)
+                .min(queued);
             rooms.push((id, room as usize));
         }
         // The round goes on where the last one stopped.
@@ -255,7 +267,13 @@ impl Tx<'_> {
         Ok(taken)
     }
 
-    fn claim_one(&mut self, id: i64, token: i64, lease: Duration, now: Timestamp) -> Result<Option<RunStatus>> {
+    fn claim_one(
+        &mut self,
+        id: i64,
+        token: i64,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Option<RunStatus>> {
         let claimed = self.apply(id, &Event::Claimed(token), None, now)?.ok();
         if claimed.is_some() {
             self.extend_claim(id, now.plus(lease))?;
@@ -264,11 +282,18 @@ impl Tx<'_> {
     }
 
     fn extend_claim(&self, id: i64, until: Timestamp) -> Result<()> {
-        self.sql("UPDATE runs SET claim_expires_at = ?2 WHERE id = ?1")?.execute((id, until.0))?;
+        self.sql("UPDATE runs SET claim_expires_at = ?2 WHERE id = ?1")?
+            .execute((id, until.0))?;
         Ok(())
     }
 
-    fn record(&mut self, id: i64, token: i64, record: &Record, now: Timestamp) -> Result<Result<RunStatus, Refused>> {
+    fn record(
+        &mut self,
+        id: i64,
+        token: i64,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Result<RunStatus, Refused>> {
         let (event, ending) = match &record.then {
             Next::Start(..) => (Event::Advanced(token), None),
             Next::Delay(_, until) | Next::Retry(until) => (Event::Parked(token, *until), None),
@@ -301,7 +326,13 @@ impl Tx<'_> {
 
 impl Store {
     /// Takes up to `limit` queued runs, fairly by deployment, each held for `lease`. Their tokens follow `token`.
-    pub fn claim_runs(&self, limit: usize, token: i64, lease: Duration, now: Timestamp) -> Result<Vec<Claim>> {
+    pub fn claim_runs(
+        &self,
+        limit: usize,
+        token: i64,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<Claim>> {
         let stops = self.stops.clone();
         self.write(move |tx| {
             let busy = tx.counts.total().running as usize;

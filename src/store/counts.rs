@@ -69,7 +69,10 @@ impl Counts {
             let status: String = row.get(1)?;
             let number: u64 = row.get(2)?;
             if let Some(status) = RunStatus::parse(&status) {
-                for open in [counts.open.entry(row.get(0)?).or_default(), &mut counts.total] {
+                for open in [
+                    counts.open.entry(row.get(0)?).or_default(),
+                    &mut counts.total,
+                ] {
                     if let Some(count) = open.of(status) {
                         *count += number;
                     }
@@ -129,7 +132,11 @@ impl Counts {
         let entry = self.open.entry(deployment).or_default();
         for open in [&mut *entry, &mut self.total] {
             if let Some(count) = open.of(status) {
-                *count = if up { *count + 1 } else { count.saturating_sub(1) };
+                *count = if up {
+                    *count + 1
+                } else {
+                    count.saturating_sub(1)
+                };
             }
         }
         if *entry == Open::default() {
@@ -152,7 +159,13 @@ mod tests {
         counts.enter(1, RunStatus::Running);
         counts.enter(2, RunStatus::Queued);
         counts.undo(mark);
-        assert_eq!(counts.of(1), Open { queued: 1, ..Open::default() });
+        assert_eq!(
+            counts.of(1),
+            Open {
+                queued: 1,
+                ..Open::default()
+            }
+        );
         assert_eq!(counts.of(2), Open::default());
         assert_eq!(counts.deployments().count(), 1);
         assert_eq!(counts.total(), counts.of(1));

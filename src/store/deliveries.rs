@@ -15,7 +15,10 @@ use crate::time::Timestamp;
 
 /// A delivery as it stands in the file.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 6")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 6"
+)]
 pub struct DeliveryRow {
     pub id: i64,
     pub delivery_id: Id,
@@ -32,7 +35,10 @@ pub struct DeliveryRow {
 
 /// An attempt as it stands in the file.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 6")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 6"
+)]
 pub struct AttemptRow {
     pub number: i64,
     pub trigger: String,
@@ -79,7 +85,8 @@ const SELECT: &str = "
 
 pub(super) fn delivery_status(row: &Row<'_>, name: &str) -> rusqlite::Result<DeliveryStatus> {
     let word: String = row.get(name)?;
-    DeliveryStatus::parse(&word).ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
+    DeliveryStatus::parse(&word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
@@ -130,7 +137,9 @@ impl Store {
                 .optional()?;
             let Some(row) = row else { return Ok(None) };
             let mut attempts = conn
-                .prepare_cached("SELECT * FROM attempts WHERE delivery = ?1 ORDER BY number DESC LIMIT ?2")?
+                .prepare_cached(
+                    "SELECT * FROM attempts WHERE delivery = ?1 ORDER BY number DESC LIMIT ?2",
+                )?
                 .query_map((row.id, ATTEMPTS_SHOWN), attempt)?
                 .collect::<Result<Vec<_>, _>>()?;
             attempts.reverse();
@@ -139,12 +148,24 @@ impl Store {
     }
 
     /// Deliveries, newest first. A page may be short and still have a next one.
-    pub fn list_deliveries(&self, filter: &DeliveryFilter, page: Page) -> Result<Paged<DeliveryRow>> {
+    pub fn list_deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: Page,
+    ) -> Result<Paged<DeliveryRow>> {
         let mut sql = String::new();
         let mut values: Vec<rusqlite::types::Value> = Vec::new();
         if !filter.status.is_empty() {
-            sql.push_str(&format!(" AND d.status IN ({})", vec!["?"; filter.status.len()].join(", ")));
-            values.extend(filter.status.iter().map(|status| status.as_str().to_owned().into()));
+            sql.push_str(&format!(
+                " AND d.status IN ({})",
+                vec!["?"; filter.status.len()].join(", ")
+            ));
+            values.extend(
+                filter
+                    .status
+                    .iter()
+                    .map(|status| status.as_str().to_owned().into()),
+            );
         }
         if let Some(host) = &filter.host {
             sql.push_str(
@@ -156,7 +177,10 @@ impl Store {
             let length = with_port.chars().count() as i64;
             values.extend([host.clone().into(), length.into(), with_port.into()]);
         }
-        for (comparison, time) in [("d.created_at >= ?", filter.from), ("d.created_at < ?", filter.to)] {
+        for (comparison, time) in [
+            ("d.created_at >= ?", filter.from),
+            ("d.created_at < ?", filter.to),
+        ] {
             if let Some(time) = time {
                 sql.push_str(&format!(" AND {comparison}"));
                 values.push(time.0.into());
@@ -171,7 +195,9 @@ impl Store {
                 }
                 None => {
                     let newest: i64 =
-                        conn.query_row("SELECT coalesce(max(id), 0) FROM deliveries", [], |row| row.get(0))?;
+                        conn.query_row("SELECT coalesce(max(id), 0) FROM deliveries", [], |row| {
+                            row.get(0)
+                        })?;
                     let from = page.below().min(newest + 1);
                     (from, (from - SCAN).max(0))
                 }
@@ -195,7 +221,12 @@ impl Store {
 
     /// Owes a delivery again, at once, with a fresh budget. `None`: no such delivery. One with an attempt in flight is
     /// left as it is.
-    pub fn redeliver(&self, delivery_id: Id, actor: Actor, now: Timestamp) -> Result<Option<DeliveryRow>> {
+    pub fn redeliver(
+        &self,
+        delivery_id: Id,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Option<DeliveryRow>> {
         self.write(move |tx| {
             let id: Option<i64> = tx
                 .sql("SELECT id FROM deliveries WHERE delivery_id = ?1")?
@@ -204,11 +235,21 @@ impl Store {
             let Some(id) = id else { return Ok(None) };
             match tx.apply_delivery(id, &Event::Redeliver, now)? {
                 Ok(_) => {
-                    tx.audit(&actor, "delivery.redeliver", &delivery_id.prefixed("dlv_"), &json!(null), now)?;
+                    tx.audit(
+                        &actor,
+                        "delivery.redeliver",
+                        &delivery_id.prefixed("dlv_"),
+                        &json!(null),
+                        now,
+                    )?;
                 }
-                Err(Refused::InFlight | Refused::Final | Refused::ClaimLost | Refused::NotClaimed) => {}
+                Err(
+                    Refused::InFlight | Refused::Final | Refused::ClaimLost | Refused::NotClaimed,
+                ) => {}
             }
-            let row = tx.sql(&format!("{SELECT} WHERE d.id = ?1"))?.query_row([id], delivery)?;
+            let row = tx
+                .sql(&format!("{SELECT} WHERE d.id = ?1"))?
+                .query_row([id], delivery)?;
             Ok(Some(row))
         })
     }

@@ -46,7 +46,10 @@ pub struct PutVersion {
 
 /// A deployment as it stands in the file.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 7")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 7"
+)]
 pub struct DeploymentRow {
     pub id: i64,
     pub name: String,
@@ -62,7 +65,10 @@ pub struct DeploymentRow {
 
 /// A variant with its present version.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 7")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 7"
+)]
 pub struct VariantRow {
     pub id: i64,
     pub name: String,
@@ -74,7 +80,10 @@ pub struct VariantRow {
 
 /// A version.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 7")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 7"
+)]
 pub struct VersionRow {
     pub number: i64,
     pub format: Format,
@@ -85,7 +94,10 @@ pub struct VersionRow {
 
 /// What to change of a deployment. Outer `None`: leave it; inner `None`: back to the default.
 #[derive(Debug, Clone, Default)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 7")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 7"
+)]
 pub struct Patch {
     pub callback_url: Option<Option<String>>,
     pub callback_hosts: Option<Option<Vec<String>>>,
@@ -105,18 +117,27 @@ fn format_name(format: Format) -> &'static str {
 }
 
 fn format_of(name: &str) -> Format {
-    if name == "json" { Format::Json } else { Format::Yaml }
+    if name == "json" {
+        Format::Json
+    } else {
+        Format::Yaml
+    }
 }
 
 /// A version's text.
 pub(super) fn definition(conn: &Connection, version: i64) -> Result<(String, Format)> {
     conn.prepare_cached("SELECT definition, format FROM versions WHERE id = ?1")?
-        .query_row([version], |row| Ok((row.get(0)?, format_of(&row.get::<_, String>(1)?))))
+        .query_row([version], |row| {
+            Ok((row.get(0)?, format_of(&row.get::<_, String>(1)?)))
+        })
         .optional()?
         .ok_or_else(|| Error::internal(format!("version {version} is gone")))
 }
 
-fn json_list<T: serde::de::DeserializeOwned>(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<Vec<T>>> {
+fn json_list<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    name: &str,
+) -> rusqlite::Result<Option<Vec<T>>> {
     let text: Option<String> = row.get(name)?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
@@ -130,7 +151,9 @@ fn deployment(row: &Row<'_>) -> rusqlite::Result<DeploymentRow> {
         callback_hosts: json_list(row, "callback_hosts")?,
         retry_schedule: json_list(row, "retry_schedule")?
             .map(|list| list.into_iter().map(Duration::from_millis).collect()),
-        exchange_deadline: row.get::<_, Option<u64>>("exchange_deadline_ms")?.map(Duration::from_millis),
+        exchange_deadline: row
+            .get::<_, Option<u64>>("exchange_deadline_ms")?
+            .map(Duration::from_millis),
         concurrency_limit: row.get("concurrency_limit")?,
         created_at: Timestamp(row.get("created_at")?),
         variants: Vec::new(),
@@ -166,7 +189,9 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(DeploymentRow, SealedSecrets
         .prepare_cached("SELECT * FROM deployments WHERE deleted_at IS NULL ORDER BY id")?
         .query_map([], |row| Ok((deployment(row)?, SealedSecrets::of(row)?)))?
         .collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(|(row, secrets)| Ok((with_variants(conn, row)?, secrets))).collect()
+    rows.into_iter()
+        .map(|(row, secrets)| Ok((with_variants(conn, row)?, secrets)))
+        .collect()
 }
 
 impl Tx<'_> {
@@ -184,7 +209,13 @@ impl Tx<'_> {
             .optional()?)
     }
 
-    fn insert_version(&self, variant: i64, written: &Written, actor: &Actor, now: Timestamp) -> Result<i64> {
+    fn insert_version(
+        &self,
+        variant: i64,
+        written: &Written,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<i64> {
         let (format, text, digest) = written;
         Ok(self
             .sql(
@@ -199,7 +230,9 @@ impl Tx<'_> {
         let deployment = match self.deployment_id(&new.deployment)? {
             Some(id) => id,
             None => {
-                let sealed = self.sealer.seal(&new.secret, &deployment_owner(&new.endpoint_id.0))?;
+                let sealed = self
+                    .sealer
+                    .seal(&new.secret, &deployment_owner(&new.endpoint_id.0))?;
                 self.sql(
                     "INSERT INTO deployments (name, endpoint_id, secret, created_at) VALUES (?1, ?2, ?3, ?4)
                      RETURNING id",
@@ -233,7 +266,11 @@ impl Tx<'_> {
         let version = match standing {
             Some(number) => number,
             None => {
-                let written = (format_name(new.format).to_owned(), new.definition.clone(), new.digest);
+                let written = (
+                    format_name(new.format).to_owned(),
+                    new.definition.clone(),
+                    new.digest,
+                );
                 self.insert_version(variant, &written, actor, now)?
             }
         };
@@ -242,7 +279,13 @@ impl Tx<'_> {
             let target = format!("{}/{}", new.deployment, new.variant);
             self.audit(actor, "deploy", &target, &json!({"version": version}), now)?;
         }
-        Ok(PutVersion { version, endpoint_id: Id(endpoint_id), variant_id, secret, is_new })
+        Ok(PutVersion {
+            version,
+            endpoint_id: Id(endpoint_id),
+            variant_id,
+            secret,
+            is_new,
+        })
     }
 }
 
@@ -255,7 +298,14 @@ impl Store {
     }
 
     /// Makes a new version equal to an old one. `None`: no such deployment, variant or version.
-    pub fn roll_back(&self, deployment: String, variant: String, to: i64, actor: Actor, now: Timestamp) -> Result<Option<i64>> {
+    pub fn roll_back(
+        &self,
+        deployment: String,
+        variant: String,
+        to: i64,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Option<i64>> {
         let version = self.write(move |tx| {
             let Some(id) = tx.deployment_id(&deployment)? else { return Ok(None) };
             let Some((variant_row, _)) = tx.variant(id, &variant)? else { return Ok(None) };
@@ -274,7 +324,13 @@ impl Store {
     }
 
     /// Changes a deployment's settings. False: no such deployment.
-    pub fn patch_deployment(&self, name: String, patch: Patch, actor: Actor, now: Timestamp) -> Result<bool> {
+    pub fn patch_deployment(
+        &self,
+        name: String,
+        patch: Patch,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<bool> {
         let found = self.write(move |tx| {
             let Some(id) = tx.deployment_id(&name)? else { return Ok(false) };
             let ms = |list: Vec<Duration>| json!(list.into_iter().map(millis).collect::<Vec<_>>()).to_string();
@@ -322,7 +378,9 @@ impl Store {
     ) -> Result<Option<usize>> {
         let who = actor.clone();
         let found = self.write(move |tx| {
-            let Some(id) = tx.deployment_id(&name)? else { return Ok(None) };
+            let Some(id) = tx.deployment_id(&name)? else {
+                return Ok(None);
+            };
             let variant = match variant {
                 Some(variant) => match tx.variant(id, &variant)? {
                     Some((row, _)) => Some((row, variant)),
@@ -333,23 +391,34 @@ impl Store {
             let variant_row = variant.as_ref().map(|(row, _)| *row);
             let open = tx.open_run_count(id, variant_row)?;
             if open > 0 && !cancel_runs {
-                let message = format!("there are {open} open runs; cancel them, or pass cancel_runs=true");
+                let message =
+                    format!("there are {open} open runs; cancel them, or pass cancel_runs=true");
                 return Err(Error::new(Code::RunsOpen, message).with("open_runs", open));
             }
             match variant {
                 Some((row, variant)) => {
-                    tx.sql("UPDATE variants SET deleted_at = ?2 WHERE id = ?1")?.execute((row, now.0))?;
-                    tx.audit(&who, "variant.delete", &format!("{name}/{variant}"), &Value::Null, now)?;
+                    tx.sql("UPDATE variants SET deleted_at = ?2 WHERE id = ?1")?
+                        .execute((row, now.0))?;
+                    tx.audit(
+                        &who,
+                        "variant.delete",
+                        &format!("{name}/{variant}"),
+                        &Value::Null,
+                        now,
+                    )?;
                 }
                 None => {
-                    tx.sql("UPDATE deployments SET deleted_at = ?2 WHERE id = ?1")?.execute((id, now.0))?;
+                    tx.sql("UPDATE deployments SET deleted_at = ?2 WHERE id = ?1")?
+                        .execute((id, now.0))?;
                     tx.audit(&who, "deployment.delete", &name, &Value::Null, now)?;
                 }
             }
             Ok(Some((id, variant_row)))
         })?;
         self.refresh_directory()?;
-        let Some((id, variant)) = found else { return Ok(None) };
+        let Some((id, variant)) = found else {
+            return Ok(None);
+        };
         let mut cancelled = 0;
         loop {
             // In chunks, so that others' commits are not held up.
@@ -423,7 +492,13 @@ impl Tx<'_> {
             .query_row((deployment, variant), |row| row.get(0))?)
     }
 
-    fn cancel_open_runs(&mut self, deployment: i64, variant: Option<i64>, limit: usize, now: Timestamp) -> Result<usize> {
+    fn cancel_open_runs(
+        &mut self,
+        deployment: i64,
+        variant: Option<i64>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<usize> {
         let reason = match variant {
             Some(_) => "the variant was deleted",
             None => "the deployment was deleted",

@@ -60,9 +60,17 @@ impl Directory {
     }
 
     /// The deployment and variant of a webhook address.
-    pub fn webhook(&self, endpoint_id: Id, variant_id: Id) -> Option<(&Arc<DeploymentEntry>, &VariantRow)> {
+    pub fn webhook(
+        &self,
+        endpoint_id: Id,
+        variant_id: Id,
+    ) -> Option<(&Arc<DeploymentEntry>, &VariantRow)> {
         let deployment = self.endpoints.get(&endpoint_id)?;
-        let variant = deployment.row.variants.iter().find(|variant| variant.variant_id == variant_id)?;
+        let variant = deployment
+            .row
+            .variants
+            .iter()
+            .find(|variant| variant.variant_id == variant_id)?;
         Some((deployment, variant))
     }
 }
@@ -70,7 +78,10 @@ impl Directory {
 impl Store {
     /// The present snapshot. Takes no time: may be called anywhere.
     pub fn directory(&self) -> Arc<Directory> {
-        self.directory.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Reads the snapshot anew. One at a time, so that the last one read is the last one kept.
@@ -78,22 +89,32 @@ impl Store {
         let _one = locked(&self.refreshing);
         let fresh = self.read(|conn| {
             let mut directory = Directory::default();
-            let mut statement =
-                conn.prepare_cached("SELECT id, name, scope, hash FROM api_keys WHERE revoked_at IS NULL")?;
+            let mut statement = conn.prepare_cached(
+                "SELECT id, name, scope, hash FROM api_keys WHERE revoked_at IS NULL",
+            )?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let entry = KeyEntry { id: row.get(0)?, name: row.get(1)?, scope: row.get(2)? };
+                let entry = KeyEntry {
+                    id: row.get(0)?,
+                    name: row.get(1)?,
+                    scope: row.get(2)?,
+                };
                 directory.keys.insert(row.get(3)?, entry);
             }
             for (row, sealed) in deployments::all(conn)? {
                 let secrets = sealed.open(&self.sealer)?;
                 let entry = Arc::new(DeploymentEntry { row, secrets });
-                directory.endpoints.insert(entry.row.endpoint_id, entry.clone());
+                directory
+                    .endpoints
+                    .insert(entry.row.endpoint_id, entry.clone());
                 directory.deployments.insert(entry.row.name.clone(), entry);
             }
             Ok(directory)
         })?;
-        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        *self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(())
     }
 }

@@ -70,7 +70,13 @@ fn key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
 impl Store {
     /// Whether there was ever a key.
     pub fn has_keys(&self) -> Result<bool> {
-        self.read(|conn| Ok(conn.query_row("SELECT EXISTS (SELECT 1 FROM api_keys)", [], |row| row.get(0))?))
+        self.read(|conn| {
+            Ok(
+                conn.query_row("SELECT EXISTS (SELECT 1 FROM api_keys)", [], |row| {
+                    row.get(0)
+                })?,
+            )
+        })
     }
 
     /// Stores a key.
@@ -123,14 +129,22 @@ impl Store {
     pub fn revoke_key(&self, key_id: Id, actor: Actor, now: Timestamp) -> Result<Option<KeyRow>> {
         let row = self.write(move |tx| {
             let changed = tx
-                .sql("UPDATE api_keys SET revoked_at = ?2 WHERE key_id = ?1 AND revoked_at IS NULL")?
+                .sql(
+                    "UPDATE api_keys SET revoked_at = ?2 WHERE key_id = ?1 AND revoked_at IS NULL",
+                )?
                 .execute((key_id.0, now.0))?;
             let row = tx
                 .sql(&format!("SELECT {COLUMNS} FROM api_keys WHERE key_id = ?1"))?
                 .query_row([key_id.0], key)
                 .optional()?;
             if let (1, Some(row)) = (changed, &row) {
-                tx.audit(&actor, "key.revoke", &key_id.prefixed("key_"), &json!({"name": row.name}), now)?;
+                tx.audit(
+                    &actor,
+                    "key.revoke",
+                    &key_id.prefixed("key_"),
+                    &json!({"name": row.name}),
+                    now,
+                )?;
             }
             Ok(row)
         })?;

@@ -120,7 +120,10 @@ impl Store {
         let stops = Arc::new(Mutex::new(HashMap::new()));
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
-            limits: counts::Limits { workers: options.workers, max_queued: options.max_queued },
+            limits: counts::Limits {
+                workers: options.workers,
+                max_queued: options.max_queued,
+            },
             shares: options.shares,
             sealer: sealer.clone(),
             bells: bells.clone(),
@@ -199,7 +202,9 @@ impl Store {
             .map(Arc::new)
             .map_err(|fault| {
                 let fault = Error::from(fault);
-                Error::internal(format!("the definition of version {version} is not usable: {fault}"))
+                Error::internal(format!(
+                    "the definition of version {version} is not usable: {fault}"
+                ))
             })?;
         let mut kept = locked(&self.workflows);
         if kept.len() >= WORKFLOWS_KEPT {
@@ -219,7 +224,9 @@ impl Store {
         self.channel.send(job as Box<dyn Job>)?;
         match answer.recv() {
             Ok(result) => result,
-            Err(_) => Err(Error::unavailable("the server is stopping; nothing was accepted")),
+            Err(_) => Err(Error::unavailable(
+                "the server is stopping; nothing was accepted",
+            )),
         }
     }
 
@@ -230,7 +237,10 @@ impl Store {
             .get()
             .map_err(|_| Error::unavailable("all readers are busy; try again in a moment"))?;
         let result = look(&conn);
-        debug_assert!(conn.is_autocommit(), "a reader was given back inside a transaction");
+        debug_assert!(
+            conn.is_autocommit(),
+            "a reader was given back inside a transaction"
+        );
         result
     }
 }
@@ -243,9 +253,9 @@ impl From<rusqlite::Error> for Error {
         use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly};
         match fault.sqlite_error_code() {
             Some(DiskFull) => Error::unavailable("the disk is full; nothing was accepted"),
-            Some(ReadOnly | CannotOpen) => {
-                Error::unavailable(format!("the file cannot be written ({fault}); nothing was accepted"))
-            }
+            Some(ReadOnly | CannotOpen) => Error::unavailable(format!(
+                "the file cannot be written ({fault}); nothing was accepted"
+            )),
             Some(DatabaseBusy | DatabaseLocked) => {
                 Error::unavailable("another program holds the file; nothing was accepted")
             }

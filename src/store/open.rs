@@ -52,7 +52,9 @@ pub fn lock(path: &Path) -> Result<File> {
             path,
             "another skep server has it open; stop that one first, or talk to it with --url",
         )),
-        Err(TryLockError::Error(fault)) => Err(refused(path, format!("it cannot be locked ({fault})"))),
+        Err(TryLockError::Error(fault)) => {
+            Err(refused(path, format!("it cannot be locked ({fault})")))
+        }
     }
 }
 
@@ -108,19 +110,31 @@ fn judge(path: &Path) -> Result<bool> {
         let application = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
         let version = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let fault: Option<String> = match size <= QUICK_CHECK_MAX {
-            true => conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map(Some)?,
+            true => conn
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+                .map(Some)?,
             false => None,
         };
         Ok((application, version, fault.filter(|text| text != "ok")))
     };
-    let (application, version, fault) = look()
-        .map_err(|fault| refused(path, format!("it is damaged ({fault}); nothing was changed, restore a backup")))?;
+    let (application, version, fault) = look().map_err(|fault| {
+        refused(
+            path,
+            format!("it is damaged ({fault}); nothing was changed, restore a backup"),
+        )
+    })?;
     if let Some(fault) = fault {
-        let why = format!("it is damaged ({}); nothing was changed, restore a backup", fault.replace('\n', " "));
+        let why = format!(
+            "it is damaged ({}); nothing was changed, restore a backup",
+            fault.replace('\n', " ")
+        );
         return Err(refused(path, why));
     }
     if application != APPLICATION_ID {
-        return Err(refused(path, "it is a database of another program; nothing was changed"));
+        return Err(refused(
+            path,
+            "it is a database of another program; nothing was changed",
+        ));
     }
     if version > upgrade::VERSION {
         let why = format!(
@@ -163,11 +177,15 @@ fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
 /// The pool of read-only connections.
 pub fn readers(path: &Path, size: u32) -> Result<r2d2::Pool<SqliteConnectionManager>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(|conn| {
-        conn.busy_timeout(Duration::from_secs(2))?;
-        conn.set_prepared_statement_cache_capacity(64);
-        conn.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -2048;")
-    });
+    let manager = SqliteConnectionManager::file(path)
+        .with_flags(flags)
+        .with_init(|conn| {
+            conn.busy_timeout(Duration::from_secs(2))?;
+            conn.set_prepared_statement_cache_capacity(64);
+            conn.execute_batch(
+                "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -2048;",
+            )
+        });
     r2d2::Pool::builder()
         .max_size(size)
         .test_on_check_out(false)

@@ -17,7 +17,10 @@ impl Page {
 
     /// The first page of that many rows.
     pub fn first(limit: usize) -> Page {
-        Page { limit, cursor: None }
+        Page {
+            limit,
+            cursor: None,
+        }
     }
 
     /// Where newest-first lists begin: below this id.

@@ -45,8 +45,15 @@ impl std::fmt::Debug for Secrets {
 impl Secrets {
     /// Every secret that is valid: the current one first.
     pub fn valid(&self, now: Timestamp) -> Vec<&str> {
-        let old = self.old.iter().filter(|(_, until)| now < *until).map(|(old, _)| old.as_str());
-        std::iter::once(self.current.as_str()).chain(self.staged.as_deref()).chain(old).collect()
+        let old = self
+            .old
+            .iter()
+            .filter(|(_, until)| now < *until)
+            .map(|(old, _)| old.as_str());
+        std::iter::once(self.current.as_str())
+            .chain(self.staged.as_deref())
+            .chain(old)
+            .collect()
     }
 }
 
@@ -75,7 +82,13 @@ impl SealedSecrets {
 }
 
 impl Tx<'_> {
-    fn rotate(&self, name: &str, sql: &str, values: impl rusqlite::Params, action: &Action<'_>) -> Result<bool> {
+    fn rotate(
+        &self,
+        name: &str,
+        sql: &str,
+        values: impl rusqlite::Params,
+        action: &Action<'_>,
+    ) -> Result<bool> {
         let changed = self.sql(sql)?.execute(values)? > 0;
         if changed {
             self.audit(action.actor, action.name, name, &Value::Null, action.now)?;
@@ -92,21 +105,30 @@ struct Action<'a> {
 
 impl Store {
     /// Stages `secret` as the next one, in place of one staged before. False: no such deployment.
-    pub fn stage_secret(&self, name: String, secret: String, actor: Actor, now: Timestamp) -> Result<bool> {
-        let done = self.write(move |tx| {
-            let endpoint_id: Option<[u8; 16]> = tx
+    pub fn stage_secret(
+        &self,
+        name: String,
+        secret: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let done =
+            self.write(move |tx| {
+                let endpoint_id: Option<[u8; 16]> = tx
                 .sql("SELECT endpoint_id FROM deployments WHERE name = ?1 AND deleted_at IS NULL")?
                 .query_row([&name], |row| row.get(0))
                 .optional()?;
-            let Some(endpoint_id) = endpoint_id else { return Ok(false) };
-            let sealed = tx.sealer.seal(&secret, &deployment_owner(&endpoint_id))?;
-            tx.rotate(
+                let Some(endpoint_id) = endpoint_id else {
+                    return Ok(false);
+                };
+                let sealed = tx.sealer.seal(&secret, &deployment_owner(&endpoint_id))?;
+                tx.rotate(
                 &name,
                 "UPDATE deployments SET staged_secret = ?2 WHERE name = ?1 AND deleted_at IS NULL",
                 (&name, sealed),
                 &Action { name: "secret.stage", actor: &actor, now },
             )
-        })?;
+            })?;
         self.refresh_directory()?;
         Ok(done)
     }

@@ -61,7 +61,10 @@ pub enum Inserted {
 
 /// A run as it stands in the file.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 7")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 7"
+)]
 pub struct RunRow {
     pub id: i64,
     pub run_id: Id,
@@ -126,7 +129,8 @@ pub(super) const SELECT_RUN: &str = "
     JOIN variants va ON va.id = v.variant";
 
 pub(super) fn object(text: Option<String>) -> Map<String, Value> {
-    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
 }
 
 pub(super) fn json_column(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<Value>> {
@@ -140,7 +144,8 @@ pub(super) fn time_column(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<
 
 pub(super) fn status_column(row: &Row<'_>, name: &str) -> rusqlite::Result<RunStatus> {
     let word: String = row.get(name)?;
-    RunStatus::parse(&word).ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
+    RunStatus::parse(&word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
 }
 
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -173,7 +178,9 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 
 impl Tx<'_> {
     pub(super) fn run_row(&self, id: i64) -> Result<RunRow> {
-        Ok(self.sql(&format!("{SELECT_RUN} WHERE r.id = ?1"))?.query_row([id], run)?)
+        Ok(self
+            .sql(&format!("{SELECT_RUN} WHERE r.id = ?1"))?
+            .query_row([id], run)?)
     }
 
     /// Whether a new run has a place: in the queue, and, if someone waits for it, in a worker's hands.
@@ -185,12 +192,19 @@ impl Tx<'_> {
             if total.queued >= self.limits.max_queued {
                 let mut error = Error::new(
                     Code::TooManyRequests,
-                    format!("the queue is full (max_queued is {})", self.limits.max_queued),
+                    format!(
+                        "the queue is full (max_queued is {})",
+                        self.limits.max_queued
+                    ),
                 );
                 error.retry_after = Some(1);
                 return Err(error);
             }
-            return Ok(if busy < workers { RunStatus::Running } else { RunStatus::Queued });
+            return Ok(if busy < workers {
+                RunStatus::Running
+            } else {
+                RunStatus::Queued
+            });
         }
         let share = self.limits.share();
         let held: u64 = self
@@ -198,7 +212,11 @@ impl Tx<'_> {
             .deployments()
             .map(|(id, open)| {
                 let held = open.queued + open.running;
-                if id == new.deployment { held } else { held.min(share) }
+                if id == new.deployment {
+                    held
+                } else {
+                    held.min(share)
+                }
             })
             .sum();
         if held >= workers {
@@ -261,7 +279,14 @@ impl Tx<'_> {
                 "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute((&asked.scope, &asked.key, asked.digest, new.run_id.0, answered.as_str(), now.0))?;
+            .execute((
+                &asked.scope,
+                &asked.key,
+                asked.digest,
+                new.run_id.0,
+                answered.as_str(),
+                now.0,
+            ))?;
         }
         self.counts.enter(new.deployment, RunStatus::Queued);
         self.after(Effect::Run(new.run_id, RunStatus::Queued));
@@ -270,8 +295,12 @@ impl Tx<'_> {
 
     /// Cancels an open run. A final one stays as it is.
     pub(super) fn cancel(&mut self, row: &RunRow, reason: &str, now: Timestamp) -> Result<bool> {
-        let ending = Ending::Cancelled { reason: reason.to_owned() };
-        let changed = self.apply(row.id, &Event::Cancelled, Some(&ending), now)?.is_ok();
+        let ending = Ending::Cancelled {
+            reason: reason.to_owned(),
+        };
+        let changed = self
+            .apply(row.id, &Event::Cancelled, Some(&ending), now)?
+            .is_ok();
         if changed {
             self.after(Effect::StopStep(row.id));
         }
@@ -290,12 +319,26 @@ impl Store {
 
     /// Cancels a run, whatever it is doing: it is `cancelled` in this commit. A final one is returned unchanged.
     /// `None`: no such run.
-    pub fn cancel_run(&self, run_id: Id, reason: String, actor: Actor, now: Timestamp) -> Result<Option<RunRow>> {
+    pub fn cancel_run(
+        &self,
+        run_id: Id,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Option<RunRow>> {
         self.write(move |tx| {
-            let Some(id) = tx.run_number(run_id)? else { return Ok(None) };
+            let Some(id) = tx.run_number(run_id)? else {
+                return Ok(None);
+            };
             let row = tx.run_row(id)?;
             if tx.cancel(&row, &reason, now)? {
-                tx.audit(&actor, "run.cancel", &run_id.request_id(), &json!({"reason": reason}), now)?;
+                tx.audit(
+                    &actor,
+                    "run.cancel",
+                    &run_id.request_id(),
+                    &json!({"reason": reason}),
+                    now,
+                )?;
             }
             tx.run_row(id).map(Some)
         })
@@ -327,15 +370,20 @@ impl Store {
                     .prepare_cached(&format!("{SELECT_RUN} WHERE r.run_id = ?1"))?
                     .query_row([run_id.0], run)
                     .optional()?;
-                return Ok(Paged { rows: found.into_iter().collect(), next: None });
+                return Ok(Paged {
+                    rows: found.into_iter().collect(),
+                    next: None,
+                });
             }
             // Run ids sort by time, so their index finds where a span of time begins and ends.
             let at = |time: Timestamp, slack: i64| -> rusqlite::Result<Option<i64>> {
                 let mut bound = [0; 16];
                 bound[..6].copy_from_slice(&(time.0 + slack).max(0).to_be_bytes()[2..]);
-                conn.prepare_cached("SELECT id FROM runs WHERE run_id >= ?1 ORDER BY run_id LIMIT 1")?
-                    .query_row([bound], |row| row.get(0))
-                    .optional()
+                conn.prepare_cached(
+                    "SELECT id FROM runs WHERE run_id >= ?1 ORDER BY run_id LIMIT 1",
+                )?
+                .query_row([bound], |row| row.get(0))
+                .optional()
             };
             let mut below = page.below();
             if let Some(to) = filter.to
@@ -345,9 +393,14 @@ impl Store {
             }
             let lowest = match filter.from {
                 Some(from) => at(from, -60_000)?.unwrap_or(i64::MAX),
-                None => conn.query_row("SELECT coalesce(min(id), 0) FROM runs", [], |row| row.get(0))?,
+                None => conn.query_row("SELECT coalesce(min(id), 0) FROM runs", [], |row| {
+                    row.get(0)
+                })?,
             };
-            let newest: i64 = conn.query_row("SELECT coalesce(max(id), 0) FROM runs", [], |row| row.get(0))?;
+            let newest: i64 =
+                conn.query_row("SELECT coalesce(max(id), 0) FROM runs", [], |row| {
+                    row.get(0)
+                })?;
             let floor = (below.min(newest + 1).saturating_sub(SCAN)).max(lowest);
             let (sql, values) = conditions(filter);
             let mut statement = conn.prepare_cached(&format!(
@@ -374,24 +427,43 @@ fn conditions(filter: &RunFilter) -> (String, Vec<rusqlite::types::Value>) {
     let mut values: Vec<rusqlite::types::Value> = Vec::new();
     let mut any_of = |column: &str, list: Vec<rusqlite::types::Value>| {
         if !list.is_empty() {
-            sql.push_str(&format!(" AND {column} IN ({})", vec!["?"; list.len()].join(", ")));
+            sql.push_str(&format!(
+                " AND {column} IN ({})",
+                vec!["?"; list.len()].join(", ")
+            ));
             values.extend(list);
         }
     };
-    let texts = |list: &[String]| list.iter().map(|text| text.clone().into()).collect::<Vec<_>>();
-    let text = |one: &Option<String>| one.iter().map(|text| text.clone().into()).collect::<Vec<_>>();
-    any_of("r.status", filter.status.iter().map(|status| status.as_str().to_owned().into()).collect());
+    let texts = |list: &[String]| {
+        list.iter()
+            .map(|text| text.clone().into())
+            .collect::<Vec<_>>()
+    };
+    let text = |one: &Option<String>| {
+        one.iter()
+            .map(|text| text.clone().into())
+            .collect::<Vec<_>>()
+    };
+    any_of(
+        "r.status",
+        filter
+            .status
+            .iter()
+            .map(|status| status.as_str().to_owned().into())
+            .collect(),
+    );
     any_of("r.source", texts(&filter.source));
     any_of("r.delivery", text(&filter.delivery));
     any_of("d.name", text(&filter.deployment));
     any_of("va.name", text(&filter.variant));
-    any_of("r.api_key", filter.api_key.iter().map(|id| (*id).into()).collect());
+    any_of(
+        "r.api_key",
+        filter.api_key.iter().map(|id| (*id).into()).collect(),
+    );
     any_of("r.user", text(&filter.user));
     for (key, value) in &filter.metadata {
         // The key is a parameter of a path, so that no character of it means anything.
-        sql.push_str(
-            " AND EXISTS (SELECT 1 FROM json_each(r.metadata) label WHERE label.key = ?",
-        );
+        sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(r.metadata) label WHERE label.key = ?");
         values.push(key.clone().into());
         if let Some(value) = value {
             sql.push_str(
@@ -402,7 +474,10 @@ fn conditions(filter: &RunFilter) -> (String, Vec<rusqlite::types::Value>) {
         }
         sql.push(')');
     }
-    for (comparison, time) in [("r.created_at >= ?", filter.from), ("r.created_at < ?", filter.to)] {
+    for (comparison, time) in [
+        ("r.created_at >= ?", filter.from),
+        ("r.created_at < ?", filter.to),
+    ] {
         if let Some(time) = time {
             sql.push_str(&format!(" AND {comparison}"));
             values.push(time.0.into());

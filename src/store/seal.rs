@@ -59,7 +59,10 @@ impl Sealer {
             return Ok([&[CLEAR], secret.as_bytes()].concat());
         };
         let nonce = Dice::System.bytes::<24>();
-        let payload = Payload { msg: secret.as_bytes(), aad: owner.as_bytes() };
+        let payload = Payload {
+            msg: secret.as_bytes(),
+            aad: owner.as_bytes(),
+        };
         let sealed = cipher
             .encrypt(XNonce::from_slice(&nonce), payload)
             .map_err(|_| Error::internal("a secret could not be sealed"))?;
@@ -82,14 +85,24 @@ impl Sealer {
                          separated by a comma, to change over)",
                     )
                 })?;
-                let payload = Payload { msg: sealed, aad: owner.as_bytes() };
+                let payload = Payload {
+                    msg: sealed,
+                    aad: owner.as_bytes(),
+                };
                 cipher
                     .decrypt(XNonce::from_slice(nonce), payload)
-                    .map_err(|_| Error::internal(format!("the sealed secret of {owner} was changed")))?
+                    .map_err(|_| {
+                        Error::internal(format!("the sealed secret of {owner} was changed"))
+                    })?
             }
-            _ => return Err(Error::internal(format!("the secret of {owner} is not readable"))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "the secret of {owner} is not readable"
+                )));
+            }
         };
-        String::from_utf8(clear).map_err(|_| Error::internal(format!("the secret of {owner} is not text")))
+        String::from_utf8(clear)
+            .map_err(|_| Error::internal(format!("the secret of {owner} is not text")))
     }
 
     fn is_current(&self, blob: &[u8]) -> bool {
@@ -103,7 +116,13 @@ impl Sealer {
 
 /// Who a deployment's secret belongs to.
 pub fn deployment_owner(endpoint_id: &[u8]) -> String {
-    format!("deployment {}", endpoint_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!(
+        "deployment {}",
+        endpoint_id
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    )
 }
 
 /// Who a step secret belongs to.
@@ -125,7 +144,8 @@ pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
     let mut renewed = Vec::new();
     for (table, name, column) in SEALED_COLUMNS {
         // Deleted deployments whose secrets were forgotten hold an empty one.
-        let look = format!("SELECT rowid, {name}, {column} FROM {table} WHERE length({column}) > 0");
+        let look =
+            format!("SELECT rowid, {name}, {column} FROM {table} WHERE length({column}) > 0");
         let update = format!("UPDATE {table} SET {column} = ?2 WHERE rowid = ?1");
         let mut statement = conn.prepare(&look)?;
         let mut rows = statement.query([])?;
@@ -137,19 +157,28 @@ pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
             };
             let secret = sealer.open(&blob, &owner)?;
             if !sealer.is_current(&blob) {
-                renewed.push((update.clone(), row.get::<_, i64>(0)?, sealer.seal(&secret, &owner)?));
+                renewed.push((
+                    update.clone(),
+                    row.get::<_, i64>(0)?,
+                    sealer.seal(&secret, &owner)?,
+                ));
             }
         }
     }
     if renewed.is_empty() {
         return Ok(());
     }
-    log::info!("sealing {} secrets with the present master_key", renewed.len());
+    log::info!(
+        "sealing {} secrets with the present master_key",
+        renewed.len()
+    );
     conn.execute_batch("PRAGMA secure_delete = ON; BEGIN IMMEDIATE;")?;
     for (update, row, sealed) in renewed {
         conn.execute(&update, (row, sealed))?;
     }
-    conn.execute_batch("COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF;")?;
+    conn.execute_batch(
+        "COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF;",
+    )?;
     Ok(())
 }
 
@@ -158,7 +187,10 @@ mod tests {
     use super::*;
 
     fn sealer(keys: &[&str]) -> Sealer {
-        let keys: Vec<String> = keys.iter().map(|key| format!("{key}-{}", "x".repeat(24))).collect();
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|key| format!("{key}-{}", "x".repeat(24)))
+            .collect();
         Sealer::new(&keys).expect("long enough")
     }
 
@@ -166,7 +198,10 @@ mod tests {
     fn a_sealed_secret_opens_only_for_its_owner_and_key() {
         let blob = sealer(&["a"]).seal("whsec_abc", "one").expect("sealed");
         assert!(!blob.windows(5).any(|bytes| bytes == b"whsec"));
-        assert_eq!(sealer(&["b", "a"]).open(&blob, "one").expect("opened"), "whsec_abc");
+        assert_eq!(
+            sealer(&["b", "a"]).open(&blob, "one").expect("opened"),
+            "whsec_abc"
+        );
         assert!(sealer(&["a"]).open(&blob, "two").is_err());
         assert!(sealer(&["b"]).open(&blob, "one").is_err());
         let mut changed = blob.clone();
@@ -179,7 +214,14 @@ mod tests {
         let old = sealer(&["a"]).seal("s", "o").expect("sealed");
         assert!(sealer(&["a", "b"]).is_current(&old));
         assert!(!sealer(&["b", "a"]).is_current(&old));
-        assert!(!sealer(&["b"]).is_current(&Sealer::new(&[]).expect("none").seal("s", "o").expect("clear")));
+        assert!(
+            !sealer(&["b"]).is_current(
+                &Sealer::new(&[])
+                    .expect("none")
+                    .seal("s", "o")
+                    .expect("clear")
+            )
+        );
     }
 
     #[test]

@@ -40,12 +40,20 @@ impl std::fmt::Debug for OpenSecret {
 }
 
 fn hosts(text: &str) -> Result<Vec<String>> {
-    serde_json::from_str(text).map_err(|fault| Error::internal(format!("a secret's hosts are unreadable: {fault}")))
+    serde_json::from_str(text)
+        .map_err(|fault| Error::internal(format!("a secret's hosts are unreadable: {fault}")))
 }
 
 impl Store {
     /// Sets a secret. True if it is new.
-    pub fn put_secret(&self, name: String, value: String, hosts: Vec<String>, actor: Actor, now: Timestamp) -> Result<bool> {
+    pub fn put_secret(
+        &self,
+        name: String,
+        value: String,
+        hosts: Vec<String>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<bool> {
         self.write(move |tx| {
             let sealed = tx.sealer.seal(&value, &secret_owner(&name))?;
             let is_new: bool = tx
@@ -64,7 +72,10 @@ impl Store {
     /// Removes a secret. False if there was none.
     pub fn delete_secret(&self, name: String, actor: Actor, now: Timestamp) -> Result<bool> {
         self.write(move |tx| {
-            let found = tx.sql("DELETE FROM secrets WHERE name = ?1")?.execute([&name])? > 0;
+            let found = tx
+                .sql("DELETE FROM secrets WHERE name = ?1")?
+                .execute([&name])?
+                > 0;
             if found {
                 tx.audit(&actor, "secret.remove", &name, &json!(null), now)?;
             }
@@ -97,14 +108,20 @@ impl Store {
             return Ok(Vec::new());
         }
         self.read(|conn| {
-            let mut statement = conn.prepare_cached("SELECT value, hosts FROM secrets WHERE name = ?1")?;
+            let mut statement =
+                conn.prepare_cached("SELECT value, hosts FROM secrets WHERE name = ?1")?;
             let mut secrets = Vec::new();
             for name in names {
-                let found: Option<(Vec<u8>, String)> =
-                    statement.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                let found: Option<(Vec<u8>, String)> = statement
+                    .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?;
                 if let Some((sealed, allowed)) = found {
                     let value = self.sealer.open(&sealed, &secret_owner(name))?;
-                    secrets.push(OpenSecret { name: name.clone(), value, hosts: hosts(&allowed)? });
+                    secrets.push(OpenSecret {
+                        name: name.clone(),
+                        value,
+                        hosts: hosts(&allowed)?,
+                    });
                 }
             }
             Ok(secrets)

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::flow::delivery::{
-    Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, EventFacts, Refused, SCHEDULE, Verdict, event_body,
-    event_type, final_event_id, next,
+    Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, EventFacts, Refused, SCHEDULE, Verdict,
+    event_body, event_type, final_event_id, next,
 };
 use crate::flow::run::Ending;
 use crate::flow::step::ErrorClass;
@@ -108,7 +108,10 @@ pub struct DeliveryClaim {
 
 /// What an attempt was, as it is kept.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 6")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 6"
+)]
 pub struct Attempt {
     pub duration_ms: u64,
     pub dns_ms: Option<u64>,
@@ -128,7 +131,8 @@ pub struct Attempt {
 
 /// Scheme, host and port of a URL that was checked when it was accepted.
 fn origin_of(url: &str) -> Result<String> {
-    let url = url::Url::parse(url).map_err(|fault| Error::internal(format!("a stored URL is not one: {fault}")))?;
+    let url = url::Url::parse(url)
+        .map_err(|fault| Error::internal(format!("a stored URL is not one: {fault}")))?;
     Ok(url.origin().ascii_serialization())
 }
 
@@ -154,7 +158,11 @@ impl Tx<'_> {
                 .sql("INSERT INTO origins (origin, health) VALUES (?1, 'unanswered') RETURNING id")?
                 .query_row([&origin], |row| row.get(0))?,
         };
-        let first = self.schedule(deployment)?.first().copied().unwrap_or_default();
+        let first = self
+            .schedule(deployment)?
+            .first()
+            .copied()
+            .unwrap_or_default();
         let due = now.plus(first);
         self.sql(
             "INSERT INTO deliveries (delivery_id, run, event_id, event_type, url, origin, body, status,
@@ -183,7 +191,8 @@ impl Tx<'_> {
         match ready {
             Some(ready) if ready <= due.0 => {}
             Some(_) => {
-                self.sql("UPDATE origins SET ready_at = ?2 WHERE id = ?1")?.execute((origin, due.0))?;
+                self.sql("UPDATE origins SET ready_at = ?2 WHERE id = ?1")?
+                    .execute((origin, due.0))?;
             }
             None => self.refresh_origin(origin, due)?,
         }
@@ -215,7 +224,12 @@ impl Tx<'_> {
     }
 
     /// The state machine's answer, written.
-    pub(super) fn apply_delivery(&mut self, id: i64, event: &Event, now: Timestamp) -> Result<Result<DeliveryStatus, Refused>> {
+    pub(super) fn apply_delivery(
+        &mut self,
+        id: i64,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<Result<DeliveryStatus, Refused>> {
         let (before, origin) = self
             .sql("SELECT status, claim_token, failures, origin FROM deliveries WHERE id = ?1")?
             .query_row([id], |row| {
@@ -255,7 +269,9 @@ impl Tx<'_> {
 
     fn deployment_of(&self, delivery: i64) -> Result<i64> {
         Ok(self
-            .sql("SELECT r.deployment FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1")?
+            .sql(
+                "SELECT r.deployment FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1",
+            )?
             .query_row([delivery], |row| row.get(0))?)
     }
 
@@ -263,21 +279,33 @@ impl Tx<'_> {
         let own: Option<String> = self
             .sql("SELECT retry_schedule FROM deployments WHERE id = ?1")?
             .query_row([deployment], |row| row.get(0))?;
-        Ok(match own.and_then(|text| serde_json::from_str::<Vec<u64>>(&text).ok()) {
-            Some(own) => own.into_iter().map(Duration::from_millis).collect(),
-            None => SCHEDULE.to_vec(),
-        })
+        Ok(
+            match own.and_then(|text| serde_json::from_str::<Vec<u64>>(&text).ok()) {
+                Some(own) => own.into_iter().map(Duration::from_millis).collect(),
+                None => SCHEDULE.to_vec(),
+            },
+        )
     }
 
     /// Takes one delivery; its attempt is on record before a byte is sent.
-    fn claim_delivery(&mut self, id: i64, token: i64, now: Timestamp) -> Result<Option<DeliveryClaim>> {
-        if self.apply_delivery(id, &Event::Claimed(token), now)?.is_err() {
+    fn claim_delivery(
+        &mut self,
+        id: i64,
+        token: i64,
+        now: Timestamp,
+    ) -> Result<Option<DeliveryClaim>> {
+        if self
+            .apply_delivery(id, &Event::Claimed(token), now)?
+            .is_err()
+        {
             return Ok(None);
         }
         let deployment = self.deployment_of(id)?;
         let (sealed, deadline_ms): (SealedSecrets, Option<u64>) = self
             .sql("SELECT * FROM deployments WHERE id = ?1")?
-            .query_row([deployment], |row| Ok((SealedSecrets::of(row)?, row.get("exchange_deadline_ms")?)))?;
+            .query_row([deployment], |row| {
+                Ok((SealedSecrets::of(row)?, row.get("exchange_deadline_ms")?))
+            })?;
         let secrets = sealed.open(self.sealer)?;
         let schedule = self.schedule(deployment)?;
         let deadline = deadline_ms.map_or(EXCHANGE_DEADLINE, Duration::from_millis);
@@ -306,7 +334,8 @@ impl Tx<'_> {
             })?;
         // Longer than the exchange can take; whoever has not recorded by then never will.
         let expires = now.plus(deadline + Duration::from_secs(30));
-        self.sql("UPDATE deliveries SET claim_expires_at = ?2 WHERE id = ?1")?.execute((id, expires.0))?;
+        self.sql("UPDATE deliveries SET claim_expires_at = ?2 WHERE id = ?1")?
+            .execute((id, expires.0))?;
         let attempt = self
             .sql(
                 "INSERT INTO attempts (delivery, number, trigger, started_at)
@@ -316,7 +345,12 @@ impl Tx<'_> {
         Ok(Some(DeliveryClaim { attempt, ..claim }))
     }
 
-    fn claim_deliveries(&mut self, limit: usize, token: i64, now: Timestamp) -> Result<Vec<DeliveryClaim>> {
+    fn claim_deliveries(
+        &mut self,
+        limit: usize,
+        token: i64,
+        now: Timestamp,
+    ) -> Result<Vec<DeliveryClaim>> {
         let senders = self.shares.senders;
         let mut in_flight = self.in_flight()?;
         let mut free = limit.min(senders.saturating_sub(in_flight.values().sum()));
@@ -393,7 +427,12 @@ impl Tx<'_> {
 
 impl Store {
     /// Takes up to `limit` due deliveries, fairly by origin; their attempts are on record. Tokens follow `token`.
-    pub fn claim_deliveries(&self, limit: usize, token: i64, now: Timestamp) -> Result<Vec<DeliveryClaim>> {
+    pub fn claim_deliveries(
+        &self,
+        limit: usize,
+        token: i64,
+        now: Timestamp,
+    ) -> Result<Vec<DeliveryClaim>> {
         self.write(move |tx| tx.claim_deliveries(limit, token, now))
     }
 

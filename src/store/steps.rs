@@ -44,7 +44,10 @@ pub struct Finished {
 
 /// A step as it stands in the file.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the contract, section 7")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 7"
+)]
 pub struct StepRow {
     pub id: i64,
     pub path: String,
@@ -85,14 +88,18 @@ fn cut(text: &str) -> &str {
 
 fn status(row: &Row<'_>) -> rusqlite::Result<StepStatus> {
     let word: String = row.get("status")?;
-    StepStatus::parse(&word).ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
+    StepStatus::parse(&word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
 }
 
 fn attempt(value: &Map<String, Value>) -> StepAttempt {
     let time = |name: &str| value.get(name).and_then(Value::as_i64).map(Timestamp);
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     StepAttempt {
-        number: value.get("number").and_then(Value::as_i64).unwrap_or_default(),
+        number: value
+            .get("number")
+            .and_then(Value::as_i64)
+            .unwrap_or_default(),
         started_at: time("started_at").unwrap_or(Timestamp(0)),
         ended_at: time("ended_at"),
         error_class: text("error_class"),
@@ -143,8 +150,18 @@ impl Tx<'_> {
     }
 
     /// A try (or, with `due_at`, a delay) begins.
-    pub(super) fn open_step(&self, run: i64, opened: &Opened, due_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
-        let status = if due_at.is_some() { StepStatus::Waiting } else { StepStatus::Running };
+    pub(super) fn open_step(
+        &self,
+        run: i64,
+        opened: &Opened,
+        due_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let status = if due_at.is_some() {
+            StepStatus::Waiting
+        } else {
+            StepStatus::Running
+        };
         self.sql(
             "INSERT INTO steps (run, path, kind, status, attempts, input, due_at, started_at)
              VALUES (:run, :path, :kind, :status, json_array(json_object('number', 1, 'started_at', :now)),
@@ -198,7 +215,12 @@ impl Tx<'_> {
     }
 
     /// A step that came to its end without leaving the process.
-    pub(super) fn insert_result(&self, run: i64, result: &StepResult, now: Timestamp) -> Result<()> {
+    pub(super) fn insert_result(
+        &self,
+        run: i64,
+        result: &StepResult,
+        now: Timestamp,
+    ) -> Result<()> {
         let error = result.error.as_ref();
         self.sql(
             "INSERT INTO steps (run, path, kind, status, failures, input, output, error, error_class,
@@ -255,8 +277,9 @@ impl Store {
     /// The trace of a run: its steps in order of execution, from behind the cursor on.
     pub fn list_steps(&self, run: i64, page: Page) -> Result<Paged<StepRow>> {
         self.read(|conn| {
-            let mut statement =
-                conn.prepare_cached("SELECT * FROM steps WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3")?;
+            let mut statement = conn.prepare_cached(
+                "SELECT * FROM steps WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            )?;
             let rows = statement
                 .query_map((run, page.cursor.unwrap_or(0), page.limit + 1), step)?
                 .collect::<Result<Vec<_>, _>>()?;

@@ -38,7 +38,11 @@ pub fn bring_up(conn: &Connection, path: &Path, upgrades: &[&str], now: Timestam
         return create(conn);
     }
     let aside = beside(path, &format!(".v{from}-{}", now.seconds()));
-    log::info!("upgrading {} from version {from} to {to}; the old file is kept as {}", path.display(), aside.display());
+    log::info!(
+        "upgrading {} from version {from} to {to}; the old file is kept as {}",
+        path.display(),
+        aside.display()
+    );
     let mut copy = Connection::open(&aside)?;
     Backup::new(conn, &mut copy)?.run_to_completion(1_000, std::time::Duration::ZERO, None)?;
     copy.close().map_err(|(_, fault)| fault)?;
@@ -53,7 +57,9 @@ fn in_transaction(conn: &Connection, sql: &str, version: u32) -> Result<()> {
     conn.execute_batch(&whole).map_err(|fault| {
         // The fault is what counts; without a transaction there is nothing to take back.
         drop(conn.execute_batch("ROLLBACK"));
-        Error::internal(format!("bringing the file to version {version} failed: {fault}"))
+        Error::internal(format!(
+            "bringing the file to version {version} failed: {fault}"
+        ))
     })
 }
 
@@ -66,15 +72,28 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("old.db");
         let conn = Connection::open(&path).expect("a file");
-        conn.execute_batch("CREATE TABLE t (a INTEGER) STRICT; PRAGMA user_version = 1;").expect("version 1");
-        let steps = ["ALTER TABLE t ADD COLUMN b INTEGER;", "INSERT INTO t (a, b) VALUES (1, 2);"];
+        conn.execute_batch("CREATE TABLE t (a INTEGER) STRICT; PRAGMA user_version = 1;")
+            .expect("version 1");
+        let steps = [
+            "ALTER TABLE t ADD COLUMN b INTEGER;",
+            "INSERT INTO t (a, b) VALUES (1, 2);",
+        ];
         bring_up(&conn, &path, &steps, Timestamp(5_000)).expect("upgraded");
         let row = conn.query_row("SELECT a + b FROM t", [], |row| row.get(0));
         assert_eq!(row, Ok(3));
-        assert_eq!(conn.query_row("PRAGMA user_version", [], |row| row.get(0)), Ok(3));
+        assert_eq!(
+            conn.query_row("PRAGMA user_version", [], |row| row.get(0)),
+            Ok(3)
+        );
         let copy = Connection::open(folder.path().join("old.db.v1-5")).expect("the copy");
-        assert_eq!(copy.query_row("PRAGMA user_version", [], |row| row.get(0)), Ok(1));
-        assert_eq!(copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0)), Ok(0));
+        assert_eq!(
+            copy.query_row("PRAGMA user_version", [], |row| row.get(0)),
+            Ok(1)
+        );
+        assert_eq!(
+            copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0)),
+            Ok(0)
+        );
     }
 
     #[test]
@@ -82,10 +101,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("old.db");
         let conn = Connection::open(&path).expect("a file");
-        conn.execute_batch("CREATE TABLE t (a INTEGER) STRICT; PRAGMA user_version = 1;").expect("version 1");
+        conn.execute_batch("CREATE TABLE t (a INTEGER) STRICT; PRAGMA user_version = 1;")
+            .expect("version 1");
         let steps = ["INSERT INTO t VALUES (1); INSERT INTO missing VALUES (1);"];
         assert!(bring_up(&conn, &path, &steps, Timestamp(0)).is_err());
-        assert_eq!(conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)), Ok(0));
-        assert_eq!(conn.query_row("PRAGMA user_version", [], |row| row.get(0)), Ok(1));
+        assert_eq!(
+            conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)),
+            Ok(0)
+        );
+        assert_eq!(
+            conn.query_row("PRAGMA user_version", [], |row| row.get(0)),
+            Ok(1)
+        );
     }
 }

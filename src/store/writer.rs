@@ -90,7 +90,14 @@ where
     /// The job, and where its answer will come.
     pub(super) fn new(verb: F) -> (Box<Typed<T, F>>, Receiver<Result<T>>) {
         let (reply, answer) = bounded(1);
-        (Box::new(Typed { verb: Some(verb), result: None, reply }), answer)
+        (
+            Box::new(Typed {
+                verb: Some(verb),
+                result: None,
+                reply,
+            }),
+            answer,
+        )
     }
 }
 
@@ -99,7 +106,9 @@ where
     F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
-        let Some(verb) = self.verb.take() else { return false };
+        let Some(verb) = self.verb.take() else {
+            return false;
+        };
         let result = catch_unwind(AssertUnwindSafe(|| verb(tx)))
             .unwrap_or_else(|_| Err(Error::internal("a store verb panicked")));
         let keep = result.is_ok();
@@ -142,9 +151,13 @@ impl Channel {
     pub(super) fn send(&self, job: Box<dyn Job>) -> Result<()> {
         match self {
             Channel::Thread(sender) => {
-                sender.send_timeout(Message::Job(job), QUEUE_WAIT).map_err(|_| {
-                    Error::unavailable("the writer is overloaded or stopping; nothing was accepted")
-                })
+                sender
+                    .send_timeout(Message::Job(job), QUEUE_WAIT)
+                    .map_err(|_| {
+                        Error::unavailable(
+                            "the writer is overloaded or stopping; nothing was accepted",
+                        )
+                    })
             }
             Channel::Inline(writer) => {
                 locked(writer).batch(job, || None);
@@ -222,7 +235,12 @@ impl Writer {
         let (sender, queue) = bounded(QUEUE);
         let counts = Counts::load(&parts.conn)?;
         let inline = parts.inline;
-        let writer = Writer { parts, counts, effects: Vec::new(), queue };
+        let writer = Writer {
+            parts,
+            counts,
+            effects: Vec::new(),
+            queue,
+        };
         Ok(match inline {
             true => (Channel::Inline(Mutex::new(writer)), None),
             false => (Channel::Thread(sender), Some(writer)),
@@ -321,7 +339,9 @@ impl Writer {
         let keep = job.run(&mut tx);
         // Some errors (a full disk) make SQLite roll back everything, not only this verb.
         if self.parts.conn.is_autocommit() {
-            return Err(Error::unavailable("the disk is full or failing; nothing was accepted"));
+            return Err(Error::unavailable(
+                "the disk is full or failing; nothing was accepted",
+            ));
         }
         if !keep {
             self.counts.undo(counted);
@@ -353,7 +373,9 @@ impl Writer {
             self.roll_back();
             return crashed;
         }
-        let Err(fault) = self.exec("COMMIT") else { return Ok(()) };
+        let Err(fault) = self.exec("COMMIT") else {
+            return Ok(());
+        };
         use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
         match fault.sqlite_error_code() {
             // SQLite says for sure that nothing was committed.
@@ -364,7 +386,9 @@ impl Writer {
             // The fsync failed: the commit may or may not be on disk. Whoever waits must not be told either, so
             // the process ends unanswered and the next start finds out.
             _ => {
-                log::error!("the outcome of a commit is unknown ({fault}); ending, to recover at the next start");
+                log::error!(
+                    "the outcome of a commit is unknown ({fault}); ending, to recover at the next start"
+                );
                 std::process::exit(1);
             }
         }
@@ -435,7 +459,13 @@ pub(crate) mod crash {
     /// then.
     pub fn live(at: Option<(u64, bool)>, dead: &Arc<AtomicBool>) {
         dead.store(false, Ordering::SeqCst);
-        PLAN.with_borrow_mut(|plan| *plan = Plan { commits: 0, at, dead: dead.clone() });
+        PLAN.with_borrow_mut(|plan| {
+            *plan = Plan {
+                commits: 0,
+                at,
+                dead: dead.clone(),
+            }
+        });
     }
 
     /// How many commits this life has seen.

@@ -37,11 +37,14 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
             .expect("claimed")
             .remove(0);
         let verdict = Verdict::Failed(Some(std::time::Duration::ZERO));
-        assert!(
-            store
-                .record_attempt(claim, attempt_with(body, false), verdict, NOW)
-                .expect("recorded")
-        );
+        store
+            .record_attempt(
+                claim,
+                &std::sync::Arc::new(attempt_with(body, false)),
+                verdict,
+                NOW,
+            )
+            .expect("recorded");
     }
     let list = house.get(
         &format!("/v1/deliveries?run={run}&status=pending&host=receiver.example"),

@@ -84,6 +84,7 @@ fn inserted(house: &House) -> Id {
         source: "api",
         api_key: None,
         idempotency: None,
+        waits: true,
     };
     let body = json!({"deployment": "plain"});
     let started = house

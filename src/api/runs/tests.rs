@@ -350,11 +350,11 @@ fn a_parked_run_says_what_it_waits_for() {
         results: Vec::new(),
         then: Next::Delay(opened, until),
     };
-    house
+    let recorded = house
         .api
         .store()
-        .record(claim, record, NOW)
-        .expect("recorded");
+        .record(claim, std::sync::Arc::new(record), NOW);
+    assert!(matches!(recorded, crate::store::claims::Recorded::Parked));
     let waiting = json!({"step": "nap", "kind": "timer", "until": until});
     let shown = house.get(&format!("/v1/workflow_runs/{run}"), ADMIN).body;
     assert_eq!(shown["workflow_run"]["waiting_on"], waiting);

@@ -52,9 +52,17 @@ pub(super) struct World {
 
 impl Door for World {
     fn admit(&self, head: &Head) -> Result<Admission> {
-        let found = PATHS.iter().position(|path| *path == head.path).filter(|_| head.method == "POST");
+        let found = PATHS
+            .iter()
+            .position(|path| *path == head.path)
+            .filter(|_| head.method == "POST");
         let route = found.ok_or_else(nothing_here)?;
-        Ok(Admission { route, pattern: PATHS[route], params: Vec::new(), who: Who::Nobody })
+        Ok(Admission {
+            route,
+            pattern: PATHS[route],
+            params: Vec::new(),
+            who: Who::Nobody,
+        })
     }
 
     fn answer(&self, call: &Call, admission: &Admission) -> Result<Answer> {
@@ -75,29 +83,48 @@ fn reserve(head: &Head, order: &Value) -> (Seen, Reply) {
     let items = order["items"].as_array().cloned().unwrap_or_default();
     let cents: f64 = items
         .iter()
-        .map(|item| item["price"].as_f64().unwrap_or(0.0) * item["quantity"].as_f64().unwrap_or(0.0) * 100.0)
+        .map(|item| {
+            item["price"].as_f64().unwrap_or(0.0) * item["quantity"].as_f64().unwrap_or(0.0) * 100.0
+        })
         .sum();
     let answer = json!({"reserved": !items.is_empty(), "total": cents.round() / 100.0, "ships_on": "Monday"});
-    let idempotency_key = head.header("idempotency-key").unwrap_or_default().to_owned();
-    (Seen::Reserved { idempotency_key }, Reply::json(200, &answer))
+    let idempotency_key = head
+        .header("idempotency-key")
+        .unwrap_or_default()
+        .to_owned();
+    (
+        Seen::Reserved { idempotency_key },
+        Reply::json(200, &answer),
+    )
 }
 
 impl World {
     fn receive(&self, call: &Call, event: Value) -> (Seen, Reply) {
         let header = |name: &str| call.head.header(name).unwrap_or_default().to_owned();
-        let status = if self.calls.fetch_add(1, Ordering::SeqCst) < FAILS { 503 } else { 200 };
+        let status = if self.calls.fetch_add(1, Ordering::SeqCst) < FAILS {
+            503
+        } else {
+            200
+        };
         let seen = Seen::Callback {
             attempt: header("x-skep-attempt"),
             status,
             verdict: self.verify(call),
             event,
         };
-        (seen, Reply::json(status, &json!({"received": status == 200})))
+        (
+            seen,
+            Reply::json(status, &json!({"received": status == 200})),
+        )
     }
 
     /// Both signatures, as a receiver of yours would check them.
     fn verify(&self, call: &Call) -> Result<(), String> {
-        let header = |name: &str| call.head.header(name).ok_or_else(|| format!("the header {name} is missing"));
+        let header = |name: &str| {
+            call.head
+                .header(name)
+                .ok_or_else(|| format!("the header {name} is missing"))
+        };
         if !verify_hex(&self.secret, &call.body, header("x-fetch-hive-signature")?) {
             return Err("X-Fetch-Hive-Signature does not fit the body".to_owned());
         }

@@ -219,7 +219,10 @@ fn every_problem_is_listed_with_its_place() {
             "unknown key `nmae`, did you mean `name`?"
         )
     );
-    assert_eq!(error.detail("errors").expect("all of them")[3]["field"], "/steps/1/timout");
+    assert_eq!(
+        error.detail("errors").expect("all of them")[3]["field"],
+        "/steps/1/timout"
+    );
     let error = Error::from(parse("a: [", Format::Yaml, &KINDS).expect_err("it is wrong"));
     assert_eq!(error.code, Code::MalformedBody);
     assert!(

@@ -27,7 +27,9 @@ fn what_the_leader_finds_is_shared_with_the_idle() {
             })
         })
         .collect();
-    let mut got: Vec<u32> = (0..100).map(|_| done.recv().expect("all is handed out")).collect();
+    let mut got: Vec<u32> = (0..100)
+        .map(|_| done.recv().expect("all is handed out"))
+        .collect();
     got.sort_unstable();
     assert_eq!(got, (0..100).collect::<Vec<u32>>());
     pool.stop(&bell);

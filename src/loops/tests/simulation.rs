@@ -76,7 +76,11 @@ fn answer(status: u16, body: Value) -> Exchange {
         body: body.to_string().into_bytes(),
         ..Response::default()
     };
-    Exchange { response: Some(response), duration_ms: 3, ..Exchange::default() }
+    Exchange {
+        response: Some(response),
+        duration_ms: 3,
+        ..Exchange::default()
+    }
 }
 
 impl World {
@@ -87,28 +91,44 @@ impl World {
     /// A step that is on record as finished must not come here again.
     fn check_step(&self, key: &str) {
         let mut parts = key.split(':');
-        let (Some(run), Some(path)) = (parts.next(), parts.next()) else { return };
+        let (Some(run), Some(path)) = (parts.next(), parts.next()) else {
+            return;
+        };
         let run = Id::parse(run, "").expect("the key begins with a run id");
-        let store = locked(&self.store).clone().expect("a store is open while steps run");
+        let store = locked(&self.store)
+            .clone()
+            .expect("a store is open while steps run");
         let row = store.run(run).expect("readable").expect("the run exists");
-        let steps = store.list_steps(row.id, Page::first(100)).expect("readable").rows;
+        let steps = store
+            .list_steps(row.id, Page::first(100))
+            .expect("readable")
+            .rows;
         let step = steps.iter().find(|step| step.path == path);
         if step.is_none_or(|step| step.status != StepStatus::Running) {
             let status = step.map(|step| step.status);
-            locked(&self.seen).violations.push(format!("{key} was executed while {status:?}"));
+            locked(&self.seen)
+                .violations
+                .push(format!("{key} was executed while {status:?}"));
         }
     }
 
     fn callback(&self, request: &Request<'_>) -> Exchange {
         let header = |name: &str| {
             let found = request.headers.iter().find(|(other, _)| other == name);
-            found.map(|(_, value)| value.clone()).expect("every attempt has it")
+            found
+                .map(|(_, value)| value.clone())
+                .expect("every attempt has it")
         };
         let id = header("webhook-id");
         let mut seen = locked(&self.seen);
-        let first = seen.events.entry(id.clone()).or_insert_with(|| request.body.to_vec()).clone();
+        let first = seen
+            .events
+            .entry(id.clone())
+            .or_insert_with(|| request.body.to_vec())
+            .clone();
         if first != request.body {
-            seen.violations.push(format!("{id} was sent with other bytes"));
+            seen.violations
+                .push(format!("{id} was sent with other bytes"));
         }
         match self.roll(6) {
             0 => answer(500, json!({})),
@@ -123,7 +143,11 @@ impl World {
 }
 
 fn fails(class: ErrorClass) -> Exchange {
-    Exchange { error: Some((class, "as scripted".to_owned())), duration_ms: 5, ..Exchange::default() }
+    Exchange {
+        error: Some((class, "as scripted".to_owned())),
+        duration_ms: 5,
+        ..Exchange::default()
+    }
 }
 
 impl Outside for World {
@@ -131,7 +155,10 @@ impl Outside for World {
         if request.purpose == Purpose::Callbacks {
             return self.callback(request);
         }
-        let key = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"));
+        let key = request
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"));
         self.check_step(&key.expect("every step sends its key").1);
         match self.roll(5) {
             0 => answer(503, json!({})),
@@ -150,7 +177,13 @@ struct Life {
 }
 
 impl Life {
-    fn begin(path: &Path, world: &Arc<World>, clock: &Clock, seed: u64, dead: &Arc<AtomicBool>) -> Option<Life> {
+    fn begin(
+        path: &Path,
+        world: &Arc<World>,
+        clock: &Clock,
+        seed: u64,
+        dead: &Arc<AtomicBool>,
+    ) -> Option<Life> {
         let kinds = Arc::new(Registry::builtin());
         let options = Options {
             path: path.to_owned(),
@@ -158,10 +191,14 @@ impl Life {
             kinds: kinds.specs(),
             workers: 4,
             max_queued: 1_000,
-            shares: Shares { senders: 4, per_origin: 2 },
+            shares: Shares {
+                senders: 4,
+                per_origin: 2,
+            },
             inline: true,
         };
-        let (store, _) = Store::open(options, clock.now()).expect("the file opens after every crash");
+        let (store, _) =
+            Store::open(options, clock.now()).expect("the file opens after every crash");
         *locked(&world.store) = Some(store.clone());
         let dice = Arc::new(Dice::seeded(seed));
         let outside: Arc<dyn Outside> = world.clone();
@@ -189,7 +226,12 @@ impl Life {
             retain_attempts: None,
             state: Mutex::default(),
         };
-        let life = Life { store, worker, sender, upkeep };
+        let life = Life {
+            store,
+            worker,
+            sender,
+            upkeep,
+        };
         life.upkeep.recover().is_ok().then_some(life)
     }
 
@@ -222,7 +264,11 @@ struct History {
 
 impl History {
     fn new(folder: &Path, seed: u64) -> History {
-        let world = World { dice: Dice::seeded(seed ^ 0xABCD), store: Mutex::default(), seen: Mutex::default() };
+        let world = World {
+            dice: Dice::seeded(seed ^ 0xABCD),
+            store: Mutex::default(),
+            seen: Mutex::default(),
+        };
         History {
             seed,
             path: folder.join(format!("{seed}.db")),
@@ -257,7 +303,9 @@ impl History {
                 variant_id: Id::new(START, &self.script),
                 secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
             };
-            life.store.put_version(new, Actor::system(), START).expect("deployed");
+            life.store
+                .put_version(new, Actor::system(), START)
+                .expect("deployed");
         }
     }
 
@@ -266,7 +314,10 @@ impl History {
         if self.asked.is_empty() || self.roll(3) > 0 {
             let directory = life.store.directory();
             let number = self.roll(WORKFLOWS.len() as u64);
-            let row = &directory.deployment(&format!("w{number}")).expect("deployed").row;
+            let row = &directory
+                .deployment(&format!("w{number}"))
+                .expect("deployed")
+                .row;
             let mut inputs = Map::new();
             inputs.insert("n".to_owned(), json!(self.roll(9)));
             self.asked.push(NewRun {
@@ -301,7 +352,10 @@ impl History {
                     self.answered.push(first);
                 }
             }
-            Err(_) => assert!(self.dead.load(Ordering::SeqCst), "an insert is refused only by a crash"),
+            Err(_) => assert!(
+                self.dead.load(Ordering::SeqCst),
+                "an insert is refused only by a crash"
+            ),
         }
     }
 
@@ -310,7 +364,12 @@ impl History {
             0..3 => self.ask(life),
             3 if !self.answered.is_empty() => {
                 let run = self.answered[self.roll(self.answered.len() as u64) as usize];
-                drop(life.store.cancel_run(run, "by the script".to_owned(), Actor::system(), self.clock.now()));
+                drop(life.store.cancel_run(
+                    run,
+                    "by the script".to_owned(),
+                    Actor::system(),
+                    self.clock.now(),
+                ));
             }
             4 if !self.answered.is_empty() => {
                 let run = self.answered[self.roll(self.answered.len() as u64) as usize];
@@ -363,29 +422,71 @@ impl History {
         let seed = self.seed;
         let seen = locked(&self.world.seen);
         assert_eq!(seen.violations, Vec::<String>::new(), "seed {seed}");
-        assert_eq!(store.open_runs().expect("readable"), (0, 0, 0), "seed {seed}: runs are left open");
+        assert_eq!(
+            store.open_runs().expect("readable"),
+            (0, 0, 0),
+            "seed {seed}: runs are left open"
+        );
         for run_id in &self.answered {
-            let run = store.run(*run_id).expect("readable").unwrap_or_else(|| panic!("seed {seed}: lost {run_id}"));
-            assert!(run.status.is_final(), "seed {seed}: {run_id} is {:?}", run.status);
+            let run = store
+                .run(*run_id)
+                .expect("readable")
+                .unwrap_or_else(|| panic!("seed {seed}: lost {run_id}"));
+            assert!(
+                run.status.is_final(),
+                "seed {seed}: {run_id} is {:?}",
+                run.status
+            );
         }
-        let runs = store.list_runs(&RunFilter::default(), Page::first(500)).expect("readable").rows;
-        let deliveries =
-            store.list_deliveries(&DeliveryFilter::default(), Page::first(500)).expect("readable").rows;
-        assert_eq!(runs.len(), deliveries.len(), "seed {seed}: one final event a run");
+        let runs = store
+            .list_runs(&RunFilter::default(), Page::first(500))
+            .expect("readable")
+            .rows;
+        let deliveries = store
+            .list_deliveries(&DeliveryFilter::default(), Page::first(500))
+            .expect("readable")
+            .rows;
+        assert_eq!(
+            runs.len(),
+            deliveries.len(),
+            "seed {seed}: one final event a run"
+        );
         for delivery in deliveries {
-            let (row, attempts) = store.delivery(delivery.delivery_id).expect("readable").expect("listed");
+            let (row, attempts) = store
+                .delivery(delivery.delivery_id)
+                .expect("readable")
+                .expect("listed");
             assert!(row.status.is_final(), "seed {seed}: {:?}", row.status);
             let manual = attempts.iter().any(|attempt| attempt.trigger == "manual");
-            let counted =
-                attempts.iter().filter(|one| one.error_class.as_deref() != Some("interrupted")).count();
-            assert!(counted <= SCHEDULE.len() || manual, "seed {seed}: {counted} attempts");
-            assert!(attempts.iter().all(|attempt| attempt.duration_ms.is_some()), "seed {seed}");
+            let counted = attempts
+                .iter()
+                .filter(|one| one.error_class.as_deref() != Some("interrupted"))
+                .count();
+            assert!(
+                counted <= SCHEDULE.len() || manual,
+                "seed {seed}: {counted} attempts"
+            );
+            assert!(
+                attempts.iter().all(|attempt| attempt.duration_ms.is_some()),
+                "seed {seed}"
+            );
         }
         for run in runs {
-            let steps = store.list_steps(run.id, Page::first(100)).expect("readable").rows;
-            assert!(steps.iter().all(|step| step.status.is_final()), "seed {seed}: an open step of a final run");
+            let steps = store
+                .list_steps(run.id, Page::first(100))
+                .expect("readable")
+                .rows;
+            assert!(
+                steps.iter().all(|step| step.status.is_final()),
+                "seed {seed}: an open step of a final run"
+            );
             if run.status == RunStatus::Completed {
-                assert!(steps.iter().all(|step| step.status != StepStatus::Cancelled), "seed {seed}");
+                assert!(
+                    steps
+                        .iter()
+                        .all(|step| step.status != StepStatus::Cancelled),
+                    "seed {seed}"
+                );
             }
         }
     }
@@ -393,18 +494,26 @@ impl History {
 
 fn folder() -> tempfile::TempDir {
     // Memory where there is some: what is tested is the logic of a crash, not the disk's.
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary folder")
 }
 
 fn forget(history: &History) {
     for suffix in ["", "-wal", "-shm", ".lock"] {
-        drop(std::fs::remove_file(format!("{}{suffix}", history.path.display())));
+        drop(std::fs::remove_file(format!(
+            "{}{suffix}",
+            history.path.display()
+        )));
     }
 }
 
 /// How many histories; `scripts/proof` asks for more.
 fn seeds() -> u64 {
-    std::env::var("SKEP_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
+    std::env::var("SKEP_TEST_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_000)
 }
 
 #[test]
@@ -442,7 +551,10 @@ fn a_seed_gives_one_history() {
     for _ in 0..2 {
         let mut history = History::new(folder.path(), 42);
         history.run(Some((17, true)));
-        accepted.push((history.answered.clone(), locked(&history.world.seen).accepted.clone()));
+        accepted.push((
+            history.answered.clone(),
+            locked(&history.world.seen).accepted.clone(),
+        ));
         forget(&history);
     }
     assert!(!accepted[0].1.is_empty());
