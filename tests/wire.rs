@@ -64,7 +64,7 @@ pub fn read_message(
         let length: usize = length.parse().map_err(|_| io::ErrorKind::InvalidData)?;
         message.body = vec![0; length];
         reader.read_exact(&mut message.body)?;
-    } else if ends_with_the_stream {
+    } else if ends_with_the_stream && !message.start.starts_with("HTTP/1.1 1") {
         reader.read_to_end(&mut message.body)?;
     }
     Ok(Some(message))

@@ -224,6 +224,8 @@ impl Direct {
             since: Instant::now(),
         });
         let look = watched.look;
+        // The thread may be in a long nap, because nobody waited until now.
+        let is_first = table.runs.len() == 1;
         if !was_promised {
             table.seats += 1;
         }
@@ -231,7 +233,7 @@ impl Direct {
             table.ready.push(run_id);
         }
         drop(table);
-        if look {
+        if look || is_first {
             store.bells().ended.ring();
         }
     }

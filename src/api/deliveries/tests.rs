@@ -1,3 +1,5 @@
+//! Tests of `api/deliveries`.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `api/deployments`.
+
 use serde_json::{Value, json};
 
 use crate::api::testing::{ADMIN, ASKING, Ask, House, PLAIN, Read, URL};

@@ -1,3 +1,5 @@
+//! Tests of `api/direct`.
+
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::json;
 

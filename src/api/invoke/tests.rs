@@ -1,3 +1,5 @@
+//! Tests of `api/invoke`.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

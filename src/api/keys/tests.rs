@@ -1,3 +1,5 @@
+//! Tests of `api/keys`.
+
 use serde_json::json;
 
 use crate::api::testing::{ADMIN, Ask, House, Read};

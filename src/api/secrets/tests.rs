@@ -1,3 +1,5 @@
+//! Tests of `api/secrets`.
+
 use serde_json::{Value, json};
 
 use crate::api::testing::{ADMIN, Ask, House, Read};

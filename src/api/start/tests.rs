@@ -1,3 +1,5 @@
+//! Tests of `api/start`.
+
 use serde_json::json;
 
 use super::*;

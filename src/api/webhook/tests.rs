@@ -1,3 +1,5 @@
+//! Tests of `api/webhook`.
+
 use serde_json::{Map, Value, json};
 
 use crate::api::testing::{ADMIN, ASKING, Ask, House, Read, URL};
