@@ -9,13 +9,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder as Thread, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::api::door::Scope;
 use crate::api::server::{Server, ServerConfig, bind};
 use crate::api::{self, Api};
 use crate::bell::{Stop, locked};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
-use crate::id::Dice;
+use crate::id::{Dice, Id};
 use crate::loops::delivery::Sender;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
@@ -25,7 +26,9 @@ use crate::outbound::http::Client;
 use crate::outbound::resolve;
 use crate::outbound::{Outside, Purpose};
 use crate::steps::{Registry, StepKind};
+use crate::store::audit::Actor;
 use crate::store::claims::Claim;
+use crate::store::keys::NewKey;
 use crate::store::sending::{DeliveryClaim, Shares};
 use crate::store::writer::Writer;
 use crate::store::{Options, Store};
@@ -46,8 +49,8 @@ const BACKLOG: i32 = 1_024;
 /// The stack of a thread that runs steps or senders: 2 MiB, as Rust's own default.
 const STACK: usize = 2 << 20;
 
-/// The stack of a thread that answers a call.
-const HANDLER_STACK: usize = 512 << 10;
+/// The stack of a thread that answers a call: reading a nested definition is recursive. Only what is used is memory.
+const HANDLER_STACK: usize = 4 << 20;
 
 /// Builds an [`Engine`].
 #[derive(Default)]
@@ -193,6 +196,22 @@ fn listen_at(addr: SocketAddr) -> Result<std::net::TcpListener> {
         .map_err(|fault| Error::unavailable(format!("cannot listen on {addr}: {fault}")))
 }
 
+/// The admin key of a new file, if none is given from outside.
+fn first_key(store: &Store, dice: &Dice, clock: &Clock) -> Result<String> {
+    let drawn = api::keys::draw(dice);
+    let now = clock.now();
+    let new = NewKey {
+        key_id: Id::new(now, dice),
+        name: "first admin key".to_owned(),
+        environment: "production".to_owned(),
+        scope: Scope::Admin.as_str().to_owned(),
+        prefix: drawn.prefix,
+        hash: drawn.hash,
+    };
+    store.create_key(new, Actor::system(), now)?;
+    Ok(drawn.text)
+}
+
 fn open_store(config: &Config, kinds: &Registry, clock: &Clock) -> Result<(Arc<Store>, Option<Writer>)> {
     let master_keys = match &config.master_key {
         Some(keys) => keys.expose().split(',').map(|key| key.trim().to_owned()).collect(),
@@ -245,10 +264,9 @@ impl Engine {
             guard.set_own(vec![addr]);
         }
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
+        let dice = Arc::new(Dice::System);
         let new_admin_key = match &config.admin_key {
-            None if !is_private && !store.has_keys()? => {
-                Some(api::keys::first_key(&store, &Dice::System, clock.now())?)
-            }
+            None if !is_private && !store.has_keys()? => Some(first_key(&store, &dice, &clock)?),
             _ => None,
         };
         let resolver = Arc::new(resolve::Pool::new());
@@ -258,13 +276,11 @@ impl Engine {
             kinds: kinds.specs(),
             guard,
             clock: clock.clone(),
-            dice: Dice::System,
+            dice: dice.clone(),
             admin_key: config.admin_key.as_ref().map(|key| key.expose().to_owned()),
-            settings: api::Settings {
-                public_url: public_url.clone(),
-                max_direct: config.max_direct,
-                direct_timeout: config.direct_timeout,
-            },
+            public_url: public_url.clone(),
+            max_direct: config.max_direct,
+            direct_timeout: config.direct_timeout,
         }));
         let server = match listener {
             Some(listener) => {
@@ -285,7 +301,6 @@ impl Engine {
             threads: Mutex::new(threads),
             executing: Arc::default(),
         };
-        let dice = Arc::new(Dice::System);
         // Before any loop takes work, and before the first request is let in.
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
@@ -380,9 +395,9 @@ impl Engine {
         let (pools, api) = (self.pools.clone(), self.api.clone());
         self.thread("skep-direct", STACK, move || {
             while !pools.over.load(Ordering::SeqCst) {
-                api.direct_turn(NAP);
+                api.turn(NAP);
             }
-            api.direct_close();
+            api.close_direct();
         })
     }
 
