@@ -18,8 +18,8 @@
 //!
 //! | room | what it owns |
 //! | --- | --- |
-//! | [`flow`] | every rule: definitions, templates, conditions, the states of runs, steps and deliveries, retries. Pure: no clock, dice, thread, file or socket |
-//! | [`store`] | the only SQL; each verb is a whole transaction, run by one writer thread with group commit; `schema.sql` is the only copy of the schema |
+//! | [`flow`] | every rule: definitions, templates, states, retries. Pure: no clock, dice, thread, file or socket |
+//! | [`store`] | the only SQL; a verb is a whole transaction, run by one writer thread with group commit |
 //! | [`steps`] | the kinds of step that leave the process: a trait, a table, one file each; a step sees no store |
 //! | [`outbound`] | the only way out: the HTTP client with its deadlines and caps, the guard of addresses, signatures |
 //! | [`loops`] | one thread's turn per file: worker, delivery, upkeep |
