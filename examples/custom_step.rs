@@ -36,7 +36,10 @@ impl StepKind for Shout {
             return failed(ErrorClass::Connect, "no voice yet");
         }
         match context.input["text"].as_str() {
-            Some(text) => Outcome::Done { output: Value::String(text.to_uppercase()), meta: None },
+            Some(text) => Outcome::Done {
+                output: Value::String(text.to_uppercase()),
+                meta: None,
+            },
             None => failed(ErrorClass::Step, "`text` must be a text"),
         }
     }
@@ -52,13 +55,26 @@ output: "{{ loud.output }}"
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let config = Config { data: folder.path().join("custom.db"), ..Config::default() };
-    let engine = Engine::builder().config(config).step(Shout).without_http().start()?;
+    let config = Config {
+        data: folder.path().join("custom.db"),
+        ..Config::default()
+    };
+    let engine = Engine::builder()
+        .config(config)
+        .step(Shout)
+        .without_http()
+        .start()?;
     engine.deploy("shouter", "prod", WORKFLOW, Format::Yaml)?;
-    let started =
-        engine.invoke(&Invoke { deployment: "shouter".to_owned(), ..Invoke::default() })?;
+    let started = engine.invoke(&Invoke {
+        deployment: "shouter".to_owned(),
+        ..Invoke::default()
+    })?;
     let run = engine.wait(started.run_id, Duration::from_secs(10))?;
-    println!("{}: {}", run.status.as_str(), run.output.unwrap_or(json!(null)));
+    println!(
+        "{}: {}",
+        run.status.as_str(),
+        run.output.unwrap_or(json!(null))
+    );
     engine.stop();
     Ok(())
 }

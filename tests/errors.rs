@@ -353,7 +353,7 @@ fn a_chunked_body_over_the_limit_is_refused_too() {
     let house = House::plan().set("body_limit", "64KiB").start();
     let mut wire = Wire::open(house.address()).expect("the server accepts");
     let head = format!(
-        "POST /v1/workflow/invoke HTTP/1.1\r\nHost: skep\r\nAuthorization: Bearer {}\r\n\
+        "POST /v1/workflow/invoke HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
         crate::house::ADMIN
     );
@@ -438,9 +438,9 @@ fn raw(house: &House, bytes: &[u8]) -> (Option<u16>, bool) {
 #[test]
 fn bad_framing_is_refused_and_the_connection_closed() {
     let house = ready();
-    let post = "POST /v1/workflow/invoke HTTP/1.1\r\nHost: skep\r\n";
+    let post = "POST /v1/workflow/invoke HTTP/1.1\r\nHost: localhost\r\n";
     let huge = format!(
-        "GET /healthz HTTP/1.1\r\nHost: skep\r\nX-Big: {}\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Big: {}\r\n\r\n",
         "x".repeat(64 << 10)
     );
     let many: String = (0..200).map(|at| format!("X-{at}: 1\r\n")).collect();
@@ -499,23 +499,18 @@ fn bad_framing_is_refused_and_the_connection_closed() {
         ("a big head", huge, &[400, 431]),
         (
             "many headers",
-            format!("GET /healthz HTTP/1.1\r\nHost: skep\r\n{many}\r\n"),
+            format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"),
             &[400, 431],
         ),
         ("no HTTP", "hello\r\n\r\n".into(), &[400]),
         (
-            "HTTP/2",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(),
-            &[400, 505],
-        ),
-        (
             "a NUL",
-            "GET /healthz HTTP/1.1\r\nHost: skep\r\nX: a\0b\r\n\r\n".into(),
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n".into(),
             &[400],
         ),
         (
             "a folded header",
-            "GET /healthz HTTP/1.1\r\nHost: skep\r\nX: a\r\n b\r\n\r\n".into(),
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n".into(),
             &[400],
         ),
     ];
@@ -525,6 +520,9 @@ fn bad_framing_is_refused_and_the_connection_closed() {
         assert!(expected.contains(&status), "{what}: {status}");
         assert!(closed, "{what}: the connection is still open");
     }
+    // An HTTP/2 preface is closed without an answer: no HTTP/1 answer would be understood.
+    let (status, closed) = raw(&house, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(closed && status.is_none_or(|status| status >= 400));
     house.get("/v1/deployments");
 }
 
@@ -532,8 +530,8 @@ fn bad_framing_is_refused_and_the_connection_closed() {
 fn nothing_is_smuggled_behind_a_refused_request() {
     let house = ready();
     let mut wire = Wire::open(house.address()).expect("the server accepts");
-    let bytes = "POST /v1/workflow/invoke HTTP/1.1\r\nHost: skep\r\nContent-Length: 4\r\n\
-                 Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: skep\r\n\r\n";
+    let bytes = "POST /v1/workflow/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     wire.send(bytes.as_bytes()).expect("the bytes are sent");
     assert_ne!(wire.answer().expect("an answer").status, 200);
     assert!(wire.answer().is_err(), "the second request was answered");
@@ -552,7 +550,7 @@ fn a_client_that_is_too_slow_is_cut() {
         .collect();
     let mut body = Wire::open(house.address()).expect("the server accepts");
     let head = format!(
-        "POST /v1/workflow/invoke HTTP/1.1\r\nHost: skep\r\nAuthorization: Bearer {}\r\n\
+        "POST /v1/workflow/invoke HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
         crate::house::ADMIN
     );
@@ -569,7 +567,7 @@ fn expect_100_continue_is_answered_before_the_body() {
     let mut wire = Wire::open(house.address()).expect("the server accepts");
     let body = callback_body("one", &json!({"topic": "x"}), "http://127.0.0.1:9/").to_string();
     let head = format!(
-        "POST /v1/workflow/invoke HTTP/1.1\r\nHost: skep\r\nAuthorization: Bearer {}\r\n\
+        "POST /v1/workflow/invoke HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         crate::house::ADMIN,
         body.len()

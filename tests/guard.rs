@@ -85,7 +85,8 @@ fn the_refusal_names_the_class_of_the_address() {
     for (host, class) in [
         ("127.0.0.1", "loopback"),
         ("10.0.0.1", "private"),
-        ("169.254.169.254", "link-local"),
+        ("169.254.1.1", "link-local"),
+        ("169.254.169.254", "metadata"),
         ("224.0.0.1", "multicast"),
     ] {
         let answer = house.invoke(&callback_body(

@@ -192,7 +192,7 @@ fn a_wrong_secret_is_refused_before_the_body_is_sent() {
     let trigger = Trigger::start();
     let mut wire = Wire::open(trigger.house.address()).expect("the server accepts");
     let head = format!(
-        "POST {} HTTP/1.1\r\nHost: skep\r\nX-Fetch-Hive-Webhook-Secret: whsec_wrong\r\n\
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nX-Fetch-Hive-Webhook-Secret: whsec_wrong\r\n\
          Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n",
         trigger.path
     );

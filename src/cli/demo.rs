@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
 
 use crate::cli::client::unanswered;
@@ -31,6 +31,9 @@ const WORKFLOW: &str = include_str!("../../examples/workflows/order.yaml");
 
 /// How long the whole story may take before something is wrong.
 const STORY_MAX: Duration = Duration::from_secs(55);
+
+/// How much the world can have seen that the terminal has not yet shown.
+const SEEN_KEPT: usize = 64;
 
 /// How often the terminal looks for what is new.
 const LOOK: Duration = Duration::from_millis(10);
@@ -108,7 +111,7 @@ impl Story<'_> {
         let patch = json!({"retry_schedule": ["0s", "1s", "2s", "5s"]}).to_string();
         self.ask("PATCH", &deploy[..3], Some(("application/json", patch.as_bytes())))?;
 
-        let (sender, seen) = unbounded();
+        let (sender, seen) = bounded(SEEN_KEPT);
         let world = World {
             secret: secret.clone(),
             seen: sender,

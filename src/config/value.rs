@@ -193,9 +193,9 @@ pub(super) fn admin_key(text: &str) -> Read<Option<Secret>> {
             "expected at least {ADMIN_KEY_MIN} characters, got {length}"
         ));
     }
-    // It travels in an Authorization header, which holds nothing else.
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("expected visible ASCII characters without spaces".to_owned());
+    // It travels in a header, which holds no control characters and loses spaces at its ends.
+    if text.chars().any(char::is_control) || text.trim() != text {
+        return Err("expected no control characters, and no spaces at its ends".to_owned());
     }
     Ok(Some(Secret::new(text)))
 }

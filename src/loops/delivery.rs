@@ -127,13 +127,25 @@ impl Sender {
         };
         let id = claim.delivery_id.prefixed("dlv_");
         let attempt = Arc::new(attempt(headers, exchange, verdict));
-        log::debug!(delivery_id = id; "attempt {} of {id}: {verdict:?}", claim.number);
+        note(&id, claim.number, verdict, attempt.error.as_deref().unwrap_or_default());
         while let Err((kept, fault)) = self.store.record_attempt(claim, &attempt, verdict, now) {
             if !wait_out(&format!("delivery {id}"), &fault, &Bell::default(), &self.halt) {
                 return;
             }
             claim = kept;
         }
+    }
+}
+
+/// What will not be tried again is worth a line at any level.
+fn note(delivery_id: &str, number: u32, verdict: Verdict, why: &str) {
+    match verdict {
+        Verdict::Accepted => log::debug!(delivery_id; "attempt {number} of {delivery_id} was accepted"),
+        Verdict::Failed(Some(wait)) => {
+            log::debug!(delivery_id; "attempt {number} of {delivery_id} failed, next in {wait:.0?}: {why}");
+        }
+        Verdict::Gone => log::warn!(delivery_id; "{delivery_id} is gone: attempt {number} was answered 410"),
+        Verdict::Failed(None) => log::warn!(delivery_id; "{delivery_id} is dead after attempt {number}: {why}"),
     }
 }
 

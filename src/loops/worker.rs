@@ -17,7 +17,7 @@ use crate::flow::step::{
     ErrorClass, Outcome, StepError, StepRecord, StepResult, StepStart, StepStatus,
 };
 use crate::flow::workflow::Workflow;
-use crate::id::Dice;
+use crate::id::{Dice, Id};
 use crate::loops::wait_out;
 use crate::outbound::Outside;
 use crate::steps::secrets::Secrets;
@@ -152,11 +152,15 @@ impl Worker {
 
     /// Records, however often the file refuses. `None`: the run is no longer in our hands.
     fn record(&self, mut claim: Claim, record: Record) -> Option<Claim> {
-        let record = Arc::new(record);
+        let (run_id, record) = (claim.run_id, Arc::new(record));
         loop {
             match self.store.record(claim, record.clone(), self.clock.now()) {
                 Recorded::GoOn(claim) => return Some(claim),
-                Recorded::Parked | Recorded::Ended | Recorded::Lost => return None,
+                Recorded::Ended => {
+                    note_end(run_id, &record.then);
+                    return None;
+                }
+                Recorded::Parked | Recorded::Lost => return None,
                 Recorded::Refused(kept, fault) => {
                     let what = format!("run {}", kept.run_id);
                     if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
@@ -243,6 +247,17 @@ impl Worker {
         };
         let record = Record { finished: None, results: Vec::new(), then: Next::End(ending) };
         self.record(claim, record);
+    }
+}
+
+/// A failed run is worth a line of its own; the others are there for who looks closer.
+fn note_end(run_id: Id, then: &Next) {
+    let request_id = run_id.request_id();
+    match then {
+        Next::End(Ending::Failed { error, .. }) => {
+            log::info!(run_id:%, request_id:%; "run {run_id} failed: {error}");
+        }
+        _ => log::debug!(run_id:%, request_id:%; "run {run_id} ended"),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tests of `steps`.
+
 use serde_json::json;
 
 use super::*;

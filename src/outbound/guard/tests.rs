@@ -1,3 +1,5 @@
+//! Tests of `outbound/guard`.
+
 use super::*;
 
 /// (address, whether it is public). Written from the registries, edges included; not from the table under test.

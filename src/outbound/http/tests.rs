@@ -1,3 +1,5 @@
+//! Tests of `outbound/http`.
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};

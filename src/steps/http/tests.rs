@@ -1,3 +1,5 @@
+//! Tests of `steps/http`.
+
 use std::sync::Mutex;
 use std::time::Duration;
 
