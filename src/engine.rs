@@ -9,13 +9,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder as Thread, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::api::door::Scope;
 use crate::api::server::{Server, ServerConfig, bind};
 use crate::api::{self, Api};
 use crate::bell::{Stop, locked};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
-use crate::id::Dice;
+use crate::id::{Dice, Id};
 use crate::loops::delivery::Sender;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
@@ -27,7 +28,9 @@ use crate::outbound::{Outside, Purpose};
 use crate::steps::{Registry, StepKind};
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
+use crate::store::keys::NewKey;
 use crate::store::sending::{DeliveryClaim, Shares};
+use crate::store::writer::Writer;
 use crate::store::{Options, Store};
 use crate::time::Clock;
 
@@ -40,17 +43,14 @@ pub use library::{Invoke, Started};
 /// Threads that answer HTTP calls: enough that a group commit has company.
 const HANDLERS: usize = 64;
 
-/// Threads that resolve names; a hung look-up holds one of them at most for its deadline.
-const RESOLVERS: usize = 16;
-
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
 /// The stack of a thread that runs steps or senders: 2 MiB, as Rust's own default.
 const STACK: usize = 2 << 20;
 
-/// The stack of a thread that answers a call.
-const HANDLER_STACK: usize = 512 << 10;
+/// The stack of a thread that answers a call: reading a nested definition is recursive. Only what is used is memory.
+const HANDLER_STACK: usize = 4 << 20;
 
 /// Builds an [`Engine`].
 #[derive(Default)]
@@ -122,6 +122,7 @@ impl std::fmt::Debug for Engine {
 }
 
 /// What the stop reaches for.
+#[derive(Default)]
 struct Pools {
     workers: Pool<Claim>,
     senders: Pool<DeliveryClaim>,
@@ -190,6 +191,44 @@ fn socket_address(listen: &str) -> Result<SocketAddr> {
         .ok_or_else(|| Error::invalid("listen", format!("listen must be HOST:PORT, got {listen:?}")))
 }
 
+fn listen_at(addr: SocketAddr) -> Result<std::net::TcpListener> {
+    bind(addr, BACKLOG)
+        .map_err(|fault| Error::unavailable(format!("cannot listen on {addr}: {fault}")))
+}
+
+/// The admin key of a new file, if none is given from outside.
+fn first_key(store: &Store, dice: &Dice, clock: &Clock) -> Result<String> {
+    let drawn = api::keys::draw(dice);
+    let now = clock.now();
+    let new = NewKey {
+        key_id: Id::new(now, dice),
+        name: "first admin key".to_owned(),
+        environment: "production".to_owned(),
+        scope: Scope::Admin.as_str().to_owned(),
+        prefix: drawn.prefix,
+        hash: drawn.hash,
+    };
+    store.create_key(new, Actor::system(), now)?;
+    Ok(drawn.text)
+}
+
+fn open_store(config: &Config, kinds: &Registry, clock: &Clock) -> Result<(Arc<Store>, Option<Writer>)> {
+    let master_keys = match &config.master_key {
+        Some(keys) => keys.expose().split(',').map(|key| key.trim().to_owned()).collect(),
+        None => Vec::new(),
+    };
+    let options = Options {
+        path: config.data.clone(),
+        master_keys,
+        kinds: kinds.specs(),
+        workers: config.workers,
+        max_queued: config.max_queued,
+        shares: Shares { senders: config.senders, per_origin: config.senders_per_origin },
+        inline: false,
+    };
+    Store::open(options, clock.now())
+}
+
 impl Engine {
     /// A builder with the default settings.
     pub fn builder() -> Builder {
@@ -208,31 +247,14 @@ impl Engine {
         let clock = Clock::System;
         let guard = Arc::new(guard_of(&config)?);
         let listen = socket_address(&config.listen)?;
-        let master_keys = config.master_key.as_ref().map(|keys| {
-            keys.expose().split(',').map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect()
-        });
-        let (store, writer) = Store::open(
-            Options {
-                path: config.data.clone(),
-                master_keys: master_keys.unwrap_or_default(),
-                kinds: kinds.specs(),
-                workers: config.workers,
-                max_queued: config.max_queued,
-                shares: Shares { senders: config.senders, per_origin: config.senders_per_origin },
-                inline: false,
-            },
-            clock.now(),
-        )?;
+        let (store, writer) = open_store(&config, &kinds, &clock)?;
         let mut threads = Threads::default();
         if let Some(writer) = writer {
             threads.writer = Some(spawn("skep-writer", STACK, move || writer.run())?);
         }
         let listener = match is_private {
             true => None,
-            false => Some(bind(listen, BACKLOG).map_err(|fault| {
-                store.close();
-                Error::unavailable(format!("cannot listen on {}: {fault}", config.listen))
-            })?),
+            false => Some(listen_at(listen).inspect_err(|_| store.close())?),
         };
         let addr = match &listener {
             Some(listener) => listener.local_addr().map_err(Error::internal)?,
@@ -242,8 +264,9 @@ impl Engine {
             guard.set_own(vec![addr]);
         }
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
+        let dice = Arc::new(Dice::System);
         let new_admin_key = match &config.admin_key {
-            None if !store.has_keys()? => Some(api::keys::first_key(&store, &Dice::System, clock.now())?),
+            None if !is_private && !store.has_keys()? => Some(first_key(&store, &dice, &clock)?),
             _ => None,
         };
         let resolver = Arc::new(resolve::Pool::new());
@@ -253,28 +276,19 @@ impl Engine {
             kinds: kinds.specs(),
             guard,
             clock: clock.clone(),
-            dice: Dice::System,
+            dice: dice.clone(),
             admin_key: config.admin_key.as_ref().map(|key| key.expose().to_owned()),
-            settings: api::Settings {
-                public_url: public_url.clone(),
-                max_direct: config.max_direct,
-                direct_timeout: config.direct_timeout,
-            },
+            public_url: public_url.clone(),
+            max_direct: config.max_direct,
+            direct_timeout: config.direct_timeout,
         }));
         let server = match listener {
             Some(listener) => {
-                let server = Server::new(listener, server_config(&config, &public_url)?, api.clone());
-                Some(Arc::new(server.map_err(Error::internal)?))
+                let config = server_config(&config, &public_url)?;
+                Some(Arc::new(Server::new(listener, config, api.clone()).map_err(Error::internal)?))
             }
             None => None,
         };
-        let pools = Arc::new(Pools {
-            workers: Pool::default(),
-            senders: Pool::default(),
-            cut: Stop::default(),
-            halt: Arc::new(AtomicBool::new(false)),
-            over: AtomicBool::new(false),
-        });
         let engine = Engine {
             config,
             store,
@@ -282,17 +296,21 @@ impl Engine {
             server,
             addr,
             new_admin_key,
-            pools,
+            pools: Arc::default(),
             resolver,
             threads: Mutex::new(threads),
             executing: Arc::default(),
         };
-        engine.start_threads(kinds, outside, &clock)?;
+        // Before any loop takes work, and before the first request is let in.
+        let upkeep = engine.recover(&clock)?;
+        engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
+        engine.start_senders(outside, &clock, &dice)?;
+        engine.start_keepers(upkeep)?;
+        engine.start_front_door()?;
         Ok(engine)
     }
 
-    fn start_threads(&self, kinds: Arc<Registry>, outside: Arc<dyn Outside>, clock: &Clock) -> Result<()> {
-        let dice = Arc::new(Dice::System);
+    fn recover(&self, clock: &Clock) -> Result<Upkeep> {
         let upkeep = Upkeep {
             store: self.store.clone(),
             clock: clock.clone(),
@@ -304,74 +322,98 @@ impl Engine {
         if runs + deliveries > 0 {
             log::info!("recovered {runs} runs and {deliveries} deliveries that were in flight");
         }
-        for number in 1..=RESOLVERS {
-            let resolver = self.resolver.clone();
-            self.thread(&format!("skep-resolve-{number}"), STACK, move || while resolver.turn() {})?;
-        }
+        Ok(upkeep)
+    }
+
+    fn start_workers(
+        &self,
+        kinds: Arc<Registry>,
+        outside: Arc<dyn Outside>,
+        clock: &Clock,
+        dice: &Arc<Dice>,
+    ) -> Result<()> {
         let worker = Arc::new(Worker {
             store: self.store.clone(),
             kinds,
-            outside: outside.clone(),
+            outside,
             mark: SecretMark::new(dice.bytes()),
             clock: clock.clone(),
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
         for number in 1..=self.config.workers {
-            let (worker, pools, store) = (worker.clone(), self.pools.clone(), self.store.clone());
+            let (worker, pools) = (worker.clone(), self.pools.clone());
             self.executing(&format!("skep-worker-{number}"), move || {
-                let bell = &store.bells().work;
+                let bell = &worker.store.bells().work;
                 while let Some(claim) = pools.workers.next(bell, |idle| worker.take(idle), || NAP) {
                     worker.turn(claim);
                 }
             })?;
         }
+        Ok(())
+    }
+
+    fn start_senders(&self, outside: Arc<dyn Outside>, clock: &Clock, dice: &Arc<Dice>) -> Result<()> {
         let sender = Arc::new(Sender {
             store: self.store.clone(),
             outside,
             clock: clock.clone(),
-            dice,
+            dice: dice.clone(),
             stop: self.pools.cut.clone(),
             halt: self.pools.halt.clone(),
         });
         for number in 1..=self.config.senders {
-            let (sender, pools, store) = (sender.clone(), self.pools.clone(), self.store.clone());
+            let (sender, pools) = (sender.clone(), self.pools.clone());
             self.executing(&format!("skep-sender-{number}"), move || {
-                let bell = &store.bells().delivery;
-                while let Some(claim) = pools.senders.next(bell, |idle| sender.take(idle), || sender.nap()) {
+                let bell = &sender.store.bells().delivery;
+                let take = |idle| sender.take(idle);
+                while let Some(claim) = pools.senders.next(bell, take, || sender.nap()) {
                     sender.turn(claim);
                 }
             })?;
         }
-        let (pools, store) = (self.pools.clone(), self.store.clone());
+        Ok(())
+    }
+
+    /// Names, time, and the answers that someone waits for.
+    fn start_keepers(&self, upkeep: Upkeep) -> Result<()> {
+        for number in 1..=resolve::THREADS {
+            let resolver = self.resolver.clone();
+            let body = move || while resolver.turn() {};
+            // Not joined: a look-up that hangs holds its thread for as long as the system's resolver likes.
+            drop(spawn(&format!("skep-resolve-{number}"), STACK, body)?);
+        }
+        let pools = self.pools.clone();
         self.thread("skep-upkeep", STACK, move || {
             while !pools.over.load(Ordering::SeqCst) {
-                let seen = store.bells().timer.count();
+                let timer = &upkeep.store.bells().timer;
+                let seen = timer.count();
                 let nap = upkeep.turn();
-                store.bells().timer.wait(seen, nap);
+                timer.wait(seen, nap);
             }
         })?;
-        let (pools, direct) = (self.pools.clone(), self.api.clone());
+        let (pools, api) = (self.pools.clone(), self.api.clone());
         self.thread("skep-direct", STACK, move || {
             while !pools.over.load(Ordering::SeqCst) {
-                direct.direct_turn(NAP);
+                api.turn(NAP);
             }
-            direct.direct_close();
-        })?;
-        if let Some(server) = &self.server {
-            for number in 1..=HANDLERS {
-                let server = server.clone();
-                self.thread(&format!("skep-http-{number}"), HANDLER_STACK, move || server.run_handler())?;
-            }
-            let edge = server.clone();
-            self.thread("skep-edge", STACK, move || {
-                if let Err(fault) = edge.run_edge() {
-                    log::error!("the front door failed: {fault}");
-                    std::process::exit(1);
-                }
-            })?;
+            api.close_direct();
+        })
+    }
+
+    fn start_front_door(&self) -> Result<()> {
+        let Some(server) = &self.server else { return Ok(()) };
+        for number in 1..=HANDLERS {
+            let server = server.clone();
+            self.thread(&format!("skep-http-{number}"), HANDLER_STACK, move || server.run_handler())?;
         }
-        Ok(())
+        let edge = server.clone();
+        self.thread("skep-edge", STACK, move || {
+            if let Err(fault) = edge.run_edge() {
+                log::error!("the front door failed: {fault}; ending, to recover at the next start");
+                std::process::exit(1);
+            }
+        })
     }
 
     fn thread(&self, name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -478,11 +520,4 @@ fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Resu
             }
         })
         .map_err(|fault| Error::unavailable(format!("thread {name} cannot be started: {fault}")))
-}
-
-impl Engine {
-    /// Who acts when the embedding program does.
-    fn actor() -> Actor {
-        Actor::system()
-    }
 }

@@ -1,8 +1,299 @@
 //! The front door: what comes in over HTTP, and what is answered.
+//!
+//! [`Api`] is the house behind the edge: it judges heads from memory ([`Door::admit`]), finds the handler in
+//! [`table::ROUTES`] and lets it answer. One file per noun. Handlers know no sockets; threads are the engine's business.
 
+pub mod audit;
 pub mod budget;
 pub mod call;
+pub mod deliveries;
+pub mod deployments;
+pub mod direct;
 pub mod door;
 pub mod edge;
+pub mod fields;
+pub mod health;
+pub mod invoke;
+pub mod keys;
+pub mod query;
+pub mod requests;
 pub mod routes;
+pub mod runs;
+pub mod secrets;
 pub mod server;
+pub mod start;
+pub mod table;
+pub mod versions;
+pub mod webhook;
+
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::api::call::{Answer, Call, Head};
+use crate::api::direct::Direct;
+use crate::api::door::{Access, Admission, Door, Responder, Scope, Who};
+use crate::api::query::Query;
+use crate::api::routes::{Found, find, nothing_here, wrong_method};
+use crate::api::table::ROUTES;
+use crate::error::{Code, Error, Result};
+use crate::flow::workflow::KindSpec;
+use crate::id::{Dice, Id};
+use crate::outbound::guard::Guard;
+use crate::store::Store;
+use crate::store::audit::Actor;
+use crate::time::{Clock, Timestamp};
+
+/// What the house is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The file.
+    pub store: Arc<Store>,
+    /// The step kinds that definitions may use.
+    pub kinds: Vec<KindSpec>,
+    /// Judges callback URLs.
+    pub guard: Arc<Guard>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Draws ids, keys and secrets.
+    pub dice: Arc<Dice>,
+    /// `admin_key`, if it is set.
+    pub admin_key: Option<String>,
+    /// `public_url`; see [`Api::set_public_url`].
+    pub public_url: String,
+    /// How many callers may wait for the end of a run.
+    pub max_direct: usize,
+    /// How long one waits at most.
+    pub direct_timeout: Duration,
+}
+
+/// The house behind the edge.
+#[derive(Debug)]
+pub struct Api {
+    store: Arc<Store>,
+    kinds: Vec<KindSpec>,
+    guard: Arc<Guard>,
+    clock: Clock,
+    dice: Arc<Dice>,
+    /// SHA-256 of the admin key.
+    admin_key: Option<[u8; 32]>,
+    public_url: RwLock<String>,
+    direct: Direct,
+    stopping: AtomicBool,
+}
+
+/// What a handler gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The house.
+    pub api: &'a Api,
+    /// What was sent.
+    pub call: &'a Call,
+    /// Who sent it, and by which route.
+    pub admission: &'a Admission,
+}
+
+/// What answers a route.
+pub type Handler = fn(&Request<'_>) -> Result<Answer>;
+
+impl Api {
+    /// The house, its doors open.
+    pub fn new(parts: Parts) -> Api {
+        Api {
+            direct: Direct::new(&parts.store, parts.max_direct, parts.direct_timeout),
+            admin_key: parts.admin_key.map(|key| Sha256::digest(key).into()),
+            store: parts.store,
+            kinds: parts.kinds,
+            guard: parts.guard,
+            clock: parts.clock,
+            dice: parts.dice,
+            public_url: RwLock::new(parts.public_url),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets what heads the URLs that are shown, once the listening address is known.
+    pub fn set_public_url(&self, url: String) {
+        *self.public_url.write().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+
+    /// What heads the URLs that are shown; without a slash at its end.
+    pub fn public_url(&self) -> String {
+        let url = self.public_url.read().unwrap_or_else(PoisonError::into_inner);
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// No run is started any more, and `/readyz` says so. Who waits for a run goes on waiting.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Api::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// One turn of the thread that answers direct invokes; to be called in a loop. Naps for `nap` at the longest.
+    pub fn turn(&self, nap: Duration) {
+        self.direct.turn(&self.store, nap);
+    }
+
+    /// Answers whoever still waits for a run with `direct_timeout`: the runs go on.
+    pub fn close_direct(&self) {
+        self.direct.close();
+    }
+
+    /// The file.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn direct(&self) -> &Direct {
+        &self.direct
+    }
+
+    fn kinds(&self) -> &[KindSpec] {
+        &self.kinds
+    }
+
+    fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn dice(&self) -> &Dice {
+        &self.dice
+    }
+
+    fn refuse_while_stopping(&self) -> Result<()> {
+        match self.is_stopping() {
+            true => Err(Error::unavailable("the server is stopping; nothing was accepted")),
+            false => Ok(()),
+        }
+    }
+
+    /// Who holds this key.
+    fn key_holder(&self, head: &Head) -> Result<Who> {
+        let refused = || Error::of(Code::InvalidAccess);
+        let text = head.header("authorization").and_then(bearer).ok_or_else(refused)?;
+        if let Some(hash) = &self.admin_key
+            && bool::from(Sha256::digest(text).as_slice().ct_eq(hash))
+        {
+            return Ok(Who::AdminKey);
+        }
+        let directory = self.store.directory();
+        let key = directory.key(text).ok_or_else(refused)?;
+        self.store.touch_key(key.id, self.clock.now());
+        let scope = Scope::parse(&key.scope).ok_or_else(refused)?;
+        Ok(Who::Key { id: key.id, name: key.name.clone(), scope })
+    }
+
+    /// Who knows this deployment's secret. Unknown ids and wrong secrets are refused alike.
+    fn secret_holder(&self, head: &Head, params: &[String]) -> Result<Who> {
+        let refused = || Error::of(Code::InvalidAccess);
+        let target = webhook::target(&self.store.directory(), params).ok_or_else(refused)?;
+        let from_query = || head.query_pairs().find(|(name, _)| name == "secret").map(|(_, value)| value);
+        let secret = match head.header(webhook::SECRET_HEADER) {
+            Some(secret) => secret.to_owned(),
+            None => from_query().ok_or_else(refused)?,
+        };
+        match bool::from(secret.as_bytes().ct_eq(target.deployment.secret.as_bytes())) {
+            true => Ok(Who::Webhook { deployment: target.deployment.row.id, variant: target.variant.id }),
+            false => Err(refused()),
+        }
+    }
+}
+
+/// The key of an `Authorization` header.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, key) = header.trim().split_once(' ')?;
+    let key = key.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+}
+
+impl Door for Api {
+    fn admit(&self, head: &Head) -> Result<Admission> {
+        let (row, route, params) = match find(ROUTES, &head.method, &head.path) {
+            Found::Route(row, route, params) => (row, route, params),
+            Found::WrongMethod(allowed) => return Err(wrong_method(&allowed)),
+            Found::Nothing => return Err(nothing_here()),
+        };
+        let who = match row.access {
+            Access::Open => Who::Nobody,
+            Access::Webhook => self.secret_holder(head, &params)?,
+            Access::Key(_) | Access::Own | Access::Approvals => {
+                let who = self.key_holder(head)?;
+                if !who.scope().is_some_and(|scope| scope.allows(row.access)) {
+                    return Err(row.access.refusal());
+                }
+                who
+            }
+        };
+        Ok(Admission { route, pattern: row.pattern, params, who })
+    }
+
+    fn answer(&self, call: &Call, admission: &Admission) -> Result<Answer> {
+        let row = ROUTES
+            .get(admission.route)
+            .ok_or_else(|| Error::internal("an admission for a route that is not in the table"))?;
+        (row.handler)(&Request { api: self, call, admission })
+    }
+
+    fn wait(&self, run_id: Id, replayed: bool, responder: Responder) {
+        self.direct.wait(&self.store, run_id, replayed, responder);
+    }
+}
+
+impl Request<'_> {
+    /// The decoded path parameter of that position.
+    fn param(&self, at: usize) -> &str {
+        self.admission.params.get(at).map_or("", String::as_str)
+    }
+
+    fn query(&self) -> Query {
+        Query::of(&self.call.head)
+    }
+
+    fn body(&self) -> Result<Map<String, Value>> {
+        self.call.object()
+    }
+
+    fn store(&self) -> &Store {
+        &self.api.store
+    }
+
+    fn now(&self) -> Timestamp {
+        self.api.clock.now()
+    }
+
+    /// Who is named in the audit.
+    fn actor(&self) -> Actor {
+        let address = Some(self.call.head.peer.to_string());
+        Actor { name: self.admission.who.actor(), address }
+    }
+
+    /// The key whose runs alone may be seen; `None`: all may.
+    fn sees_only(&self) -> Option<i64> {
+        match self.admission.who {
+            Who::Key { id, scope: Scope::Invoke, .. } => Some(id),
+            Who::Key { .. } | Who::AdminKey | Who::Webhook { .. } | Who::Nobody => None,
+        }
+    }
+
+    /// Whether what that key started may be seen.
+    fn may_see(&self, api_key: Option<i64>) -> bool {
+        self.sees_only().is_none_or(|own| api_key == Some(own))
+    }
+
+    fn is_admin(&self) -> bool {
+        self.admission.who.scope() == Some(Scope::Admin)
+    }
+}

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use crate::api::deployments::deploy;
 use crate::api::start::Caller;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -44,7 +43,7 @@ impl Engine {
     /// # Errors
     /// `invalid_definition` with every problem, `malformed_body`, `validation_error` for the names.
     pub fn deploy(&self, deployment: &str, variant: &str, definition: &str, format: Format) -> Result<PutVersion> {
-        deploy(&self.api, deployment, variant, definition, format, Actor::system())
+        self.api.deploy(deployment, variant, definition, format, Actor::system())
     }
 
     /// Starts a run: it is on disk when this returns, and survives whatever happens to the process.

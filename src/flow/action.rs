@@ -54,15 +54,17 @@ impl Reader<'_> {
 
     fn delay(&mut self, node: &Node, at: &str) -> Option<Delay> {
         if let Data::Map(entries) = &node.data {
-            for entry in entries.iter().filter(|entry| entry.key != "until") {
-                self.unknown_key(entry, at, ["until"]);
-            }
-            let Some(until) = node.get("until") else {
-                self.problem(
-                    node,
-                    at,
-                    "`delay` is a duration such as 5s, or {until: \"2027-01-01T00:00:00Z\"}",
-                );
+            let mut strangers = entries
+                .iter()
+                .filter(|entry| entry.key != "until")
+                .peekable();
+            let Some(until) = node.get("until").filter(|_| strangers.peek().is_none()) else {
+                if strangers.peek().is_none() {
+                    let message =
+                        "`delay` is a duration such as 5s, or {until: \"2027-01-01T00:00:00Z\"}";
+                    self.problem(node, at, message);
+                }
+                strangers.for_each(|entry| self.unknown_key(entry, at, ["until"]));
                 return None;
             };
             let at = format!("{at}/until");
@@ -261,7 +263,7 @@ impl Reader<'_> {
         let mut template = self.template_of(node, at, form);
         if let (FieldKind::Text | FieldKind::Url, Template::Literal(value)) = (spec.kind, &template)
         {
-            template = Template::Literal(crate::flow::jinja::as_text(value).into());
+            template = Template::Literal(crate::flow::values::as_text(value).into());
         }
         Some(Field {
             name: spec.name.to_owned(),

@@ -7,8 +7,9 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use crate::flow::expr::{Expr, Fault, SecretMark, Template};
-use crate::flow::jinja::as_boolean;
+
 use crate::flow::scope::{Scope, kind_of};
+use crate::flow::values::as_boolean;
 
 /// Something that is true or false.
 #[derive(Debug, Clone)]

@@ -234,7 +234,6 @@ fn survey_list(
             }
         }
     }
-    reader.count = *count;
     Ok(())
 }
 
@@ -250,7 +249,7 @@ fn survey_id(reader: &mut Reader<'_>, step: &Node, at: &str, place: usize) {
             at,
             format!("`{id}` is an input already; steps and inputs share their names"),
         );
-    } else if reader.places.contains_key(&id) {
+    } else if let Some(_earlier) = reader.places.get(&id) {
         reader.problem(node, at, format!("the step id `{id}` is used twice"));
     } else {
         reader.places.insert(id, place);
@@ -277,9 +276,7 @@ pub fn steps(reader: &mut Reader<'_>, node: &Node, at: &str, prefix: &str) -> Ve
 fn step(reader: &mut Reader<'_>, node: &Node, at: &str, prefix: &str) -> Option<Step> {
     let place = reader.visited;
     reader.visited += 1;
-    let Some(entries) = reader.map(node, at, "a step") else {
-        return None;
-    };
+    let entries = reader.map(node, at, "a step")?;
     let id = match node.get("id") {
         Some(id) => reader.text(id, &format!("{at}/id")).unwrap_or_default(),
         None => {
@@ -287,7 +284,9 @@ fn step(reader: &mut Reader<'_>, node: &Node, at: &str, prefix: &str) -> Option<
             String::new()
         }
     };
-    reader.now = place;
+    // A step that could not be read hides the ones inside it; the survey has seen them all.
+    reader.now = reader.places.get(&id).copied().unwrap_or(place);
+    reader.visited = reader.now + 1;
     reader.current = id.clone();
     let action = action_key(reader, node, entries, at, &id);
     let only_if = node

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 pub use crate::flow::jinja::{Expr, Fault};
-use crate::flow::jinja::{MAX_VALUE_BYTES, as_text, check_size};
 use crate::flow::names::{excerpt, is_name};
 use crate::flow::rewrite::text_length;
 use crate::flow::scope::Scope;
+use crate::flow::values::{MAX_VALUE_BYTES, as_text, check_size};
 
 // ---- secrets ----
 

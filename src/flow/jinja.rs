@@ -5,18 +5,19 @@
 //! expression (see `rewrite`), followed by [`Scope`], and handed in as a value; what is left is computed by the crate,
 //! with the filters and tests of the tables below and nothing else: no clock, no dice, no environment, no functions.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, Value as Jinja, ValueKind};
-use minijinja::{
-    Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, filters, tests,
-};
-use serde_json::{Map, Number, Value};
+use minijinja::value::{Kwargs, Object, Rest, Value as Jinja, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior};
+use minijinja::{filters, tests as builtin};
+use serde_json::Value;
 
 use crate::flow::rewrite::{Rewritten, rewrite};
-use crate::flow::scope::{Chain, Scope, kind_of};
+use crate::flow::scope::{Chain, Scope};
+use crate::flow::values::{
+    MAX_VALUE_BYTES, MAX_VALUE_DEPTH, as_text, check_size, from_jinja, reason, to_jinja, too_big,
+};
 
 /// The filters that expressions may use.
 pub const FILTERS: [&str; 34] = [
@@ -86,10 +87,6 @@ pub const TESTS: [&str; 26] = [
 ];
 /// How many instructions one evaluation may take.
 const FUEL: u64 = 50_000;
-/// The most bytes that one value may have, as JSON.
-pub const MAX_VALUE_BYTES: usize = 1 << 20;
-/// How deep a computed value may nest: below what JSON readers accept.
-pub const MAX_VALUE_DEPTH: usize = 100;
 
 /// Why an expression gave no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,17 +209,6 @@ fn syntax(error: &Error) -> String {
     )
 }
 
-fn reason(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::OutOfFuel => "takes too many steps to compute".to_owned(),
-        ErrorKind::UndefinedError => "a value that it needs does not exist".to_owned(),
-        kind => match error.detail() {
-            Some(detail) => detail.to_owned(),
-            None => kind.to_string(),
-        },
-    }
-}
-
 /// The variables of one evaluation, `v0`, `v1` …, and the log of those that were asked for and are not there.
 #[derive(Debug)]
 struct Paths {
@@ -332,33 +318,33 @@ fn add_filters(env: &mut Environment<'static>) {
 }
 
 fn add_tests(env: &mut Environment<'static>) {
-    env.add_test("boolean", tests::is_boolean);
+    env.add_test("boolean", builtin::is_boolean);
     env.add_test("defined", |state: &State<'_, '_>, value: &Jinja| {
         !undefined(state, value)
     });
-    env.add_test("divisibleby", tests::is_divisibleby);
-    env.add_test("endingwith", tests::is_endingwith);
-    env.add_test("eq", tests::is_eq);
-    env.add_test("even", tests::is_even);
-    env.add_test("false", tests::is_false);
-    env.add_test("float", tests::is_float);
-    env.add_test("ge", tests::is_ge);
-    env.add_test("gt", tests::is_gt);
-    env.add_test("in", tests::is_in);
-    env.add_test("integer", tests::is_integer);
-    env.add_test("iterable", tests::is_iterable);
-    env.add_test("le", tests::is_le);
-    env.add_test("lower", tests::is_lower);
-    env.add_test("lt", tests::is_lt);
-    env.add_test("mapping", tests::is_mapping);
-    env.add_test("ne", tests::is_ne);
-    env.add_test("none", tests::is_none);
-    env.add_test("number", tests::is_number);
-    env.add_test("odd", tests::is_odd);
-    env.add_test("sequence", tests::is_sequence);
-    env.add_test("startingwith", tests::is_startingwith);
-    env.add_test("string", tests::is_string);
-    env.add_test("true", tests::is_true);
+    env.add_test("divisibleby", builtin::is_divisibleby);
+    env.add_test("endingwith", builtin::is_endingwith);
+    env.add_test("eq", builtin::is_eq);
+    env.add_test("even", builtin::is_even);
+    env.add_test("false", builtin::is_false);
+    env.add_test("float", builtin::is_float);
+    env.add_test("ge", builtin::is_ge);
+    env.add_test("gt", builtin::is_gt);
+    env.add_test("in", builtin::is_in);
+    env.add_test("integer", builtin::is_integer);
+    env.add_test("iterable", builtin::is_iterable);
+    env.add_test("le", builtin::is_le);
+    env.add_test("lower", builtin::is_lower);
+    env.add_test("lt", builtin::is_lt);
+    env.add_test("mapping", builtin::is_mapping);
+    env.add_test("ne", builtin::is_ne);
+    env.add_test("none", builtin::is_none);
+    env.add_test("number", builtin::is_number);
+    env.add_test("odd", builtin::is_odd);
+    env.add_test("sequence", builtin::is_sequence);
+    env.add_test("startingwith", builtin::is_startingwith);
+    env.add_test("string", builtin::is_string);
+    env.add_test("true", builtin::is_true);
     env.add_test("undefined", undefined);
 }
 
@@ -464,10 +450,6 @@ fn capped(text: &str, more: &str) -> Result<(), Error> {
     }
 }
 
-fn too_big() -> String {
-    format!("the value is larger than {} KiB", MAX_VALUE_BYTES >> 10)
-}
-
 fn join(value: &Jinja, joiner: Option<String>, kwargs: Kwargs) -> Result<String, Error> {
     let attribute: Option<String> = kwargs.get("attribute")?;
     kwargs.assert_all_used()?;
@@ -507,141 +489,63 @@ fn keys(value: &Jinja) -> Result<Vec<Jinja>, Error> {
     }
 }
 
-// ---- values, back and forth ----
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-/// An object that keeps the order of its keys.
-#[derive(Debug)]
-struct Members {
-    keys: Vec<Jinja>,
-    values: HashMap<String, Jinja>,
-}
+    use super::*;
 
-impl Object for Members {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Map
+    /// Arithmetic and joins of literals, as anyone might nest them.
+    fn arithmetic() -> impl Strategy<Value = String> {
+        let words = vec![
+            "1",
+            "2",
+            "3",
+            "(4 - 1)",
+            "[5, 6][1]",
+            "-",
+            "-",
+            "+",
+            "*",
+            "*",
+            "~",
+            "~",
+            "/",
+            "//",
+            "%",
+            "**",
+            "| abs",
+            "| int",
+            "not in",
+            "in [2]",
+            "is odd",
+            "<",
+            "==",
+            "and",
+            "or",
+            "not",
+            "if",
+            "else",
+        ];
+        prop::collection::vec(prop::sample::select(words), 1..9).prop_map(|words| words.join(" "))
     }
 
-    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
-        self.values.get(key.as_str()?).cloned()
-    }
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.keys.clone())
-    }
-}
-
-fn to_jinja(value: &Value) -> Jinja {
-    match value {
-        Value::Null => Jinja::from(()),
-        Value::Bool(flag) => Jinja::from(*flag),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Jinja::from(number),
-            (None, Some(number)) => Jinja::from(number),
-            (None, None) => Jinja::from(number.as_f64().unwrap_or_default()),
-        },
-        Value::String(text) => Jinja::from(text.as_str()),
-        Value::Array(items) => Jinja::from(items.iter().map(to_jinja).collect::<Vec<_>>()),
-        Value::Object(map) => Jinja::from_object(Members {
-            keys: map.keys().map(|key| Jinja::from(key.as_str())).collect(),
-            values: map
-                .iter()
-                .map(|(key, value)| (key.clone(), to_jinja(value)))
-                .collect(),
-        }),
-    }
-}
-
-/// `left` is how many bytes the value may still have.
-fn from_jinja(value: &Jinja, depth: usize, left: &mut usize) -> Result<Value, String> {
-    let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
-    spend(left, 1)?;
-    match value.kind() {
-        ValueKind::None => Ok(Value::Null),
-        ValueKind::Bool => Ok(Value::Bool(value.is_true())),
-        ValueKind::Number => number(value).map(Value::Number),
-        ValueKind::String => {
-            let text = value.as_str().unwrap_or_default();
-            spend(left, text.len())?;
-            Ok(Value::from(text))
+        #[test]
+        fn rewriting_does_not_change_what_an_expression_means(source in arithmetic()) {
+            let Ok(original) = environment().compile_expression(&source) else { return Ok(()) };
+            // What is refused has no other meaning.
+            let Ok(rewritten) = rewrite(&source) else { return Ok(()) };
+            let compiled = environment().compile_expression(&rewritten.text);
+            let compiled = compiled.map_err(|why| TestCaseError::fail(format!("{source} → {}: {why}", rewritten.text)))?;
+            let show = |value: Result<Jinja, Error>| value.map(|value| value.to_string()).ok();
+            // Joined booleans print as `true` with us, as `True` without; strings do not multiply with us.
+            let expected = show(original.eval(())).map(|text| text.to_lowercase());
+            let got = show(compiled.eval(())).map(|text| text.to_lowercase());
+            let repeats = got.is_none() && expected.is_some() && source.contains('*');
+            prop_assert!(got == expected || repeats, "{} → {}: {:?}, not {:?}", source, rewritten.text, got, expected);
         }
-        ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter().map_err(|error| reason(&error))?;
-            items
-                .map(|item| from_jinja(&item, depth, left))
-                .collect::<Result<Vec<_>, _>>()
-                .map(Value::Array)
-        }
-        ValueKind::Map => {
-            let mut map = Map::new();
-            for key in value.try_iter().map_err(|error| reason(&error))? {
-                let name = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
-                spend(left, name.len())?;
-                let member = value.get_item(&key).map_err(|error| reason(&error))?;
-                map.insert(name, from_jinja(&member, depth, left)?);
-            }
-            Ok(Value::Object(map))
-        }
-        ValueKind::Undefined => Err("one of its elements does not exist".to_owned()),
-        kind => Err(format!("a {kind} is not a value that JSON can hold")),
-    }
-}
-
-fn number(value: &Jinja) -> Result<Number, String> {
-    if value.is_integer() {
-        if let Ok(whole) = i64::try_from(value.clone()) {
-            return Ok(Number::from(whole));
-        }
-        if let Ok(whole) = u64::try_from(value.clone()) {
-            return Ok(Number::from(whole));
-        }
-    }
-    let float = f64::try_from(value.clone()).map_err(|error| reason(&error))?;
-    Number::from_f64(float).ok_or_else(|| "the result is not a finite number".to_owned())
-}
-
-fn spend(left: &mut usize, bytes: usize) -> Result<(), String> {
-    *left = left.checked_sub(bytes).ok_or_else(too_big)?;
-    Ok(())
-}
-
-fn too_deep() -> String {
-    format!("the value nests deeper than {MAX_VALUE_DEPTH} levels")
-}
-
-/// Refuses a value that is larger or deeper than what may be rendered.
-pub fn check_size(value: &Value) -> Result<(), String> {
-    fn visit(value: &Value, depth: usize, left: &mut usize) -> Result<(), String> {
-        let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
-        spend(left, 1)?;
-        match value {
-            Value::String(text) => spend(left, text.len()),
-            Value::Array(items) => items.iter().try_for_each(|item| visit(item, depth, left)),
-            Value::Object(map) => map.iter().try_for_each(|(key, value)| {
-                spend(left, key.len())?;
-                visit(value, depth, left)
-            }),
-            _ => Ok(()),
-        }
-    }
-    visit(value, MAX_VALUE_DEPTH, &mut { MAX_VALUE_BYTES })
-}
-
-/// A value inside text: texts as they are, null as nothing, arrays and objects as compact JSON.
-pub fn as_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-/// The boolean, or a sentence that says what came instead.
-pub fn as_boolean(value: &Value, what: &str) -> Result<bool, String> {
-    match value {
-        Value::Bool(flag) => Ok(*flag),
-        other => Err(format!(
-            "{what} must be true or false, got {}; compare it with something (`!= none`, `| length > 0`)",
-            kind_of(other)
-        )),
     }
 }

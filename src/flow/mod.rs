@@ -9,7 +9,7 @@ pub mod delivery;
 pub mod expr;
 pub mod inputs;
 mod jinja;
-mod names;
+pub mod names;
 pub mod plan;
 mod reader;
 pub mod retry;
@@ -19,6 +19,7 @@ pub mod schema;
 mod scope;
 pub mod source;
 pub mod step;
+mod values;
 pub mod workflow;
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::flow::expr::{SecretMark, Template};
-use crate::flow::jinja::as_text;
 use crate::flow::scope::{Scope, StepView, kind_of};
 use crate::flow::step::{ErrorClass, StepError, StepRecord, StepResult, StepStart, StepStatus};
+use crate::flow::values::as_text;
 use crate::flow::workflow::{
     Action, Condition, Delay, FieldKind, KindAction, OnFailure, Step, Workflow,
 };

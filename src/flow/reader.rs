@@ -27,8 +27,6 @@ pub struct Reader<'k> {
     pub places: HashMap<String, usize>,
     /// The ids of the top-level steps, in order.
     pub top: Vec<String>,
-    /// How many steps there are.
-    pub count: usize,
     /// How many steps have been read.
     pub visited: usize,
     /// Only steps before this place may be spoken of.
@@ -60,7 +58,6 @@ impl<'k> Reader<'k> {
             inputs: Vec::new(),
             places: HashMap::new(),
             top: Vec::new(),
-            count: 0,
             visited: 0,
             now: 0,
             current: String::new(),

@@ -296,8 +296,18 @@ impl<'s> Rewriter<'_, 's> {
     }
 
     fn keyword(&mut self, word: &str, level: &mut Level) -> Result<(), String> {
+        // The crate takes words of the language for variables where no operator can stand. We do not.
+        if word != "not" && level.operand.is_none() {
+            return Err(format!("unexpected `{word}`"));
+        }
         self.emit(word);
         if word != "is" {
+            if word == "not" && level.operand.is_some() {
+                if self.next() != Some(Token::Ident("in")) {
+                    return Err("unexpected `not`".to_owned());
+                }
+                self.emit("in");
+            }
             *level = Level {
                 operand: None,
                 sign: None,
@@ -320,7 +330,28 @@ impl<'s> Rewriter<'_, 's> {
             }
             _ => return Err("a test's name is missing after `is`".to_owned()),
         }
-        self.arguments()
+        match self.peek() {
+            Some(Token::Text(_) | Token::Number(_) | Token::Op("[" | "{" | "-")) => {
+                self.test_argument()
+            }
+            Some(Token::Ident(name)) if !keyword(name) => self.test_argument(),
+            Some(Token::Ident("not" | "in" | "if")) => {
+                Err("put parentheses around the test: `(x is odd) in y`".to_owned())
+            }
+            _ => self.arguments(),
+        }
+    }
+
+    /// The argument of a test without its parentheses, `is divisibleby 3`: they are put around it.
+    fn test_argument(&mut self) -> Result<(), String> {
+        self.out.push('(');
+        while self.peek() == Some(Token::Op("-")) {
+            self.at += 1;
+            self.emit("-");
+        }
+        self.primary()?;
+        self.out.push(')');
+        Ok(())
     }
 
     fn filter(&mut self) -> Result<(), String> {
@@ -373,6 +404,7 @@ impl<'s> Rewriter<'_, 's> {
                 }
                 if matches!(word, "true" | "True" | "false" | "False" | "none" | "None") {
                     self.emit(word);
+                    self.postfix(start, word)?;
                     return Ok(true);
                 }
                 let chain = self.chain(word);
@@ -398,6 +430,7 @@ impl<'s> Rewriter<'_, 's> {
             Some(Token::Number(word)) => {
                 self.at += 1;
                 self.emit(word);
+                self.postfix(start, word)?;
             }
             None => {}
         }

@@ -20,8 +20,9 @@ pub enum Format {
     Json,
 }
 
-/// How deep lists and objects may lie in each other.
-const MAX_DEPTH: usize = 64;
+/// How deep lists and objects may lie in each other. The YAML reader is recursive and takes up to 40 KiB of stack a
+/// level in debug builds: this fits the two MiB that threads have by default, with room to spare.
+const MAX_DEPTH: usize = 40;
 /// How many values a document may have, aliases counted each time they are used.
 const MAX_NODES: usize = 250_000;
 /// The longest document, in bytes.
@@ -179,7 +180,6 @@ fn read_yaml(text: &str) -> Result<Node, Problem> {
         }
         problem(line, column, yaml_message(&error.to_string()))
     })?;
-    // A wide alias bomb passes the parser's budgets as long as it is small; what it unfolds to is counted here.
     match complex_key(&node) {
         Some((line, column)) => {
             let message = unquoted_template(text, line)
@@ -526,7 +526,7 @@ impl<'a> Json<'a> {
             "null" => Ok(Data::Null),
             "true" => Ok(Data::Bool(true)),
             "false" => Ok(Data::Bool(false)),
-            raw => serde_json::from_str(raw).map(Data::Number).map_err(|_| {
+            raw => json_number(raw).map(Data::Number).ok_or_else(|| {
                 problem(
                     line,
                     column,
@@ -555,5 +555,13 @@ impl<'a> Json<'a> {
         }
         self.rest = rest;
         taken
+    }
+}
+
+/// Exact to 64 bits where it is whole, the nearest float where not.
+fn json_number(raw: &str) -> Option<Number> {
+    match raw.contains(['.', 'e', 'E']) {
+        true => raw.parse().ok().and_then(Number::from_f64),
+        false => serde_json::from_str(raw).ok(),
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::bell::{Stop, locked};
 use crate::error::{Error, Result};
 use crate::flow::delivery::EventFacts;
-use crate::flow::run::{Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
+use crate::flow::run::{Change, Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
 use crate::flow::step::StepRecord;
 use crate::id::Id;
 use crate::store::Store;
@@ -133,7 +133,28 @@ impl Tx<'_> {
             Ok(change) => change,
             Err(refused) => return Ok(Err(refused)),
         };
-        let is_final = change.status.is_final();
+        self.write_change(id, &change, ending, now)?;
+        match change.steps {
+            OpenSteps::Keep => {}
+            OpenSteps::Interrupt => self.interrupt_steps(id, now)?,
+            OpenSteps::Cancel => self.cancel_steps(id, now)?,
+        }
+        if before.status == RunStatus::Running && change.status != RunStatus::Running {
+            // Its slot is free: whoever was over a limit may go on.
+            self.after(Effect::SlotFree);
+        }
+        if before.status != change.status {
+            self.counts.leave(deployment, before.status);
+            self.counts.enter(deployment, change.status);
+            self.after(Effect::Run(run_id, change.status));
+        }
+        if let (true, Some(ending)) = (change.status.is_final(), ending) {
+            self.owe_final_event(id, ending, now)?;
+        }
+        Ok(Ok(change.status))
+    }
+
+    fn write_change(&self, id: i64, change: &Change, ending: Option<&Ending>, now: Timestamp) -> Result<()> {
         let (output, error, code, step) = match ending {
             Some(Ending::Completed { output }) => (Some(output.to_string()), None, None, None),
             Some(Ending::Failed { error, code, step }) => {
@@ -158,30 +179,13 @@ impl Tx<'_> {
             ":wake_at": change.wake_at.map(|at| at.0),
             ":token": change.claim,
             ":now": now.0,
-            ":final": is_final,
+            ":final": change.status.is_final(),
             ":output": output,
             ":error": error,
             ":code": code,
             ":step": step,
         })?;
-        match change.steps {
-            OpenSteps::Keep => {}
-            OpenSteps::Interrupt => self.interrupt_steps(id, now)?,
-            OpenSteps::Cancel => self.cancel_steps(id, now)?,
-        }
-        if before.status == RunStatus::Running && change.status != RunStatus::Running {
-            // Its slot is free: whoever was over a limit may go on.
-            self.after(Effect::SlotFree);
-        }
-        if before.status != change.status {
-            self.counts.leave(deployment, before.status);
-            self.counts.enter(deployment, change.status);
-            self.after(Effect::Run(run_id, change.status));
-        }
-        if let (true, Some(ending)) = (is_final, ending) {
-            self.owe_final_event(id, ending, now)?;
-        }
-        Ok(Ok(change.status))
+        Ok(())
     }
 
     /// Inserts the delivery of the run's end, if its result goes anywhere.

@@ -16,6 +16,7 @@ pub mod deliveries;
 pub mod deployments;
 pub mod directory;
 pub mod keys;
+pub mod lookups;
 pub mod open;
 pub mod page;
 pub mod prune;

@@ -35,6 +35,8 @@ pub struct NewRun {
     pub inputs: Map<String, Value>,
     /// So that the same request starts one run only.
     pub idempotency: Option<Idempotency>,
+    /// Whether someone waits for its end: then it must find a free slot, and is never queued behind others.
+    pub waits: bool,
 }
 
 /// What an `Idempotency-Key` stands for.
@@ -179,7 +181,7 @@ impl Tx<'_> {
         let total = self.counts.total();
         let busy = total.queued + total.running;
         let workers = self.limits.workers as u64;
-        if new.callback_url.is_some() {
+        if !new.waits {
             if total.queued >= self.limits.max_queued {
                 let mut error = Error::new(
                     Code::TooManyRequests,

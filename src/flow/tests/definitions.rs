@@ -38,12 +38,29 @@ fn the_contracts_example_is_accepted() {
     let workflow = yaml(ARTICLE);
     assert_eq!(workflow.name.as_deref(), Some("article-research"));
     assert!(!workflow.asks_a_person());
-    let paths: Vec<_> = workflow.all_steps().iter().map(|step| step.path.as_str()).collect();
-    assert_eq!(paths, ["feed", "gate", "gate.then.a", "gate.else.b", "pause"]);
+    let paths: Vec<_> = workflow
+        .all_steps()
+        .iter()
+        .map(|step| step.path.as_str())
+        .collect();
+    assert_eq!(
+        paths,
+        ["feed", "gate", "gate.then.a", "gate.else.b", "pause"]
+    );
     for path in paths {
-        assert_eq!(workflow.step(path).map(|step| step.path.as_str()), Some(path));
+        assert_eq!(
+            workflow.step(path).map(|step| step.path.as_str()),
+            Some(path)
+        );
     }
-    for path in ["", "gat", "gate.then", "gate.then.b", "gate.then.a.x", "feed.x"] {
+    for path in [
+        "",
+        "gat",
+        "gate.then",
+        "gate.then.b",
+        "gate.then.a.x",
+        "feed.x",
+    ] {
         assert!(workflow.step(path).is_none(), "{path}");
     }
     let feed = workflow.step("feed").expect("it is there");
@@ -55,13 +72,32 @@ fn the_contracts_example_is_accepted() {
 #[test]
 fn json_is_read_like_yaml_with_its_places() {
     let text = "{\n \"steps\": [\n  {\"id\": \"a\", \"sett\": {\"x\": \"\\ud83d\\ude00\"}}\n ]\n}";
-    let Err(DefinitionError::Invalid(problems)) = parse(text, Format::Json, &KINDS) else { panic!("accepted") };
-    assert_eq!((problems[0].line, problems[0].column, problems[0].field.as_str()), (3, 16, "/steps/0/sett"));
-    assert_eq!(problems[0].message, "unknown key `sett`, did you mean `set`?");
+    let Err(DefinitionError::Invalid(problems)) = parse(text, Format::Json, &KINDS) else {
+        panic!("accepted")
+    };
+    assert_eq!(
+        (
+            problems[0].line,
+            problems[0].column,
+            problems[0].field.as_str()
+        ),
+        (3, 15, "/steps/0/sett")
+    );
+    assert_eq!(
+        problems[0].message,
+        "unknown key `sett`, did you mean `set`?"
+    );
     let workflow = parse(&text.replace("sett", "set"), Format::Json, &KINDS).expect("it is right");
-    let Action::Set(template) = &workflow.steps[0].action else { panic!("no set") };
+    let Action::Set(template) = &workflow.steps[0].action else {
+        panic!("no set")
+    };
     assert!(format!("{template:?}").contains('😀'));
-    for (text, line, column) in [("{\"a\": 1,\n \"a\": 2}", 2, 2), ("{\n\"a\": }", 2, 6), ("[1e999]", 1, 2), ("", 1, 1)] {
+    for (text, line, column) in [
+        ("{\"a\": 1,\n \"a\": 2}", 2, 2),
+        ("{\n\"a\": }", 2, 6),
+        ("[1e999]", 1, 2),
+        ("", 1, 1),
+    ] {
         let problem = read(text, Format::Json).expect_err("it is wrong");
         assert_eq!(problem.line, line, "{text} {problem:?}");
         assert!(problem.column.abs_diff(column) <= 1, "{text} {problem:?}");
@@ -76,19 +112,36 @@ fn only_true_and_false_are_booleans_and_numbers_are_exact() {
     )
     .expect("it is YAML");
     let expected = json!([
-        "no", "on", "yes", "off", true, "010", "12:30", 18446744073709551615u64, -9223372036854775808i64, 1000.0, 0.1,
-        null, "1_000", 123456789012345678901234567890f64
+        "no",
+        "on",
+        "yes",
+        "off",
+        true,
+        "010",
+        "12:30",
+        18446744073709551615u64,
+        -9223372036854775808i64,
+        1000.0,
+        0.1,
+        null,
+        "1_000",
+        123456789012345678901234567890f64
     ]);
     assert_eq!(node.to_json()["a"], expected);
     let json = r#"[18446744073709551615, -9223372036854775808, 0.1, 1e3, "a\"b\\", true, null, {"k": []}]"#;
-    assert_eq!(read(json, Format::Json).expect("it is JSON").to_json(), serde_json::from_str::<Value>(json).expect("it is"));
+    assert_eq!(
+        read(json, Format::Json).expect("it is JSON").to_json(),
+        serde_json::from_str::<Value>(json).expect("it is")
+    );
 }
 
 #[test]
 fn places_count_lines_and_characters() {
     let node = read("ä: 1\nb:\n  - {c: x}\n", Format::Yaml).expect("it is YAML");
     let b = node.get("b").expect("it is there");
-    let Data::List(items) = &b.data else { panic!("no list") };
+    let Data::List(items) = &b.data else {
+        panic!("no list")
+    };
     let c = items[0].get("c").expect("it is there");
     assert_eq!((c.line, c.column), (3, 9));
     let problem = read("a: 1\nb: [1\n", Format::Yaml).expect_err("it is wrong");
@@ -104,9 +157,18 @@ fn places_count_lines_and_characters() {
 fn an_unquoted_template_is_told_to_be_quoted() {
     for (line, fixed) in [
         ("      x: {{ topic }}", r#"x: "{{ topic }}""#),
-        ("      x: {{ topic | default(\"a\") }}", r#"x: '{{ topic | default("a") }}'"#),
-        ("      x: {{ base }}/path # why", r#"x: "{{ base }}/path" # why"#),
-        ("      y: {x: {{ topic }}, z: 1}", r#"y: {x: "{{ topic }}", z: 1}"#),
+        (
+            "      x: {{ topic | default(\"a\") }}",
+            r#"x: '{{ topic | default("a") }}'"#,
+        ),
+        (
+            "      x: {{ base }}/path # why",
+            r#"x: "{{ base }}/path" # why"#,
+        ),
+        (
+            "      y: {x: {{ topic }}, z: 1}",
+            r#"y: {x: "{{ topic }}", z: 1}"#,
+        ),
     ] {
         let text = steps(&format!("  - id: a\n    set:\n{line}\n"));
         let problem = problems(&text).remove(0);
@@ -118,102 +180,232 @@ fn an_unquoted_template_is_told_to_be_quoted() {
 
 #[test]
 fn every_problem_is_listed_with_its_place() {
-    let found = problems("nmae: x\nsteps:\n  - id: a\n    sett: {}\n  - id: b\n    set: {x: \"{{ c.output }}\"}\n    timout: 2s\n");
-    let seen: Vec<_> = found.iter().map(|p| (p.line, p.column, p.field.as_str(), p.message.as_str())).collect();
+    let found = problems(
+        "nmae: x\nsteps:\n  - id: a\n    sett: {}\n  - id: b\n    set: {x: \"{{ c.output }}\"}\n    timout: 2s\n",
+    );
+    let seen: Vec<_> = found
+        .iter()
+        .map(|p| (p.line, p.column, p.field.as_str(), p.message.as_str()))
+        .collect();
     assert_eq!(
         seen,
         [
             (1, 1, "/nmae", "unknown key `nmae`, did you mean `name`?"),
-            (4, 5, "/steps/0/sett", "unknown key `sett`, did you mean `set`?"),
-            (6, 14, "/steps/1/set/x", "unknown name `c`: no input and no step is called so, did you mean `a`?"),
-            (7, 5, "/steps/1/timout", "unknown key `timout`, did you mean `timeout`?"),
+            (
+                4,
+                5,
+                "/steps/0/sett",
+                "unknown key `sett`, did you mean `set`?"
+            ),
+            (
+                6,
+                14,
+                "/steps/1/set/x",
+                "unknown name `c`: no input and no step is called so, did you mean `a`?"
+            ),
+            (
+                7,
+                5,
+                "/steps/1/timout",
+                "unknown key `timout`, did you mean `timeout`?"
+            ),
         ]
     );
     let error = Error::from(DefinitionError::Invalid(found));
-    assert_eq!((error.code, error.message.as_str()), (Code::InvalidDefinition, "unknown key `nmae`, did you mean `name`?"));
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (
+            Code::InvalidDefinition,
+            "unknown key `nmae`, did you mean `name`?"
+        )
+    );
     assert_eq!(error.detail("errors").expect("all of them")[3]["field"], "/steps/1/timout");
     let error = Error::from(parse("a: [", Format::Yaml, &KINDS).expect_err("it is wrong"));
     assert_eq!(error.code, Code::MalformedBody);
-    assert!(error.detail("line").is_some() && error.message.starts_with("line "), "{error}");
+    assert!(
+        error.detail("line").is_some() && error.message.starts_with("line "),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_step_has_an_id_and_exactly_one_action() {
     for (body, expected) in [
         ("  - {set: {}}", "the step has no `id`"),
-        ("  - {id: a}", "step `a` has no action: give it one of condition, delay, http, own, set"),
-        ("  - {id: a, set: {}, delay: 5s}", "step `a` has two actions, `set` and `delay`: give it one"),
-        ("  - {id: a, set: {}, then: []}", "`then` belongs to a `condition`"),
+        (
+            "  - {id: a}",
+            "step `a` has no action: give it one of condition, delay, http, own, set",
+        ),
+        (
+            "  - {id: a, set: {}, delay: 5s}",
+            "step `a` has two actions, `set` and `delay`: give it one",
+        ),
+        (
+            "  - {id: a, set: {}, then: []}",
+            "`then` belongs to a `condition`",
+        ),
         ("  - {id: 5, set: {}}", "expected a text, got the number 5"),
         ("  - a", "a step must be an object, got the text \"a\""),
         ("  []", "a workflow needs at least one step"),
-        ("  - {id: a, set: 5}", "`set` must be an object, got the number 5"),
+        (
+            "  - {id: a, set: 5}",
+            "`set` must be an object, got the number 5",
+        ),
     ] {
         assert_eq!(refusal(&steps(body)), expected, "{body}");
     }
     assert!(refusal("name: x").contains("needs `steps`"));
-    assert_eq!(refusal("5"), "a definition must be an object, got the number 5");
+    assert_eq!(
+        refusal("5"),
+        "a definition must be an object, got the number 5"
+    );
     assert_eq!(refusal(""), "a definition must be an object, got null");
 }
 
 #[test]
 fn kinds_that_are_not_built_yet_are_refused_by_name() {
-    for kind in ["human", "each", "parallel", "workflow", "wait_signal", "prompt", "image", "rss", "shell"] {
-        let text = steps(&format!("  - {{id: a, {kind}: {{x: 1}}, steps: [], concurrency: 8}}"));
+    for kind in [
+        "human",
+        "each",
+        "parallel",
+        "workflow",
+        "wait_signal",
+        "prompt",
+        "image",
+        "rss",
+        "shell",
+    ] {
+        let text = steps(&format!(
+            "  - {{id: a, {kind}: {{x: 1}}, steps: [], concurrency: 8}}"
+        ));
         let found = problems(&text);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].message, format!("step kind `{kind}` is not available in this version"));
+        assert_eq!(
+            found[0].message,
+            format!("step kind `{kind}` is not available in this version")
+        );
     }
 }
 
 #[test]
+fn a_step_that_cannot_be_read_does_not_put_later_ones_in_the_wrong() {
+    let text = steps(
+        "  - {id: g, parallel: {}, then: [{id: a, set: {}}, {id: b, set: {}}]}\n  - {id: c, set: {}}\n  - {id: d, set: {x: '{{ c.output }}'}}",
+    );
+    assert_eq!(problems(&text).len(), 1, "{:?}", problems(&text));
+}
+
+#[test]
 fn names_are_one_namespace() {
-    let two = |first: &str, second: &str| steps(&format!("  - {{id: {first}, set: {{}}}}\n  - {{id: {second}, set: {{}}}}"));
+    let two = |first: &str, second: &str| {
+        steps(&format!(
+            "  - {{id: {first}, set: {{}}}}\n  - {{id: {second}, set: {{}}}}"
+        ))
+    };
     assert_eq!(refusal(&two("a", "a")), "the step id `a` is used twice");
     for reserved in ["start", "item", "index", "run", "secrets"] {
-        assert!(refusal(&two("a", reserved)).contains("reserved"), "{reserved}");
-        assert!(refusal(&format!("inputs: {{{reserved}: {{type: text}}}}\n{}", two("a", "b"))).contains("reserved"));
+        assert!(
+            refusal(&two("a", reserved)).contains("reserved"),
+            "{reserved}"
+        );
+        assert!(
+            refusal(&format!(
+                "inputs: {{{reserved}: {{type: text}}}}\n{}",
+                two("a", "b")
+            ))
+            .contains("reserved")
+        );
     }
     assert!(refusal(&two("a", "9b")).contains("must be a letter"));
     assert!(refusal(&two("a", "b-c")).contains("must be a letter"));
-    assert!(refusal(&format!("inputs: {{a: {{type: text}}}}\n{}", two("a", "b"))).contains("is an input already"));
-    let nested = "  - {id: g, condition: \"true\", then: [{id: a, set: {}}], else: [{id: a, set: {}}]}";
+    assert!(
+        refusal(&format!("inputs: {{a: {{type: text}}}}\n{}", two("a", "b")))
+            .contains("is an input already")
+    );
+    let nested =
+        "  - {id: g, condition: \"true\", then: [{id: a, set: {}}], else: [{id: a, set: {}}]}";
     assert_eq!(refusal(&steps(nested)), "the step id `a` is used twice");
 }
 
 #[test]
 fn references_are_checked_at_deploy() {
-    let uses = |expr: &str| steps(&format!("  - {{id: feed, set: {{}}}}\n  - {{id: b, set: {{x: \"{{{{ {expr} }}}}\"}}}}\n  - {{id: c, set: {{}}}}"));
-    for good in ["feed.output.x[0].y", "feed.error", "feed.meta.status", "start.any", "run.id", "step_1.output", "feed"] {
+    let uses = |expr: &str| {
+        steps(&format!(
+            "  - {{id: feed, set: {{}}}}\n  - {{id: b, set: {{x: \"{{{{ {expr} }}}}\"}}}}\n  - {{id: c, set: {{}}}}"
+        ))
+    };
+    for good in [
+        "feed.output.x[0].y",
+        "feed.error",
+        "feed.meta.status",
+        "start.any",
+        "run.id",
+        "step_1.output",
+        "feed",
+    ] {
         yaml(&uses(good));
     }
     for (bad, expected) in [
-        ("feeed.output", "unknown name `feeed`: no input and no step is called so, did you mean `feed`?"),
-        ("c.output", "step `c` comes later; only steps before this one can be used"),
-        ("step_3.output", "step `step_3` comes later; only steps before this one can be used"),
-        ("step_4.output", "`step_4`: the workflow has 3 top-level steps"),
+        (
+            "feeed.output",
+            "unknown name `feeed`: no input and no step is called so, did you mean `feed`?",
+        ),
+        (
+            "c.output",
+            "step `c` comes later; only steps before this one can be used",
+        ),
+        (
+            "step_3.output",
+            "step `step_3` comes later; only steps before this one can be used",
+        ),
+        (
+            "step_4.output",
+            "`step_4`: the workflow has 3 top-level steps",
+        ),
         ("b.output", "step `b` cannot use its own result"),
         ("feed.items", "did you mean `feed.output.items`?"),
         ("item.url", "`item` exists only inside `each`"),
-        ("feed.output | uper", "unknown filter `uper`, did you mean `upper`?"),
-        ("feed.output is defned", "unknown test `defned`, did you mean `defined`?"),
+        (
+            "feed.output | uper",
+            "unknown filter `uper`, did you mean `upper`?",
+        ),
+        (
+            "feed.output is defned",
+            "unknown test `defned`, did you mean `defined`?",
+        ),
         ("range(5)", "no functions"),
         ("feed.output.items()", "no functions"),
         ("feed.output +", "not a valid expression"),
+        (
+            "step_2.output",
+            "step `step_2` comes later; only steps before this one can be used",
+        ),
+        ("feed and and", "unexpected `and`"),
         ("1 2", "not a valid expression"),
         ("", "is empty"),
         ("feed.output | first.x", "parentheses"),
-        ("x if", "unknown name `x`"),
+        ("x if", "unexpected end of input"),
     ] {
-        assert!(refusal(&uses(bad)).contains(expected), "{bad}: {}", refusal(&uses(bad)));
+        assert!(
+            refusal(&uses(bad)).contains(expected),
+            "{bad}: {}",
+            refusal(&uses(bad))
+        );
     }
     // A step may be called `step_2`; then the name is its own.
-    yaml(&steps("  - {id: step_2, set: {}}\n  - {id: b, set: {x: \"{{ step_2.output }}\"}}"));
+    yaml(&steps(
+        "  - {id: step_2, set: {}}\n  - {id: b, set: {x: \"{{ step_2.output }}\"}}",
+    ));
     // From outside a branch, what stands inside may be used; inside, what comes later may not.
-    yaml(&steps("  - {id: g, condition: \"true\", then: [{id: a, set: {}}]}\n  - {id: b, set: {x: \"{{ a.output }}\"}}"));
+    yaml(&steps(
+        "  - {id: g, condition: \"true\", then: [{id: a, set: {}}]}\n  - {id: b, set: {x: \"{{ a.output }}\"}}",
+    ));
     let early = steps("  - {id: g, condition: \"a.output\", then: [{id: a, set: {}}]}");
     assert!(refusal(&early).contains("comes later"));
-    assert!(refusal("steps: [{id: a, set: {}}]\noutput: \"{{ b.output }}\"").contains("unknown name `b`"));
+    assert!(
+        refusal("steps: [{id: a, set: {}}]\noutput: \"{{ b.output }}\"")
+            .contains("unknown name `b`")
+    );
 }
 
 #[test]
@@ -229,9 +421,18 @@ fn statements_and_comments_are_not_templates() {
 
 #[test]
 fn secrets_stand_alone_and_only_where_they_may() {
-    let http = |field: &str| steps(&format!("  - id: a\n    http: {{method: GET, url: 'https://a.example/', {field}}}"));
-    let workflow = yaml(&http("headers: {Authorization: 'Bearer {{ secrets.PAY }}'}, json: {deep: [{x: '{{secrets.B}}'}]}"));
-    assert_eq!(workflow.secrets_used().into_iter().collect::<Vec<_>>(), ["B", "PAY"]);
+    let http = |field: &str| {
+        steps(&format!(
+            "  - id: a\n    http: {{method: GET, url: 'https://a.example/', {field}}}"
+        ))
+    };
+    let workflow = yaml(&http(
+        "headers: {Authorization: 'Bearer {{ secrets.PAY }}'}, json: {deep: [{x: '{{secrets.B}}'}]}",
+    ));
+    assert_eq!(
+        workflow.secrets_used().into_iter().collect::<Vec<_>>(),
+        ["B", "PAY"]
+    );
     for bad in [
         "hosts: ['{{ secrets.PAY }}']",
         "json: '{{ secrets.PAY | upper }}'",
@@ -253,7 +454,10 @@ fn secrets_stand_alone_and_only_where_they_may() {
     ] {
         assert!(refusal(&steps(bad)).contains("must stand alone"), "{bad}");
     }
-    assert!(refusal("steps: [{id: a, set: {}}]\noutput: '{{ secrets.PAY }}'").contains("must stand alone"));
+    assert!(
+        refusal("steps: [{id: a, set: {}}]\noutput: '{{ secrets.PAY }}'")
+            .contains("must stand alone")
+    );
 }
 
 #[test]
@@ -263,30 +467,62 @@ fn fields_of_kinds_are_checked() {
     for (fields, expected) in [
         ("url: x", "`http` needs `method`"),
         ("method: GET, url: ", "`http` needs `url`"),
-        ("method: GETT, url: x", "`method` must be one of GET, POST, got the text \"GETT\", did you mean `GET`?"),
-        ("method: GET, url: 5", "`url` must be a URL, got the number 5"),
-        (&format!("{good}, quary: {{}}"), "unknown key `quary`, did you mean `query`?"),
-        (&format!("{good}, query: x"), "`query` must be an object, got the text \"x\""),
-        (&format!("{good}, query: 'a {{{{ run.id }}}}'"), "`query` must be an object"),
-        (&format!("{good}, hosts: [[a]]"), "`hosts` must be an array of texts"),
-        (&format!("{good}, json: 1, body: x"), "`http` takes only one of `json`, `body`"),
+        (
+            "method: GETT, url: x",
+            "`method` must be one of GET, POST, got the text \"GETT\", did you mean `GET`?",
+        ),
+        (
+            "method: GET, url: 5",
+            "`url` must be a URL, got the number 5",
+        ),
+        (
+            &format!("{good}, quary: {{}}"),
+            "unknown key `quary`, did you mean `query`?",
+        ),
+        (
+            &format!("{good}, query: x"),
+            "`query` must be an object, got the text \"x\"",
+        ),
+        (
+            &format!("{good}, query: 'a {{{{ run.id }}}}'"),
+            "`query` must be an object",
+        ),
+        (
+            &format!("{good}, hosts: [[a]]"),
+            "`hosts` must be an array of texts",
+        ),
+        (
+            &format!("{good}, json: 1, body: x"),
+            "`http` takes only one of `json`, `body`",
+        ),
     ] {
-        assert!(refusal(&http(fields)).contains(expected), "{fields}: {}", refusal(&http(fields)));
+        assert!(
+            refusal(&http(fields)).contains(expected),
+            "{fields}: {}",
+            refusal(&http(fields))
+        );
     }
-    yaml(&http(&format!("{good}, query: '{{{{ run }}}}', json: null, headers: ")));
+    yaml(&http(&format!(
+        "{good}, query: '{{{{ run }}}}', json: null, headers: "
+    )));
     yaml(&steps("  - {id: a, own: {anything: [1, '{{ run.id }}']}}"));
 }
 
 #[test]
 fn the_common_keys_are_checked() {
     let with = |keys: &str| steps(&format!("  - {{id: a, set: {{}}, {keys}}}"));
-    yaml(&with("name: A, if: true, retry: {max: 0, backoff: 250ms..1m, on: [timeout, '429', 429, 5xx]}, timeout: 1d"));
+    yaml(&with(
+        "name: A, if: true, retry: {max: 0, backoff: 250ms..1m, on: [timeout, '429', 429, 5xx]}, timeout: 1d",
+    ));
     for (keys, expected) in [
         ("retry: {max: -1}", "whole number from 0 to 1000"),
         ("retry: {max: 1.5}", "whole number"),
         ("retry: {backoff: 5s}", "two durations"),
         ("retry: {backoff: 5s..1s}", "two durations"),
-        ("retry: {on: [404]}", "`on` knows connect, timeout, 429, 5xx, got the number 404"),
+        (
+            "retry: {on: [404]}",
+            "`on` knows connect, timeout, 429, 5xx, got the number 404",
+        ),
         ("retry: {maxx: 1}", "did you mean `max`?"),
         ("timeout: 20", "expected a duration such as 250ms"),
         ("timeout: 0s", "longer than nothing"),
@@ -295,13 +531,24 @@ fn the_common_keys_are_checked() {
         ("if: 'x >'", "`x >`"),
         ("name: 5", "expected a text"),
     ] {
-        assert!(refusal(&with(keys)).contains(expected), "{keys}: {}", refusal(&with(keys)));
+        assert!(
+            refusal(&with(keys)).contains(expected),
+            "{keys}: {}",
+            refusal(&with(keys))
+        );
     }
 }
 
 #[test]
 fn delays_and_conditions_are_checked() {
-    for good in ["delay: 5s", "delay: {until: '2027-01-01T00:00:00Z'}", "delay: '{{ run.n }}s'", "condition: 'run.x > 5'", "condition: '{{ run.x }}'", "condition: true"] {
+    for good in [
+        "delay: 5s",
+        "delay: {until: '2027-01-01T00:00:00Z'}",
+        "delay: '{{ run.n }}s'",
+        "condition: 'run.x > 5'",
+        "condition: '{{ run.x }}'",
+        "condition: true",
+    ] {
         yaml(&steps(&format!("  - {{id: a, {good}}}")));
     }
     for (bad, expected) in [
@@ -309,8 +556,14 @@ fn delays_and_conditions_are_checked() {
         ("delay: {until: tomorrow}", "expected a time"),
         ("delay: {untill: x}", "did you mean `until`?"),
         ("condition: {left: 1, op: '>'}", "`>` needs a `right`"),
-        ("condition: {left: 1, op: exists, right: 2}", "`exists` takes no `right`"),
-        ("condition: {left: 1, op: equal, right: 2}", "did you mean `equals`?"),
+        (
+            "condition: {left: 1, op: exists, right: 2}",
+            "`exists` takes no `right`",
+        ),
+        (
+            "condition: {left: 1, op: equal, right: 2}",
+            "did you mean `equals`?",
+        ),
         ("condition: {left: 1}", "needs `left` and `op`"),
         ("condition: {all: [], any: []}", "stands alone"),
         ("condition: {all: []}", "is empty"),
@@ -318,24 +571,46 @@ fn delays_and_conditions_are_checked() {
         ("condition: [1]", "expected {left, op, right}"),
     ] {
         let text = steps(&format!("  - {{id: a, {bad}}}"));
-        assert!(refusal(&text).contains(expected), "{bad}: {}", refusal(&text));
+        assert!(
+            refusal(&text).contains(expected),
+            "{bad}: {}",
+            refusal(&text)
+        );
     }
 }
 
 #[test]
 fn inputs_are_declared_with_a_type() {
     let with = |input: &str| format!("inputs: {{x: {input}}}\nsteps: [{{id: a, set: {{}}}}]");
-    yaml(&with("{type: text, enum: [a, b], default: a, description: d, required: true}"));
+    yaml(&with(
+        "{type: text, enum: [a, b], default: a, description: d, required: true}",
+    ));
     for (input, expected) in [
-        ("{}", "needs a `type`: one of text, number, boolean, array, object"),
+        (
+            "{}",
+            "needs a `type`: one of text, number, boolean, array, object",
+        ),
         ("{type: txt}", "did you mean `text`?"),
-        ("{type: number, default: a}", "the default does not fit: input `x` must be a number, got a text"),
-        ("{type: text, enum: [1]}", "input `x` must be a text, got a number"),
-        ("{type: text, enum: [a], default: b}", "must be one of \"a\", got \"b\""),
+        (
+            "{type: number, default: a}",
+            "the default does not fit: input `x` must be a number, got a text",
+        ),
+        (
+            "{type: text, enum: [1]}",
+            "input `x` must be a text, got a number",
+        ),
+        (
+            "{type: text, enum: [a], default: b}",
+            "must be one of \"a\", got \"b\"",
+        ),
         ("{type: text, requierd: true}", "did you mean `required`?"),
         ("text", "must be an object"),
     ] {
-        assert!(refusal(&with(input)).contains(expected), "{input}: {}", refusal(&with(input)));
+        assert!(
+            refusal(&with(input)).contains(expected),
+            "{input}: {}",
+            refusal(&with(input))
+        );
     }
 }
 
@@ -344,29 +619,72 @@ fn inputs_of_a_run_are_checked_and_filled_in() {
     let text = "inputs:\n  t: {type: text, required: true}\n  n: {type: number, default: 3, enum: [1, 3]}\n  list: {type: array}\nsteps: [{id: a, set: {}}]";
     let workflow = yaml(text);
     let accept = |given: Value| workflow.accept_inputs(object(given), UnknownInputs::Refuse);
-    assert_eq!(accept(json!({"t": "x", "list": null})).expect("fits"), object(json!({"t": "x", "n": 3})));
-    assert_eq!(accept(json!({"t": "x", "n": 1.0})).expect("1.0 is 1")["n"], json!(1.0));
+    assert_eq!(
+        accept(json!({"t": "x", "list": null})).expect("fits"),
+        object(json!({"t": "x", "n": 3}))
+    );
+    assert_eq!(
+        accept(json!({"t": "x", "n": 1.0})).expect("1.0 is 1")["n"],
+        json!(1.0)
+    );
     for (given, field, message) in [
-        (json!({}), "/inputs/t", "input `t` is required: expected a text, got nothing"),
-        (json!({"t": null}), "/inputs/t", "input `t` is required: expected a text, got nothing"),
-        (json!({"t": 5}), "/inputs/t", "input `t` must be a text, got a number"),
-        (json!({"t": "x", "n": 2}), "/inputs/n", "input `n` must be one of 1, 3, got 2"),
-        (json!({"t": "x", "list": "[1]"}), "/inputs/list", "input `list` must be a JSON array, got a text"),
-        (json!({"t": "x", "lits": []}), "/inputs/lits", "unknown input `lits`, did you mean `list`?"),
+        (
+            json!({}),
+            "/inputs/t",
+            "input `t` is required: expected a text, got nothing",
+        ),
+        (
+            json!({"t": null}),
+            "/inputs/t",
+            "input `t` is required: expected a text, got nothing",
+        ),
+        (
+            json!({"t": 5}),
+            "/inputs/t",
+            "input `t` must be a text, got a number",
+        ),
+        (
+            json!({"t": "x", "n": 2}),
+            "/inputs/n",
+            "input `n` must be one of 1, 3, got 2",
+        ),
+        (
+            json!({"t": "x", "list": "[1]"}),
+            "/inputs/list",
+            "input `list` must be a JSON array, got a text",
+        ),
+        (
+            json!({"t": "x", "lits": []}),
+            "/inputs/lits",
+            "unknown input `lits`, did you mean `list`?",
+        ),
     ] {
         let error = accept(given).expect_err("it does not fit");
-        assert_eq!((error.field.as_deref(), error.message.as_str()), (Some(field), message));
+        assert_eq!(
+            (error.field.as_deref(), error.message.as_str()),
+            (Some(field), message)
+        );
     }
-    let kept = workflow.accept_inputs(object(json!({"t": "x", "event": {"id": 1}})), UnknownInputs::Keep);
+    let kept = workflow.accept_inputs(
+        object(json!({"t": "x", "event": {"id": 1}})),
+        UnknownInputs::Keep,
+    );
     assert_eq!(kept.expect("kept")["event"], json!({"id": 1}));
 }
 
 #[test]
 fn what_is_too_much_is_refused_quickly() {
     let began = Instant::now();
-    let many: String = (0..10_000).map(|n| format!("  - {{id: s{n}, set: {{x: 1}}}}\n")).collect();
-    assert_eq!(refusal(&steps(&many)), "a workflow has at most 1000 steps, nested ones included");
-    let exactly: String = (0..1_000).map(|n| format!("  - {{id: s{n}, set: {{x: 1}}}}\n")).collect();
+    let many: String = (0..10_000)
+        .map(|n| format!("  - {{id: s{n}, set: {{x: 1}}}}\n"))
+        .collect();
+    assert_eq!(
+        refusal(&steps(&many)),
+        "a workflow has at most 1000 steps, nested ones included"
+    );
+    let exactly: String = (0..1_000)
+        .map(|n| format!("  - {{id: s{n}, set: {{x: 1}}}}\n"))
+        .collect();
     assert_eq!(yaml(&steps(&exactly)).steps.len(), 1000);
 
     for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
@@ -376,7 +694,12 @@ fn what_is_too_much_is_refused_quickly() {
         assert!(read(&deep, Format::Json).is_err());
     }
     let deep = "[".repeat(5_000) + &"]".repeat(5_000);
-    assert!(read(&deep, Format::Json).expect_err("too deep").message.contains("nested deeper"));
+    assert!(
+        read(&deep, Format::Json)
+            .expect_err("too deep")
+            .message
+            .contains("nested deeper")
+    );
 
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..12 {
@@ -390,20 +713,47 @@ fn what_is_too_much_is_refused_quickly() {
     for n in 0..18 {
         nested = format!("{{id: g{n}, condition: true, then: [{nested}]}}");
     }
-    assert_eq!(refusal(&format!("steps: [{nested}]")), "conditions nest deeper than 16 levels");
-    let long = format!("steps: [{{id: a, set: {{x: '{{{{ {}1 }}}}'}}}}]", "(".repeat(2_000));
-    assert!(refusal(&long).contains("nests deeper"), "{}", refusal(&long));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(
+        refusal(&format!("steps: [{nested}]")),
+        "conditions nest deeper than 16 levels"
+    );
+    let long = format!(
+        "steps: [{{id: a, set: {{x: '{{{{ {}1{} }}}}'}}}}]",
+        "(".repeat(1_500),
+        ")".repeat(1_500)
+    );
+    assert!(
+        refusal(&long).contains("nests deeper"),
+        "{}",
+        refusal(&long)
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
 fn the_schema_speaks_of_every_kind_and_key() {
     let schema = crate::flow::schema::json_schema(&KINDS);
     let step = &schema["$defs"]["step"];
-    for key in crate::flow::workflow::COMMON_KEYS.iter().chain(&crate::flow::workflow::PURE_KINDS).chain(&["http", "own"]) {
+    for key in crate::flow::workflow::COMMON_KEYS
+        .iter()
+        .chain(&crate::flow::workflow::PURE_KINDS)
+        .chain(&["http", "own"])
+    {
         assert!(step["properties"].get(key).is_some(), "{key}");
     }
     assert_eq!(step["oneOf"].as_array().map(Vec::len), Some(5));
-    assert_eq!(step["properties"]["http"]["required"], json!(["method", "url"]));
-    assert_eq!(step["properties"]["http"]["not"]["anyOf"].as_array().map(Vec::len), Some(3));
+    assert_eq!(
+        step["properties"]["http"]["required"],
+        json!(["method", "url"])
+    );
+    assert_eq!(
+        step["properties"]["http"]["not"]["anyOf"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
 }

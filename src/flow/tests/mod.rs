@@ -11,11 +11,19 @@ use crate::flow::expr::SecretMark;
 use crate::flow::plan::{Plan, plan};
 use crate::flow::source::Format;
 use crate::flow::step::{StepRecord, StepStatus};
-use crate::flow::workflow::{DefinitionError, FieldKind, FieldSpec, KindSpec, Problem, Workflow, parse};
+use crate::flow::workflow::{
+    DefinitionError, FieldKind, FieldSpec, KindSpec, Problem, Workflow, parse,
+};
 use crate::time::Timestamp;
 
 const fn field(name: &'static str, kind: FieldKind, required: bool, secrets: bool) -> FieldSpec {
-    FieldSpec { name, kind, required, secrets, doc: "A field." }
+    FieldSpec {
+        name,
+        kind,
+        required,
+        secrets,
+        doc: "A field.",
+    }
 }
 
 /// What the http step will look like, and a kind as an embedding program may bring it.
@@ -36,7 +44,13 @@ const KINDS: [KindSpec; 2] = [
         open: false,
         exclusive: &[&["json", "form", "body"]],
     },
-    KindSpec { name: "own", doc: "Of the program's own.", fields: &[], open: true, exclusive: &[] },
+    KindSpec {
+        name: "own",
+        doc: "Of the program's own.",
+        fields: &[],
+        open: true,
+        exclusive: &[],
+    },
 ];
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -59,7 +73,10 @@ fn problems(text: &str) -> Vec<Problem> {
 
 /// The first problem's sentence.
 fn refusal(text: &str) -> String {
-    problems(text).first().map(|problem| problem.message.clone()).unwrap_or_default()
+    problems(text)
+        .first()
+        .map(|problem| problem.message.clone())
+        .unwrap_or_default()
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -70,10 +87,25 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 fn run_plan(workflow: &Workflow, inputs: Value, records: &[StepRecord]) -> Plan {
-    plan(workflow, &object(inputs), &json!({"id": "r1"}), records, &mark(), NOW)
+    plan(
+        workflow,
+        &object(inputs),
+        &json!({"id": "r1"}),
+        records,
+        &mark(),
+        NOW,
+    )
 }
 
 fn record(path: &str, status: StepStatus, output: Value) -> StepRecord {
     let error = (status == StepStatus::Failed).then(|| "boom".to_owned());
-    StepRecord { path: path.to_owned(), status, output, meta: None, error, failures: 0, due_at: None }
+    StepRecord {
+        path: path.to_owned(),
+        status,
+        output,
+        meta: None,
+        error,
+        failures: 0,
+        due_at: None,
+    }
 }

@@ -283,6 +283,7 @@ impl History {
                     key: format!("{}", self.asked.len()),
                     digest: [9; 32],
                 }),
+                waits: false,
             });
         }
         let mut new = self.asked[self.roll(self.asked.len() as u64) as usize].clone();

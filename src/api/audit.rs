@@ -1,0 +1,27 @@
+//! The audit: who changed what.
+
+use serde_json::{Value, json};
+
+use crate::api::Request;
+use crate::api::call::Answer;
+use crate::api::query;
+use crate::error::Result;
+use crate::store::audit::AuditRow;
+
+/// `GET /v1/audit`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let paged = request.store().list_audit(request.query().page()?)?;
+    Ok(Answer::Now(query::list(paged.rows.iter().map(shown).collect(), paged.next)))
+}
+
+fn shown(row: &AuditRow) -> Value {
+    json!({
+        "id": row.id,
+        "at": row.at,
+        "actor": row.actor,
+        "address": row.address,
+        "action": row.action,
+        "target": row.target,
+        "detail": row.detail,
+    })
+}

@@ -1,0 +1,126 @@
+//! Deliveries: listed, shown with every attempt, sent again (contract, sections 6 and 7).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::api::Request;
+use crate::api::call::{Answer, Reply};
+use crate::api::query;
+use crate::error::{Error, Result};
+use crate::flow::delivery::DeliveryStatus;
+use crate::id::Id;
+use crate::store::deliveries::{AttemptRow, DeliveryFilter, DeliveryRow};
+
+const NO_DELIVERY: &str = "Delivery not found";
+
+/// `GET /v1/deliveries`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let query = request.query();
+    let page = query.page()?;
+    let words = DeliveryStatus::ALL.map(DeliveryStatus::as_str);
+    let filter = DeliveryFilter {
+        status: query.words("status", &words, DeliveryStatus::parse)?,
+        host: query.one("host").map(str::to_ascii_lowercase),
+        run: match query.one("run") {
+            None => None,
+            Some(text) => Some(Id::parse(text, "req_").ok_or_else(|| {
+                Error::invalid("/run", "run must be a request id (req_…) or a run id")
+            })?),
+        },
+        from: query.time("from")?,
+        to: query.time("to")?,
+    };
+    let paged = request.store().list_deliveries(&filter, page)?;
+    // A page may be short: what other keys started is left out of it.
+    let own = paged.rows.iter().filter(|row| request.may_see(row.api_key));
+    Ok(Answer::Now(query::list(own.map(shown).collect(), paged.next)))
+}
+
+/// `GET /v1/deliveries/{id}`
+pub fn show(request: &Request<'_>) -> Result<Answer> {
+    let (row, attempts) = find(request)?;
+    let mut value = shown(&row);
+    value["attempts"] = attempts.iter().map(attempt).collect();
+    Ok(Answer::Now(Reply::json(200, &value)))
+}
+
+/// `POST /v1/deliveries/{id}/redeliver`
+pub fn redeliver(request: &Request<'_>) -> Result<Answer> {
+    let (row, _) = find(request)?;
+    let row = request
+        .store()
+        .redeliver(row.delivery_id, request.actor(), request.now())?
+        .ok_or_else(|| Error::not_found(NO_DELIVERY))?;
+    Ok(Answer::Now(Reply::json(202, &shown(&row))))
+}
+
+/// The delivery that the path names, if the caller may see it.
+fn find(request: &Request<'_>) -> Result<(DeliveryRow, Vec<AttemptRow>)> {
+    let found = match Id::parse(request.param(0), "dlv_") {
+        Some(delivery_id) => request.store().delivery(delivery_id)?,
+        None => None,
+    };
+    found
+        .filter(|(row, _)| request.may_see(row.api_key))
+        .ok_or_else(|| Error::not_found(NO_DELIVERY))
+}
+
+/// A delivery without its attempts.
+fn shown(row: &DeliveryRow) -> Value {
+    json!({
+        "id": row.delivery_id.prefixed("dlv_"),
+        "request_id": row.run_id.request_id(),
+        "run_id": row.run_id,
+        "event_id": row.event_id,
+        "event_type": row.event_type,
+        "url": row.url,
+        "status": row.status.as_str(),
+        "next_attempt_at": row.next_attempt_at,
+        "created_at": row.created_at,
+        "ended_at": row.ended_at,
+    })
+}
+
+fn attempt(row: &AttemptRow) -> Value {
+    let body = row.response_body.as_deref().map(|bytes| readable(bytes, row.truncated));
+    let mut value = json!({
+        "number": row.number,
+        "trigger": row.trigger,
+        "started_at": row.started_at,
+        "duration_ms": row.duration_ms,
+        "timings": {
+            "dns_ms": row.dns_ms,
+            "connect_ms": row.connect_ms,
+            "tls_ms": row.tls_ms,
+            "first_byte_ms": row.first_byte_ms,
+        },
+        "remote_address": row.remote_address,
+        "request_headers": row.request_headers,
+        "response_status": row.response_status,
+        "response_headers": row.response_headers,
+        "response_body": body.as_ref().map(|(text, _)| text),
+        "truncated": row.truncated,
+        "bytes_seen": row.bytes_seen,
+        "error_class": row.error_class,
+        "error": row.error,
+    });
+    if let Some((_, Some(encoding))) = body {
+        value["response_encoding"] = json!(encoding);
+    }
+    value
+}
+
+/// A body as text, or in base64 with the name of that encoding. A character that the cut fell into is left out.
+fn readable(bytes: &[u8], truncated: bool) -> (String, Option<&'static str>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(fault) if truncated && fault.error_len().is_none() => {
+            (String::from_utf8_lossy(&bytes[..fault.valid_up_to()]).into_owned(), None)
+        }
+        Err(_) => (STANDARD.encode(bytes), Some("base64")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

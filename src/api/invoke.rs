@@ -1,0 +1,42 @@
+//! `POST /v1/workflow/invoke` (contract, section 4).
+
+use serde_json::{Map, Value};
+
+use crate::api::Request;
+use crate::api::call::Answer;
+use crate::api::start::{Caller, Started, accepted, digest, idempotency_key};
+use crate::error::Result;
+use crate::store::runs::Idempotency;
+
+/// Starts a run for the holder of a key.
+pub fn invoke(request: &Request<'_>) -> Result<Answer> {
+    let body = request.body()?;
+    let api_key = request.admission.who.key_id();
+    // The admin key has no row.
+    let scope = format!("key:{}", api_key.unwrap_or(0));
+    let idempotency = idempotency(request, scope, request.admission.pattern, &body)?;
+    let started = request.api.invoke(&body, Caller { source: "api", api_key, idempotency, waits: true })?;
+    Ok(answer(&started, true))
+}
+
+/// What the request's `Idempotency-Key` stands for, if it has one.
+pub fn idempotency(
+    request: &Request<'_>,
+    scope: String,
+    route: &str,
+    body: &Map<String, Value>,
+) -> Result<Option<Idempotency>> {
+    let Some(text) = request.call.head.header("idempotency-key") else { return Ok(None) };
+    Ok(Some(Idempotency { scope, key: idempotency_key(text)?, digest: digest(route, body) }))
+}
+
+/// The 202, or the wait for the run's end.
+fn answer(started: &Started, with_secret: bool) -> Answer {
+    match started.is_direct {
+        true => Answer::WhenEnded { run_id: started.run_id, replayed: started.replayed },
+        false => Answer::Now(accepted(started, with_secret)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

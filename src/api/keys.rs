@@ -1,0 +1,122 @@
+//! API keys: made, rotated, revoked. A key's text is shown once and never stored.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::api::Request;
+use crate::api::call::{Answer, Reply};
+use crate::api::door::SCOPES;
+use crate::api::{fields, query};
+use crate::error::{Error, Result};
+use crate::id::{Dice, Id};
+use crate::store::keys::{KeyRow, NewKey};
+
+/// What every key begins with.
+const PREFIX: &str = "fhk_";
+
+/// How many characters of a key are kept, to tell keys apart: the prefix and 24 of its 256 bits.
+const SHOWN: usize = PREFIX.len() + 4;
+
+/// The labels that keys carry.
+pub const ENVIRONMENTS: [&str; 3] = ["production", "staging", "development"];
+
+/// The most characters of a key's name.
+const NAME: usize = 100;
+
+const NO_KEY: &str = "API key not found";
+
+/// A key's text, and what is stored of it: its first characters and its SHA-256.
+#[derive(Debug)]
+pub struct Drawn {
+    /// The whole key; shown once.
+    pub text: String,
+    /// Its first characters.
+    pub prefix: String,
+    /// Its SHA-256.
+    pub hash: [u8; 32],
+}
+
+/// Draws a new key of 256 bits.
+pub fn draw(dice: &Dice) -> Drawn {
+    let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(dice.bytes::<32>()));
+    let prefix = text.chars().take(SHOWN).collect();
+    let hash = Sha256::digest(&text).into();
+    Drawn { text, prefix, hash }
+}
+
+/// `GET /v1/keys`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let paged = request.store().list_keys(request.query().page()?)?;
+    Ok(Answer::Now(query::list(paged.rows.iter().map(shown).collect(), paged.next)))
+}
+
+/// `POST /v1/keys`
+pub fn create(request: &Request<'_>) -> Result<Answer> {
+    let body = request.body()?;
+    let name = fields::text(&body, "name", NAME)?.map(str::trim).filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| fields::missing("name"))?;
+    let scopes = SCOPES.iter().map(|(_, word)| *word).collect::<Vec<_>>();
+    let environment = fields::word(&body, "environment", &ENVIRONMENTS)?.unwrap_or("production");
+    // The least that is of use, unless more is asked for.
+    let scope = fields::word(&body, "scope", &scopes)?.unwrap_or("invoke");
+    let drawn = draw(request.api.dice());
+    let new = NewKey {
+        key_id: Id::new(request.now(), request.api.dice()),
+        name: name.to_owned(),
+        environment: environment.to_owned(),
+        scope: scope.to_owned(),
+        prefix: drawn.prefix,
+        hash: drawn.hash,
+    };
+    let row = request.store().create_key(new, request.actor(), request.now())?;
+    Ok(Answer::Now(Reply::json(201, &with_text(&row, &drawn.text))))
+}
+
+/// `POST /v1/keys/{id}/rotate`
+pub fn rotate(request: &Request<'_>) -> Result<Answer> {
+    let key_id = id(request)?;
+    let drawn = draw(request.api.dice());
+    let row = request
+        .store()
+        .rotate_key(key_id, drawn.prefix, drawn.hash, request.actor(), request.now())?
+        .ok_or_else(|| Error::not_found(NO_KEY))?;
+    Ok(Answer::Now(Reply::json(200, &with_text(&row, &drawn.text))))
+}
+
+/// `DELETE /v1/keys/{id}`
+pub fn revoke(request: &Request<'_>) -> Result<Answer> {
+    let row = request
+        .store()
+        .revoke_key(id(request)?, request.actor(), request.now())?
+        .ok_or_else(|| Error::not_found(NO_KEY))?;
+    Ok(Answer::Now(Reply::json(200, &shown(&row))))
+}
+
+fn id(request: &Request<'_>) -> Result<Id> {
+    Id::parse(request.param(0), "key_").ok_or_else(|| Error::not_found(NO_KEY))
+}
+
+fn with_text(row: &KeyRow, text: &str) -> Value {
+    let mut value = shown(row);
+    value["key"] = json!(text);
+    value
+}
+
+fn shown(row: &KeyRow) -> Value {
+    json!({
+        "id": row.key_id.prefixed("key_"),
+        "name": row.name,
+        "environment": row.environment,
+        "scope": row.scope,
+        "status": if row.revoked_at.is_some() { "revoked" } else { "active" },
+        "prefix": row.prefix,
+        "created_at": row.created_at,
+        "last_used_at": row.last_used_at,
+        "revoked_at": row.revoked_at,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Reading the query, and answering with pages.
+
+use serde_json::{Value, json};
+
+use crate::api::call::{Head, Reply};
+use crate::api::fields::pointer;
+use crate::error::{Error, Result};
+use crate::flow::names::excerpt;
+use crate::store::page::Page;
+use crate::time::Timestamp;
+
+/// What every cursor begins with; the rest is nobody's business but ours.
+const CURSOR: &str = "c";
+
+/// The pairs of a query, decoded, in order. Pairs with an empty value count as absent, but for [`Query::labels`].
+#[derive(Debug)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The query of a head.
+    pub fn of(head: &Head) -> Query {
+        Query(head.query_pairs().collect())
+    }
+
+    /// The last value of that name.
+    pub fn one(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(key, value)| key == name && !value.is_empty());
+        values.next_back().map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of that name: repeated, separated by commas, or both (also as `name[]`).
+    pub fn many(&self, name: &str) -> Vec<&str> {
+        self.0
+            .iter()
+            .filter(|(key, _)| key.strip_suffix("[]").unwrap_or(key) == name)
+            .flat_map(|(_, value)| value.split(','))
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
+            .collect()
+    }
+
+    /// Every value of that name, each read by `read`.
+    pub fn words<T>(&self, name: &str, expected: &[&str], read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+        let read_one = |word: &str| {
+            read(word).ok_or_else(|| wrong(name, &format!("one of {}", expected.join(", ")), word))
+        };
+        self.many(name).into_iter().map(read_one).collect()
+    }
+
+    /// `name[key]` and `name[key]=value`.
+    pub fn labels(&self, name: &str) -> Vec<(String, Option<String>)> {
+        let key_of = |pair: &str| {
+            Some(pair.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']')?.to_owned())
+        };
+        self.0
+            .iter()
+            .filter_map(|(pair, value)| {
+                Some((key_of(pair)?, (!value.is_empty()).then(|| value.clone())))
+            })
+            .collect()
+    }
+
+    /// An instant, RFC 3339.
+    pub fn time(&self, name: &str) -> Result<Option<Timestamp>> {
+        let Some(text) = self.one(name) else { return Ok(None) };
+        // A plus sign that was not escaped arrives as a space.
+        match Timestamp::parse(&text.replace(' ', "+")) {
+            Some(at) => Ok(Some(at)),
+            None => Err(wrong(name, "a time such as 2027-01-01T00:00:00Z", text)),
+        }
+    }
+
+    /// `true` or `false` (or 1 or 0); false if it is not there.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        match self.one(name) {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(other) => Err(wrong(name, "true or false", other)),
+        }
+    }
+
+    /// How many rows are asked for.
+    pub fn limit(&self) -> Result<usize> {
+        let Some(text) = self.one("limit") else { return Ok(Page::DEFAULT) };
+        match text.parse() {
+            Ok(limit) if (1..=Page::MAX).contains(&limit) => Ok(limit),
+            _ => Err(wrong("limit", &format!("a whole number from 1 to {}", Page::MAX), text)),
+        }
+    }
+
+    /// `limit` and `cursor`.
+    pub fn page(&self) -> Result<Page> {
+        let cursor = match self.one("cursor") {
+            None => None,
+            Some(text) => Some(read_cursor(text).ok_or_else(|| wrong_cursor(text))?),
+        };
+        Ok(Page { limit: self.limit()?, cursor })
+    }
+}
+
+/// A cursor that did not come from `next_cursor`.
+pub fn wrong_cursor(text: &str) -> Error {
+    wrong("cursor", "the next_cursor of an earlier answer", text)
+}
+
+fn wrong(name: &str, expected: &str, came: &str) -> Error {
+    Error::invalid(pointer(name), format!("{name} must be {expected}, got {:?}", excerpt(came)))
+}
+
+fn read_cursor(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(CURSOR)?;
+    let number = i64::from_str_radix(digits, 16).ok().filter(|number| *number >= 0)?;
+    (write_cursor(number) == text).then_some(number)
+}
+
+fn write_cursor(number: i64) -> String {
+    format!("{CURSOR}{number:x}")
+}
+
+/// A page of a list.
+pub fn list(rows: Vec<Value>, next: Option<i64>) -> Reply {
+    list_from(rows, next.map(write_cursor))
+}
+
+/// A page of a list whose cursor is not a number.
+pub fn list_from(rows: Vec<Value>, next: Option<String>) -> Reply {
+    Reply::json(200, &json!({"data": rows, "next_cursor": next}))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::of(&Head {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            query: text.to_owned(),
+            headers: Vec::new(),
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        })
+    }
+
+    #[test]
+    fn values_may_be_repeated_or_separated_by_commas() {
+        let query = query("status=a,b&status=c&status[]=d&status=&other=x");
+        assert_eq!(query.many("status"), ["a", "b", "c", "d"]);
+        assert!(query.words("status", &["a"], |word| (word == "a").then_some(())).is_err());
+    }
+
+    #[test]
+    fn labels_have_a_key_and_perhaps_a_value() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            query("metadata[plan]=pro&metadata%5Ba%5Db%5D&metadata=x").labels("metadata"),
+            [("plan".to_owned(), some("pro")), ("a]b".to_owned(), None)]
+        );
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        for number in [0, 1, 77, i64::MAX] {
+            let page = query(&format!("cursor={}&limit=500", write_cursor(number))).page().expect("a page");
+            assert_eq!((page.cursor, page.limit), (Some(number), 500));
+        }
+        for bad in ["cursor=7", "cursor=c", "cursor=c-1", "cursor=cG", "cursor=c07", "cursor=c+7", "limit=0", "limit=501", "limit=x", "limit=-1"] {
+            let error = query(bad).page().expect_err(bad);
+            assert_eq!(error.status(), 400);
+            assert!(error.field.is_some(), "{bad}");
+        }
+        assert_eq!(query("").page().expect("defaults").limit, Page::DEFAULT);
+    }
+
+    #[test]
+    fn times_are_read_with_an_unescaped_plus() {
+        let at = query("from=2027-01-01T01:00:00+01:00").time("from").expect("a time");
+        assert_eq!(at, Timestamp::parse("2027-01-01T00:00:00Z"));
+        assert!(query("from=yesterday").time("from").is_err());
+    }
+}

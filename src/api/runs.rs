@@ -1,0 +1,238 @@
+//! Runs: listed, shown with their trace, cancelled (contract, section 7).
+
+use serde_json::{Value, json};
+
+use crate::api::Request;
+use crate::api::call::{Answer, Reply};
+use crate::api::fields;
+use crate::api::query;
+use crate::error::{Error, Result};
+use crate::flow::run::RunStatus;
+use crate::id::Id;
+use crate::store::deliveries::{DeliveryFilter, DeliveryRow};
+use crate::store::page::Page;
+use crate::store::runs::{RunFilter, RunRow};
+use crate::store::steps::{StepAttempt, StepRow};
+use crate::time::{Timestamp, millis};
+
+/// The 404 of a run.
+pub const NO_RUN: &str = "Prompt workflow run not found";
+
+/// What starts runs, in the order of the contract.
+const SOURCES: [&str; 5] = ["api", "webhook", "schedule", "dashboard", "workflow"];
+
+/// How results go back.
+const DELIVERIES: [&str; 2] = ["direct", "callback"];
+
+/// How many steps, and deliveries, a shown run carries.
+const SHOWN: usize = 100;
+
+/// The most characters of a reason.
+const REASON: usize = 500;
+
+/// The reason of a cancellation that gives none.
+const NO_REASON: &str = "The run was cancelled";
+
+/// The run that the text names, if the caller may see it.
+pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> {
+    let run = match Id::parse(text, "req_") {
+        Some(run_id) => request.store().run(run_id)?,
+        None => None,
+    };
+    run.filter(|run| request.may_see(run.api_key)).ok_or_else(|| Error::not_found(missing))
+}
+
+/// `GET /v1/workflow_runs`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let query = request.query();
+    let page = query.page()?;
+    let words = RunStatus::ALL.map(RunStatus::as_str);
+    let one_of = |words: &'static [&'static str]| {
+        move |word: &str| words.contains(&word).then(|| word.to_owned())
+    };
+    let own_text = |name: &str| query.one(name).map(str::to_owned);
+    let mut filter = RunFilter {
+        status: query.words("status", &words, RunStatus::parse)?,
+        source: query.words("source", &SOURCES, one_of(&SOURCES))?,
+        delivery: None,
+        deployment: own_text("deployment"),
+        variant: own_text("variant"),
+        api_key: api_keys(request, &query.many("api_key_id"))?,
+        user: own_text("user"),
+        metadata: query.labels("metadata"),
+        from: query.time("from")?,
+        to: query.time("to")?,
+        run_id: None,
+    };
+    // Both ways together are no filter.
+    if let [only] = query.words("delivery", &DELIVERIES, one_of(&DELIVERIES))?.as_slice() {
+        filter.delivery = Some(only.clone());
+    }
+    if let Some(own) = request.sees_only() {
+        if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
+            return Ok(Answer::Now(query::list(Vec::new(), None)));
+        }
+        filter.api_key = vec![own];
+    }
+    if let Some(text) = query.one("q") {
+        let Some(run_id) = Id::parse(text, "req_") else {
+            return Err(Error::invalid("/q", "q must be a request id (req_…) or a run id"));
+        };
+        filter.run_id = Some(run_id);
+    }
+    let mut paged = request.store().list_runs(&filter, page)?;
+    // A search for one run looks past the other filters, but never at what is another key's.
+    paged.rows.retain(|run| request.may_see(run.api_key));
+    let rows: Result<Vec<Value>> = paged.rows.iter().map(|run| shown(request, run)).collect();
+    Ok(Answer::Now(query::list(rows?, paged.next)))
+}
+
+/// The rows of the keys with these public ids; one that does not exist started nothing.
+fn api_keys(request: &Request<'_>, ids: &[&str]) -> Result<Vec<i64>> {
+    let row_of = |id: &&str| {
+        let Some(key_id) = Id::parse(id, "key_") else {
+            let message = format!("api_key_id must be a key's id (key_…), got {:?}", crate::flow::names::excerpt(id));
+            return Err(Error::invalid("/api_key_id", message));
+        };
+        Ok(request.store().key_row(key_id)?.unwrap_or(-1))
+    };
+    ids.iter().map(row_of).collect()
+}
+
+/// `GET /v1/workflow_runs/{id}`
+pub fn show(request: &Request<'_>) -> Result<Answer> {
+    let run = find(request, request.param(0), NO_RUN)?;
+    whole(request, &run)
+}
+
+/// A run as it is shown alone: wrapped, with its first steps and its deliveries.
+fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
+    let mut value = shown(request, run)?;
+    let steps = request.store().list_steps(run.id, Page::first(SHOWN))?;
+    value["steps"] = steps.rows.iter().map(step).collect();
+    let filter = DeliveryFilter { run: Some(run.run_id), ..DeliveryFilter::default() };
+    let deliveries = request.store().list_deliveries(&filter, Page::first(SHOWN))?;
+    value["deliveries"] = deliveries.rows.iter().map(owed).collect();
+    Ok(Answer::Now(Reply::json(200, &json!({"workflow_run": value}))))
+}
+
+/// A delivery as a run carries it.
+fn owed(row: &DeliveryRow) -> Value {
+    json!({
+        "id": row.delivery_id.prefixed("dlv_"),
+        "event_type": row.event_type,
+        "status": row.status.as_str(),
+        "url": row.url,
+        "next_attempt_at": row.next_attempt_at,
+    })
+}
+
+/// A run without its nested lists: the legacy names, then ours.
+fn shown(request: &Request<'_>, run: &RunRow) -> Result<Value> {
+    let status = run.status.as_str();
+    let duration = match (run.started_at, run.ended_at) {
+        (Some(started), Some(ended)) => Some(millis(ended.since(started))),
+        _ => None,
+    };
+    Ok(json!({
+        "id": run.run_id,
+        "token": run.run_id.request_id(),
+        "run_status": status,
+        "run_async": run.callback_url.is_some(),
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "duration": duration,
+        "start_inputs": run.inputs,
+        "output_content": run.output.as_ref().map(as_text),
+        "error_message": run.error,
+        "async_webhook_url": run.callback_url,
+        "total_tokens": 0,
+        "total_charge": "0",
+        "request_id": run.run_id.request_id(),
+        "run_id": run.run_id,
+        "status": status,
+        "source": run.source,
+        "delivery": run.delivery,
+        "deployment": run.deployment,
+        "variant": run.variant,
+        "version": run.version,
+        "user": run.user,
+        "user_metadata": run.metadata,
+        "output": run.output,
+        "error": run.error,
+        "error_code": run.error_code,
+        "error_step": run.error_step,
+        "created_at": run.created_at,
+        "waiting_on": waiting_on(request, run)?,
+    }))
+}
+
+/// A text as it is, anything else as compact JSON; null as nothing.
+fn as_text(output: &Value) -> String {
+    match output {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// What a parked run waits for.
+fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Value> {
+    if run.status != RunStatus::Waiting {
+        return Ok(Value::Null);
+    }
+    let step = request.store().waiting_step(run.id)?;
+    Ok(json!({"step": step, "kind": "timer", "until": run.wake_at}))
+}
+
+/// `GET /v1/workflow_runs/{id}/steps`
+pub fn steps(request: &Request<'_>) -> Result<Answer> {
+    let page = request.query().page()?;
+    let run = find(request, request.param(0), NO_RUN)?;
+    let paged = request.store().list_steps(run.id, page)?;
+    Ok(Answer::Now(query::list(paged.rows.iter().map(step).collect(), paged.next)))
+}
+
+fn step(row: &StepRow) -> Value {
+    json!({
+        "path": row.path,
+        "type": row.kind,
+        "status": row.status.as_str(),
+        "attempts": row.attempts.iter().map(try_of_step).collect::<Vec<_>>(),
+        "input": row.input,
+        "output": row.output,
+        "meta": row.meta,
+        "error": row.error,
+        "error_class": row.error_class,
+        "due_at": row.due_at,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+    })
+}
+
+fn try_of_step(attempt: &StepAttempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "error_class": attempt.error_class,
+        "error": attempt.error,
+    })
+}
+
+/// `POST /v1/workflow_runs/{id}/cancel`
+pub fn cancel(request: &Request<'_>) -> Result<Answer> {
+    let body = request.body()?;
+    let reason = fields::text(&body, "reason", REASON)?.filter(|reason| !reason.trim().is_empty());
+    let run = find(request, request.param(0), NO_RUN)?;
+    let reason = reason.unwrap_or(NO_REASON).to_owned();
+    let now: Timestamp = request.now();
+    let run = request
+        .store()
+        .cancel_run(run.run_id, reason, request.actor(), now)?
+        .ok_or_else(|| Error::not_found(NO_RUN))?;
+    whole(request, &run)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! Every endpoint, one row each. The documentation is compared with this table.
+
+use crate::api::door::Access::{self, Key, Open, Own, Webhook};
+use crate::api::door::Scope::{Admin, Deploy, Invoke, Read};
+use crate::api::routes::Route;
+use crate::api::{
+    Handler, audit, deliveries, deployments, health, invoke, keys, requests, runs, secrets, versions, webhook,
+};
+
+const fn row(
+    method: &'static str,
+    pattern: &'static str,
+    access: Access,
+    handler: Handler,
+    doc: &'static str,
+) -> Route<Handler> {
+    Route { method, pattern, access, doc, handler }
+}
+
+const PLACE: &str = "/v1/deployments/{deployment}/variants/{variant}";
+const VERSIONS: &str = "/v1/deployments/{deployment}/variants/{variant}/versions";
+
+/// The endpoints.
+pub static ROUTES: &[Route<Handler>] = &[
+    row("POST", "/v1/workflow/invoke", Key(Invoke), invoke::invoke, "Start a run, and wait for its result or have it delivered."),
+    row("POST", webhook::PATTERN, Webhook, webhook::trigger, "Start a run by a deployment's webhook secret."),
+    row("GET", "/v1/workflow_runs", Own, runs::list, "List runs, filtered."),
+    row("GET", "/v1/workflow_runs/{id}", Own, runs::show, "Show a run with its first steps and its deliveries."),
+    row("GET", "/v1/workflow_runs/{id}/steps", Own, runs::steps, "List a run's steps, in order of execution."),
+    row("POST", "/v1/workflow_runs/{id}/cancel", Key(Invoke), runs::cancel, "Cancel a run, whatever it is doing."),
+    row("GET", "/v1/public/requests/{request_id}", Own, requests::show, "Show a request and its result."),
+    row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),
+    row("GET", "/v1/deliveries/{id}", Own, deliveries::show, "Show a delivery with its attempts."),
+    row("POST", "/v1/deliveries/{id}/redeliver", Key(Invoke), deliveries::redeliver, "Send a delivery again."),
+    row("GET", "/v1/deployments", Key(Read), deployments::list, "List deployments."),
+    row("GET", "/v1/deployments/{deployment}", Key(Read), deployments::show, "Show a deployment and its variants."),
+    row("PATCH", "/v1/deployments/{deployment}", Key(Deploy), deployments::change, "Change how a deployment's results are delivered."),
+    row("DELETE", "/v1/deployments/{deployment}", Key(Deploy), deployments::delete, "Delete a deployment."),
+    row("PUT", PLACE, Key(Deploy), deployments::deploy, "Deploy a definition, or (dry_run) only check it."),
+    row("DELETE", PLACE, Key(Deploy), deployments::delete, "Delete a variant."),
+    row("GET", VERSIONS, Key(Read), versions::list, "List a variant's versions."),
+    row("GET", "/v1/deployments/{deployment}/variants/{variant}/versions/{n}", Key(Read), versions::show, "Show a version with its definition."),
+    row("POST", "/v1/deployments/{deployment}/variants/{variant}/rollback", Key(Deploy), versions::roll_back, "Make a new version equal to an old one."),
+    row("GET", "/v1/keys", Key(Read), keys::list, "List API keys."),
+    row("POST", "/v1/keys", Key(Admin), keys::create, "Create an API key."),
+    row("POST", "/v1/keys/{id}/rotate", Key(Admin), keys::rotate, "Replace an API key's secret."),
+    row("DELETE", "/v1/keys/{id}", Key(Admin), keys::revoke, "Revoke an API key."),
+    row("GET", "/v1/secrets", Key(Admin), secrets::list, "List secrets, without their values."),
+    row("PUT", "/v1/secrets/{name}", Key(Admin), secrets::put, "Set a secret and the hosts it may be sent to."),
+    row("DELETE", "/v1/secrets/{name}", Key(Admin), secrets::delete, "Remove a secret."),
+    row("GET", "/v1/audit", Key(Admin), audit::list, "List who changed what."),
+    row("GET", "/v1/error_codes", Open, health::error_codes, "Every error code with its status and usual text."),
+    row("GET", "/healthz", Open, health::healthz, "Whether the process lives."),
+    row("GET", "/readyz", Open, health::readyz, "Whether the server accepts runs."),
+    row("GET", "/schema/workflow.json", Open, health::workflow_schema, "The JSON schema of a workflow definition."),
+];

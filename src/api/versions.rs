@@ -1,0 +1,81 @@
+//! The versions of a variant: listed, shown with their definition, rolled back to.
+
+use serde_json::{Value, json};
+
+use crate::api::Request;
+use crate::api::call::{Answer, Reply};
+use crate::api::start::{Target, find_deployment, find_variant};
+use crate::api::{fields, query};
+use crate::error::{Error, Result};
+use crate::flow::names::excerpt;
+use crate::flow::source::Format;
+use crate::flow::workflow::parse;
+use crate::store::deployments::VersionRow;
+
+/// The deployment and variant that the path names.
+fn place(request: &Request<'_>) -> Result<Target> {
+    let deployment = find_deployment(&request.store().directory(), request.param(0))?;
+    let variant = find_variant(&deployment, request.param(1))?;
+    Ok(Target { deployment, variant })
+}
+
+/// `GET …/variants/{variant}/versions`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let place = place(request)?;
+    let paged = request.store().list_versions(place.variant.id, request.query().page()?)?;
+    let rows = paged.rows.iter().map(|row| shown(&place, row)).collect();
+    Ok(Answer::Now(query::list(rows, paged.next)))
+}
+
+/// `GET …/versions/{n}`
+pub fn show(request: &Request<'_>) -> Result<Answer> {
+    let place = place(request)?;
+    let row = find(request, &place, request.param(2))?;
+    let mut value = shown(&place, &row);
+    value["definition"] = json!(row.definition);
+    Ok(Answer::Now(Reply::json(200, &value)))
+}
+
+/// `POST …/variants/{variant}/rollback`
+pub fn roll_back(request: &Request<'_>) -> Result<Answer> {
+    let body = request.body()?;
+    let to = fields::whole(&body, "version", 1, i64::MAX as u64)?.ok_or_else(|| fields::missing("version"))?;
+    let place = place(request)?;
+    let row = find(request, &place, &to.to_string())?;
+    // A step kind may have been taken away since.
+    parse(&row.definition, row.format, request.api.kinds())?;
+    let (deployment, variant) = (&place.deployment.row.name, &place.variant.name);
+    let version = request
+        .store()
+        .roll_back(deployment.clone(), variant.clone(), row.number, request.actor(), request.now())?
+        .ok_or_else(|| no_version(&to.to_string()))?;
+    let body = json!({"deployment": deployment, "variant": variant, "version": version, "equal_to": row.number});
+    Ok(Answer::Now(Reply::json(200, &body)))
+}
+
+fn find(request: &Request<'_>, place: &Target, number: &str) -> Result<VersionRow> {
+    let found = match number.parse() {
+        Ok(number) => request.store().version(place.variant.id, number)?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| no_version(number))
+}
+
+fn no_version(number: &str) -> Error {
+    Error::not_found(format!("Version {:?} not found", excerpt(number)))
+}
+
+/// A version without its definition.
+fn shown(place: &Target, row: &VersionRow) -> Value {
+    json!({
+        "deployment": place.deployment.row.name,
+        "variant": place.variant.name,
+        "version": row.number,
+        "format": match row.format {
+            Format::Yaml => "yaml",
+            Format::Json => "json",
+        },
+        "created_at": row.created_at,
+        "created_by": row.created_by,
+    })
+}
