@@ -1,0 +1,129 @@
+//! How many runs a second are accepted, each on disk before it is answered: one connection against many.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::load::{Loaded, load};
+use crate::receiver::Receiver;
+use crate::report::Report;
+use crate::server::{Server, healthz, invoke, scratch};
+use crate::stats::{Times, median};
+use crate::{Result, Size, fault};
+
+/// The connections of each turn, and how many requests they send together.
+const TURNS: [(usize, usize); 3] = [(1, 1_000), (8, 4_000), (64, 16_000)];
+
+/// The disk has moods; turns alternate, and the middle one of so many counts.
+const ROUNDS: usize = 3;
+
+/// Group commit shows if 64 connections get at least so many times what one gets.
+const GAIN: f64 = 5.0;
+
+const WORKFLOW: &str =
+    "steps: [{id: a, set: {x: \"{{ start.n }}\"}}]\ninputs: {n: {type: number}}\n";
+
+/// Intake alone; then with workers at work on what came in; then with everything on.
+pub fn measure(size: Size, report: &mut Report) -> Result<()> {
+    let receiver = Receiver::start()?;
+    let url = receiver.url("callback");
+    let modes: [(&'static str, &[&str]); 2] = [
+        (
+            "intake alone (--workers 0 --senders 0)",
+            &["--workers", "0", "--senders", "0"],
+        ),
+        ("workers on (--senders 0)", &["--senders", "0"]),
+    ];
+    for (name, flags) in modes {
+        let folder = scratch()?;
+        let server = Server::start(&folder, flags)?;
+        server.deploy("set", WORKFLOW)?;
+        let noop = load(server.addr, 64, size.of(40_000), &healthz(), 200)?;
+        report.note(name, "GET /healthz, 64 connections", noop.rate, "/s");
+        turns(size, &server, &url, name, noop.rate, report)?;
+    }
+    whole(size, &receiver, &url, report)
+}
+
+fn turns(
+    size: Size,
+    server: &Server,
+    url: &str,
+    name: &'static str,
+    noop: f64,
+    report: &mut Report,
+) -> Result<()> {
+    let bytes = invoke("set", &json!({"n": 1}), Some(url));
+    load(server.addr, 8, 200, &bytes, 202)?;
+    let mut loads: [Vec<Loaded>; TURNS.len()] = Default::default();
+    let mut cost = [Duration::ZERO; TURNS.len()];
+    for _ in 0..ROUNDS {
+        for (at, (connections, count)) in TURNS.into_iter().enumerate() {
+            let before = server.computed();
+            loads[at].push(load(server.addr, connections, size.of(count), &bytes, 202)?);
+            cost[at] += server.computed().saturating_sub(before);
+        }
+    }
+    let mut rates = [0.0; TURNS.len()];
+    for (at, (connections, _)) in TURNS.into_iter().enumerate() {
+        let of = |value: fn(&Times) -> f64| {
+            median(loads[at].iter().map(|load| value(&load.times)).collect())
+        };
+        rates[at] = median(loads[at].iter().map(|load| load.rate).collect());
+        let sent: usize = loads[at].iter().map(|load| load.times.count()).sum();
+        let what = format!("durable invokes, {connections} connections");
+        report.note(name, &what, rates[at], "/s");
+        report.note(name, format!("{what}, p50"), of(Times::p50), "ms");
+        report.note(name, format!("{what}, p99"), of(Times::p99), "ms");
+        let each = cost[at].as_secs_f64() * 1e6 / sent.max(1) as f64;
+        report.note(
+            name,
+            format!("{what}, computed by the server for each"),
+            each,
+            "µs",
+        );
+    }
+    let gain = rates[2] / rates[0].max(1e-9);
+    let claim = format!(">= {GAIN}");
+    report.claim(
+        name,
+        "64 connections : 1 connection",
+        (gain, "x"),
+        claim,
+        gain >= GAIN,
+    );
+    report.note(
+        name,
+        "64 connections : GET /healthz",
+        rates[2] / noop.max(1e-9),
+        "x",
+    );
+    Ok(())
+}
+
+/// From the first invoke to the last callback's arrival, with everything on.
+fn whole(size: Size, receiver: &Receiver, url: &str, report: &mut Report) -> Result<()> {
+    let name = "everything on";
+    let folder = scratch()?;
+    let server = Server::start(&folder, &[])?;
+    server.deploy("set", WORKFLOW)?;
+    let bytes = invoke("set", &json!({"n": 1}), Some(url));
+    let count = size.of(8_000);
+    let connected = || receiver.connections.load(Ordering::Relaxed);
+    let (begun, before, had) = (Instant::now(), server.computed(), connected());
+    let taken = load(server.addr, 64, count, &bytes, 202)?;
+    let mut last = begun;
+    for number in 0..taken.times.count() {
+        let arrival = receiver.arrivals.recv_timeout(Duration::from_secs(30));
+        (_, last) =
+            arrival.map_err(|_| fault(format!("only {number} of {count} callbacks came")))?;
+    }
+    let rate = taken.times.count() as f64 / (last - begun).as_secs_f64();
+    let each = (server.computed().saturating_sub(before)).as_secs_f64() * 1e6 / count as f64;
+    report.note(name, "durable invokes, 64 connections", taken.rate, "/s");
+    report.note(name, "runs from invoke to callback", rate, "/s");
+    report.note(name, "computed by the server for each run", each, "µs");
+    report.note(name, "connections made for the callbacks", (connected() - had) as f64, "");
+    Ok(())
+}
