@@ -124,6 +124,11 @@ fn whole(size: Size, receiver: &Receiver, url: &str, report: &mut Report) -> Res
     report.note(name, "durable invokes, 64 connections", taken.rate, "/s");
     report.note(name, "runs from invoke to callback", rate, "/s");
     report.note(name, "computed by the server for each run", each, "µs");
-    report.note(name, "connections made for the callbacks", (connected() - had) as f64, "");
+    report.note(
+        name,
+        "connections made for the callbacks",
+        (connected() - had) as f64,
+        "",
+    );
     Ok(())
 }
