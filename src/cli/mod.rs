@@ -242,6 +242,11 @@ fn text_arg(name: &'static str, example: &'static str, help: &'static str) -> Ar
     Arg::new(name).long(name).value_name(example).help(help)
 }
 
+/// An argument without a name that has to be given.
+fn positional(name: &'static str, example: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name(example).required(true).help(help)
+}
+
 /// The text given for an argument.
 fn text<'m>(matches: &'m ArgMatches, name: &str) -> Option<&'m str> {
     matches.get_one::<String>(name).map(String::as_str)
