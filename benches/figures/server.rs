@@ -24,6 +24,9 @@ const JSON: &str = "application/json";
 /// How a clock tick of `/proc` is counted on Linux, whatever the kernel's own rate.
 const TICK: Duration = Duration::from_millis(10);
 
+/// A server that computes less than a tick in this time does nothing.
+const QUIET: Duration = Duration::from_millis(150);
+
 /// A folder below `target/`: on the disk that the project is on, never in memory.
 pub fn scratch() -> Result<TempDir> {
     Ok(tempfile::Builder::new()
@@ -127,6 +130,16 @@ impl Server {
             .take(2)
             .filter_map(|text| text.parse::<u32>().ok());
         TICK * ticks.sum::<u32>()
+    }
+
+    /// Waits until it computes nothing any more: what it was given is done.
+    pub fn settle(&self) -> Result<()> {
+        let mut before = self.computed();
+        until("the server to settle", Duration::from_secs(60), || {
+            thread::sleep(QUIET);
+            let now = self.computed();
+            Ok(std::mem::replace(&mut before, now) == now)
+        })
     }
 
     fn end(&mut self) {
