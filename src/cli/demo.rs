@@ -174,7 +174,7 @@ impl Story<'_> {
             "invoke",
             &format!(
                 "202 {} {request_id}: on disk, fsynced",
-                answer["run_status"]
+                text(&answer["run_status"])
             ),
         )?;
         self.follow(&request_id, &seen)?;

@@ -1,4 +1,4 @@
-//! The command line: one file per verb, all of them listed in [`VERBS`].
+//! The command line: one file per verb, all of them listed in `VERBS`.
 //!
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
 //! its HTTP API; nothing here opens the database.

@@ -34,7 +34,7 @@ const VALUE_MAX: u64 = 64 * 1024;
 const COLUMNS: &[Column] = &[
     ("NAME", |row| cell(row, "name")),
     ("HOSTS", |row| cell(row, "hosts")),
-    ("CREATED", |row| cell(row, "created_at")),
+    ("UPDATED", |row| cell(row, "updated_at")),
     ("UPDATED", |row| cell(row, "updated_at")),
 ];
 

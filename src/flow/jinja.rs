@@ -356,10 +356,6 @@ fn undefined(state: &State<'_, '_>, value: &Jinja) -> bool {
 }
 
 /// `x | default(y)`: y where x is missing or null; with `true` as second argument, where x is empty too.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the crate hands a filter its further arguments by value"
-)]
 fn default(state: &State<'_, '_>, value: &Jinja, args: Rest<Jinja>) -> Result<Jinja, Error> {
     if args.len() > 2 {
         return Err(Error::from(ErrorKind::TooManyArguments));
@@ -454,10 +450,6 @@ fn capped(text: &str, more: &str) -> Result<(), Error> {
     }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the crate hands a filter its named arguments by value"
-)]
 fn join(value: &Jinja, joiner: Option<String>, kwargs: Kwargs) -> Result<String, Error> {
     let attribute: Option<String> = kwargs.get("attribute")?;
     kwargs.assert_all_used()?;
@@ -479,10 +471,6 @@ fn join(value: &Jinja, joiner: Option<String>, kwargs: Kwargs) -> Result<String,
     Ok(joined)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "as a `String` any value is taken as text; a `&str` would refuse the others"
-)]
 fn replace(value: String, from: String, to: String) -> Result<String, Error> {
     let grows = to
         .len()
