@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, Result};
+use crate::flow::names::kind_of;
 use crate::id::Id;
 
 /// A whole, bounded request.
@@ -149,17 +150,5 @@ impl Call {
             .with("line", fault.line())
             .with("column", fault.column())),
         }
-    }
-}
-
-/// What a JSON value is, in words for an error's sentence.
-pub fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::call::kind_of;
 use crate::error::{Error, Result};
+use crate::flow::names::kind_of;
 use crate::flow::names::{excerpt, pointer_segment};
 
 /// `NAME must be EXPECTED, got A NUMBER`, at `/NAME`.

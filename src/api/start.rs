@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::Api;
-use crate::api::call::{Reply, kind_of};
+use crate::api::call::Reply;
 use crate::api::fields::{given, pointer, text, wrong};
 use crate::error::{Code, Error, Result};
 use crate::flow::hosts::HostRule;
 use crate::flow::names::excerpt;
+use crate::flow::names::kind_of;
 use crate::flow::run::RunStatus;
 use crate::flow::workflow::UnknownInputs;
 use crate::id::Id;

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::flow::expr::{Expr, Fault, SecretMark, Template};
 
-use crate::flow::scope::{Scope, kind_of};
+use crate::flow::names::kind_of;
+use crate::flow::scope::Scope;
 use crate::flow::values::as_boolean;
 
 /// Something that is true or false.

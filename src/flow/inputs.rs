@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::flow::condition::same;
+use crate::flow::names::kind_of;
 use crate::flow::names::{did_you_mean, excerpt, pointer_segment};
-use crate::flow::scope::kind_of;
 
 /// The type of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

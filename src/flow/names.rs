@@ -1,5 +1,7 @@
 //! Names inside a definition: what they look like, which are taken, and what was probably meant.
 
+use serde_json::Value;
+
 /// Names that no step and no input may have.
 pub const RESERVED: [&str; 5] = ["start", "item", "index", "run", "secrets"];
 
@@ -50,6 +52,18 @@ pub fn excerpt(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
+    }
+}
+
+/// What a value is, with its article.
+pub fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
     }
 }
 

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::flow::expr::{SecretMark, Template};
-use crate::flow::scope::{Scope, StepView, kind_of};
+use crate::flow::names::kind_of;
+use crate::flow::scope::{Scope, StepView};
 use crate::flow::step::{ErrorClass, StepError, StepRecord, StepResult, StepStart, StepStatus};
 use crate::flow::values::as_text;
 use crate::flow::workflow::{

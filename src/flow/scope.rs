@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::flow::names::excerpt;
+use crate::flow::names::{excerpt, kind_of};
 
 /// What stands beside and behind a step's output.
 #[derive(Debug, Clone)]
@@ -206,18 +206,6 @@ fn missing(parent: &Value, root: &str, path: &[Segment], at: usize) -> String {
         _ => format!("is {}", kind_of(parent)),
     };
     format!("`{}` does not exist: `{holder}` {why}", spell(root, path))
-}
-
-/// What a value is, with its article.
-pub fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// The path as it is written in an expression.

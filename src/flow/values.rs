@@ -9,7 +9,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value as Jinja, ValueKind
 use minijinja::{Error, ErrorKind};
 use serde_json::{Map, Number, Value};
 
-use crate::flow::scope::kind_of;
+use crate::flow::names::kind_of;
 
 /// The most bytes that one value may have, as JSON.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
