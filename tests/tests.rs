@@ -26,6 +26,7 @@ mod slow; // what is slow holds up nothing else
 mod sources; // the text of src
 mod steps; // failures, conditions, delays, templates
 mod steps_http; // the http step
+mod store; // the verbs of the store, and their contract
 mod store_file; // the database file
 mod tidy; // the house rules
 mod verify; // signatures, by other people's code
