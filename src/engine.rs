@@ -16,7 +16,7 @@ use crate::bell::{Stop, locked};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
-use crate::id::{Dice, Id};
+use crate::id::Dice;
 use crate::loops::delivery::Sender;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
@@ -28,7 +28,6 @@ use crate::outbound::{Outside, Purpose};
 use crate::steps::{Registry, StepKind};
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
-use crate::store::keys::NewKey;
 use crate::store::sending::{DeliveryClaim, Shares};
 use crate::store::writer::Writer;
 use crate::store::{Options, Store};
@@ -38,7 +37,7 @@ mod beside;
 mod library;
 
 pub use beside::Beside;
-pub use library::{Invoke, Started};
+pub use library::{Invoke, Started, Wanted};
 
 /// Threads that answer HTTP calls: enough that a group commit has company.
 const HANDLERS: usize = 64;
@@ -219,18 +218,13 @@ fn listen_at(addr: SocketAddr) -> Result<TcpListener> {
 
 /// The admin key of a new file, if none is given from outside.
 fn first_key(store: &Store, dice: &Dice, clock: &Clock) -> Result<String> {
-    let drawn = api::keys::draw(dice);
-    let now = clock.now();
-    let new = NewKey {
-        key_id: Id::new(now, dice),
-        name: "first admin key".to_owned(),
-        environment: "production".to_owned(),
-        scope: Scope::Admin.as_str().to_owned(),
-        prefix: drawn.prefix,
-        hash: drawn.hash,
+    let wanted = Wanted {
+        name: "first admin key",
+        environment: "production",
+        scope: Scope::Admin.as_str(),
     };
-    store.create_key(new, Actor::system(), now)?;
-    Ok(drawn.text)
+    let (_, text) = api::keys::insert(store, dice, &wanted, Actor::system(), clock.now())?;
+    Ok(text)
 }
 
 fn open_store(

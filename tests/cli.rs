@@ -108,6 +108,29 @@ fn runs_and_deliveries_are_listed_shown_and_acted_on() {
 }
 
 #[test]
+fn a_key_can_be_made_in_a_file_whose_server_is_stopped() {
+    let house = House::start();
+    let data = house.data();
+    let data = data.to_str().expect("a plain path");
+    let create = [
+        "keys", "create", "spare", "--scope", "admin", "--data", data, "--json",
+    ];
+    let refused = house.cli(&create);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        printed(&refused).contains("another skep server"),
+        "{}",
+        printed(&refused)
+    );
+    house.stop();
+    let mut command = house.command();
+    command.args(create);
+    let key = text(&done_json(&finish(command, "the key is made"))["key"]);
+    house.launch();
+    house.ask("GET", "/v1/audit").key(&key).send().is(200);
+}
+
+#[test]
 fn keys_are_made_rotated_and_revoked() {
     let house = ready();
     let made = house.cli(&[

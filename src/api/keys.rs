@@ -11,7 +11,10 @@ use crate::api::door::SCOPES;
 use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::id::{Dice, Id};
+use crate::store::Store;
+use crate::store::audit::Actor;
 use crate::store::keys::{KeyRow, NewKey};
+use crate::time::Timestamp;
 
 /// What every key begins with.
 const PREFIX: &str = "fhk_";
@@ -66,19 +69,50 @@ pub fn create(request: &Request<'_>) -> Result<Answer> {
     let environment = fields::word(&body, "environment", &ENVIRONMENTS)?.unwrap_or("production");
     // The least that is of use, unless more is asked for.
     let scope = fields::word(&body, "scope", &scopes)?.unwrap_or("invoke");
-    let drawn = draw(request.api.dice());
+    let wanted = Wanted {
+        name,
+        environment,
+        scope,
+    };
+    let (row, text) = insert(
+        request.store(),
+        request.api.dice(),
+        &wanted,
+        request.actor(),
+        request.now(),
+    )?;
+    Ok(Answer::Now(Reply::json(201, &with_text(&row, &text))))
+}
+
+/// A key that is to be made. The words were checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What people call it.
+    pub name: &'a str,
+    /// One of [`ENVIRONMENTS`].
+    pub environment: &'a str,
+    /// One of [`SCOPES`].
+    pub scope: &'a str,
+}
+
+/// Makes a key; answers its row, and the key itself, which nobody sees again.
+pub fn insert(
+    store: &Store,
+    dice: &Dice,
+    wanted: &Wanted<'_>,
+    actor: Actor,
+    now: Timestamp,
+) -> Result<(KeyRow, String)> {
+    let drawn = draw(dice);
     let new = NewKey {
-        key_id: Id::new(request.now(), request.api.dice()),
-        name: name.to_owned(),
-        environment: environment.to_owned(),
-        scope: scope.to_owned(),
+        key_id: Id::new(now, dice),
+        name: wanted.name.to_owned(),
+        environment: wanted.environment.to_owned(),
+        scope: wanted.scope.to_owned(),
         prefix: drawn.prefix,
         hash: drawn.hash,
     };
-    let row = request
-        .store()
-        .create_key(new, request.actor(), request.now())?;
-    Ok(Answer::Now(Reply::json(201, &with_text(&row, &drawn.text))))
+    Ok((store.create_key(new, actor, now)?, drawn.text))
 }
 
 /// `POST /v1/keys/{id}/rotate`

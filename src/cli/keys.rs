@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Server, query, with_filters, with_server};
 use crate::cli::screen::{Column, Screen, cell};
-use crate::cli::{Done, Verb, dispatch, group, positional, required, text_arg};
+use crate::cli::{Done, Failure, Verb, dispatch, group, positional, required, text, text_arg};
+use crate::config::{self, Config};
+use crate::engine::{Engine, Wanted};
+use crate::error::Error;
 
 const VERBS: &[Verb] = &[
     Verb {
@@ -78,16 +81,59 @@ fn create_command() -> Command {
         .about("Create an API key and print it, once")
         .arg(Arg::new("name").value_name("NAME").required(true))
         .args([scope, environment])
+        .arg(text_arg(
+            "data",
+            "FILE",
+            "Write into the file itself, whose server is stopped, instead of asking a server",
+        ))
 }
 
 fn create(matches: &ArgMatches, screen: &Screen) -> Done {
     let [name, scope, environment] =
         ["name", "scope", "environment"].map(|name| required(matches, name));
+    if let Some(data) = text(matches, "data") {
+        return create_in(
+            data,
+            &Wanted {
+                name,
+                environment,
+                scope,
+            },
+            screen,
+        );
+    }
     let body = json!({"name": name, "scope": scope, "environment": environment});
     show(
         &Server::of(matches)?.send("POST", &["v1", "keys"], &body)?,
         screen,
     )
+}
+
+/// Into the file itself: refused while a server has it.
+fn create_in(data: &str, wanted: &Wanted<'_>, screen: &Screen) -> Done {
+    let fail = |error: Error| Failure::new(error.message);
+    let flag = |name: &str| (name == "data").then(|| data.to_owned());
+    let config = Config {
+        workers: 0,
+        senders: 0,
+        ..config::load(&flag, None).map_err(fail)?.config
+    };
+    let engine = Engine::builder()
+        .config(config)
+        .without_http()
+        .start()
+        .map_err(fail)?;
+    let made = engine.create_key(wanted);
+    engine.stop();
+    let (id, key) = made.map_err(fail)?;
+    let shown = json!({
+        "id": id.prefixed("key_"),
+        "name": wanted.name,
+        "scope": wanted.scope,
+        "environment": wanted.environment,
+        "key": key,
+    });
+    show(&shown, screen)
 }
 
 fn rotate_command() -> Command {

@@ -4,14 +4,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+pub use crate::api::keys::Wanted;
+use crate::api::keys::insert;
 use crate::api::start::Caller;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::flow::source::Format;
-use crate::id::Id;
+use crate::id::{Dice, Id};
 use crate::store::audit::Actor;
 use crate::store::deployments::PutVersion;
 use crate::store::runs::RunRow;
+use crate::time::Clock;
 
 /// A run to be started by the embedding program.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +82,16 @@ impl Engine {
         self.api.invoke(&body, caller).map(|started| Started {
             run_id: started.run_id,
         })
+    }
+
+    /// Makes an API key for the HTTP API, and answers it with its public id; it is not shown again.
+    ///
+    /// # Errors
+    /// `unavailable` if the file cannot be written.
+    pub fn create_key(&self, wanted: &Wanted<'_>) -> Result<(Id, String)> {
+        let now = Clock::System.now();
+        let (row, text) = insert(&self.store, &Dice::System, wanted, Actor::system(), now)?;
+        Ok((row.key_id, text))
     }
 
     /// The run as it stands. `None`: no such run.
