@@ -144,6 +144,8 @@ CREATE TABLE idempotency (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
+-- prune_runs: what still answers for a key stays
+CREATE INDEX idempotency_run ON idempotency (run_id);
 -- prune_idempotency
 CREATE INDEX idempotency_created ON idempotency (created_at);
 

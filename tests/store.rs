@@ -16,7 +16,7 @@ use skep::store::audit::Actor;
 use skep::store::claims::{Claim, Next, Record, Recorded};
 use skep::store::deployments::{NewVersion, Patch};
 use skep::store::page::Page;
-use skep::store::runs::{Inserted, NewRun, RunFilter};
+use skep::store::runs::{Idempotency, Inserted, NewRun, RunFilter};
 use skep::store::sending::{Attempt, DeliveryClaim, Shares};
 use skep::store::steps::Opened;
 use skep::store::{Options, Store};
@@ -69,6 +69,10 @@ impl Shop {
     }
 
     fn insert(&self, deployment: &str, callback_url: &str) -> Id {
+        self.insert_for(deployment, callback_url, None)
+    }
+
+    fn insert_for(&self, deployment: &str, callback_url: &str, key: Option<&str>) -> Id {
         let directory = self.store.directory();
         let row = &directory.deployment(deployment).expect("deployed").row;
         let run_id = Id::new(NOW, &Dice::System);
@@ -82,7 +86,11 @@ impl Shop {
             user: None,
             metadata: Map::new(),
             inputs: Map::new(),
-            idempotency: None,
+            idempotency: key.map(|key| Idempotency {
+                scope: "key:1".to_owned(),
+                key: key.to_owned(),
+                digest: [3; 32],
+            }),
             waits: false,
         };
         let inserted = self.store.insert_run(new, NOW).expect("inserted");
@@ -347,4 +355,58 @@ fn a_redelivery_has_a_fresh_budget_and_the_same_event() {
     let (_, attempts) = shop.store.delivery(id).expect("readable").expect("there");
     let triggers: Vec<&str> = attempts.iter().map(|one| one.trigger.as_str()).collect();
     assert_eq!(triggers, ["automatic", "manual"]);
+}
+
+#[test]
+fn what_cannot_be_signed_any_more_keeps_nobody_else_waiting() {
+    let shop = Shop::open(8, &["a", "b"]);
+    shop.owe(["http://gone.test/"]);
+    let claim = shop.take(1, NOW).remove(0);
+    let id = claim.delivery_id;
+    shop.attempted(claim, None, NOW);
+    shop.store
+        .delete_deployment("a".to_owned(), None, false, Actor::system(), NOW)
+        .expect("deleted");
+    assert!(shop.store.purge_deleted().expect("purged"));
+    let refused = shop.store.redeliver(id, Actor::system(), NOW);
+    assert!(refused.is_err_and(|error| error.message.contains("deleted")));
+    shop.insert("b", "http://well.test/");
+    for claim in shop.claim(9) {
+        shop.end(claim);
+    }
+    assert_eq!(shop.take(9, NOW).len(), 1);
+}
+
+#[test]
+fn a_deployment_that_goes_takes_its_open_runs_along_and_says_who_did_it() {
+    let shop = Shop::open(8, &["a"]);
+    let run_id = shop.insert("a", "http://r.test/");
+    let refused = shop
+        .store
+        .delete_deployment("a".to_owned(), None, false, Actor::system(), NOW);
+    assert!(refused.is_err());
+    let cancelled = shop
+        .store
+        .delete_deployment("a".to_owned(), None, true, Actor::system(), NOW)
+        .expect("deleted");
+    assert_eq!(cancelled, Some(1));
+    let run = shop.store.run(run_id).expect("readable").expect("there");
+    assert_eq!(run.status, RunStatus::Cancelled);
+    let audit = shop.store.list_audit(Page::first(9)).expect("readable");
+    let cancels = audit.rows.iter().filter(|row| row.action == "run.cancel");
+    assert_eq!(cancels.count(), 1);
+}
+
+#[test]
+fn a_run_that_still_answers_for_its_key_is_kept() {
+    let shop = Shop::open(8, &["a"]);
+    let run_id = shop.insert_for("a", "", Some("once"));
+    for claim in shop.claim(1) {
+        shop.end(claim);
+    }
+    let later = Timestamp(NOW.0 + 1_000);
+    assert_eq!(shop.store.prune_runs(0, later).expect("pruned").removed, 0);
+    assert_eq!(shop.store.prune_idempotency(later).expect("pruned"), 1);
+    assert_eq!(shop.store.prune_runs(0, later).expect("pruned").removed, 1);
+    assert!(shop.store.run(run_id).expect("readable").is_none());
 }

@@ -5,7 +5,8 @@
 //!              ▲ ▲                   │ │ │ └───── gone ─────► gone
 //!              │ └── interrupted ────┘ │ └─ failed, no budget ─► dead
 //!              └── failed, budget left ┘
-//! redeliver: from delivered, dead, gone, cancelled and pending back to pending, with a fresh budget
+//! redeliver: from delivered, dead, gone, cancelled and pending back to pending, with a fresh budget; while an attempt
+//! is in flight, a fresh budget behind it
 //! ```
 
 use std::time::Duration;
@@ -168,7 +169,13 @@ pub fn next(delivery: &Delivery, event: &Event, now: Timestamp) -> Result<Change
         }
         (Delivering, Event::Attempted(..)) => Err(Refused::ClaimLost),
         (Delivering, Event::Interrupted) => Ok(pending(failures, now)),
-        (Delivering, Event::Redeliver) => Err(Refused::InFlight),
+        // The attempt in flight is the first of the fresh budget.
+        (Delivering, Event::Redeliver) => Ok(Change {
+            status: Delivering,
+            claim: delivery.claim,
+            failures: 0,
+            next_attempt_at: None,
+        }),
         (Delivering, Event::Cancelled) => Ok(settled(Cancelled, failures)),
 
         (Delivered | Dead | Gone | Cancelled, Event::Redeliver) => Ok(pending(0, now)),
@@ -314,7 +321,7 @@ mod tests {
 
     const MATRIX: &str = "\
 pending     claimed→delivering  accepted✗ClaimLost  gone✗ClaimLost  failed✗ClaimLost  used_up✗ClaimLost  interrupted✗NotClaimed  redeliver→pending  cancelled→cancelled
-delivering  claimed✗InFlight  accepted→delivered  gone→gone  failed→pending  used_up→dead  interrupted→pending  redeliver✗InFlight  cancelled→cancelled
+delivering  claimed✗InFlight  accepted→delivered  gone→gone  failed→pending  used_up→dead  interrupted→pending  redeliver→delivering  cancelled→cancelled
 delivered   claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  used_up✗Final  interrupted✗Final  redeliver→pending  cancelled✗Final
 dead        claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  used_up✗Final  interrupted✗Final  redeliver→pending  cancelled✗Final
 gone        claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  used_up✗Final  interrupted✗Final  redeliver→pending  cancelled✗Final

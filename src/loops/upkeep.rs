@@ -8,6 +8,7 @@ use crate::bell::locked;
 use crate::error::Result;
 use crate::loops::NAP;
 use crate::store::Store;
+use crate::store::audit::Actor;
 use crate::store::prune::Pass;
 use crate::time::{Clock, Timestamp};
 
@@ -126,6 +127,7 @@ impl Upkeep {
                     attempts: Some(0),
                     idempotency: true,
                 };
+                while self.store.cancel_deleted(Actor::system(), now)? > 0 {}
                 while self.store.purge_deleted()? {}
             }
             state.pass

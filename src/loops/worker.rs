@@ -108,7 +108,7 @@ impl Worker {
             claim = kept;
             let Some(start) = start else { return };
             note_start(&mut claim.steps, &start);
-            let outcome = self.try_step(&claim, &start);
+            let outcome = self.try_step(&workflow, &claim, &start);
             if claim.stop.is_asked() && matches!(outcome, Outcome::Failed { .. }) {
                 // Cancelled (the row says so already), or the server stops: the try was interrupted, not failed.
                 return;
@@ -198,12 +198,13 @@ impl Worker {
         start.timeout.or_else(default).unwrap_or(HOLD)
     }
 
-    fn try_step(&self, claim: &Claim, start: &StepStart) -> Outcome {
+    fn try_step(&self, workflow: &Workflow, claim: &Claim, start: &StepStart) -> Outcome {
         let Some(kind) = self.kinds.get(&start.kind) else {
             return step_failed(format!("the step kind `{}` is not available", start.kind));
         };
         let mut secrets = Secrets::none(self.mark.clone());
-        match self.store.open_secrets(&self.mark.names_in(&start.input)) {
+        // All that the workflow knows, not only what this step sends: any service may echo what another was sent.
+        match self.store.open_secrets(&workflow.secrets_used()) {
             Ok(open) => {
                 for secret in open {
                     secrets = secrets.with(&secret.name, &secret.value, &secret.hosts);
@@ -295,8 +296,10 @@ impl Worker {
 fn note_end(run_id: Id, then: &Next) {
     let request_id = run_id.request_id();
     match then {
-        Next::End(Ending::Failed { error, .. }) => {
-            log::info!(run_id:%, request_id:%; "run {run_id} failed: {error}");
+        Next::End(Ending::Failed { code, step, .. }) => {
+            // The text stands on the run; it may quote what a service answered, which is not for the log.
+            let step = step.as_deref().unwrap_or("output");
+            log::info!(run_id:%, request_id:%; "run {run_id} failed at {step} ({code})");
         }
         _ => log::debug!(run_id:%, request_id:%; "run {run_id} ended"),
     }

@@ -3,14 +3,15 @@
 use rusqlite::{OptionalExtension, Row};
 use serde_json::{Value, json};
 
-use crate::error::Result;
-use crate::flow::delivery::{DeliveryStatus, Event, Refused};
+use crate::error::{Error, Result};
+use crate::flow::delivery::{DeliveryStatus, Event};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
 use crate::store::page::{Page, Paged};
 use crate::store::runs::json_column;
 use crate::store::runs::time_column;
+use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
 /// A delivery as it stands in the file.
@@ -127,6 +128,17 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     })
 }
 
+impl Tx<'_> {
+    fn can_be_signed(&self, delivery: i64) -> Result<bool> {
+        Ok(self
+            .sql(
+                "SELECT length(p.secret) > 0 FROM deliveries d JOIN runs r ON r.id = d.run
+                 JOIN deployments p ON p.id = r.deployment WHERE d.id = ?1",
+            )?
+            .query_row([delivery], |row| row.get(0))?)
+    }
+}
+
 impl Store {
     /// One delivery with its attempts, oldest first. `None`: no such delivery.
     pub fn delivery(&self, delivery_id: Id) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>> {
@@ -219,8 +231,11 @@ impl Store {
         })
     }
 
-    /// Owes a delivery again, at once, with a fresh budget. `None`: no such delivery. One with an attempt in flight is
-    /// left as it is.
+    /// Owes a delivery again, at once, with a fresh budget; behind an attempt in flight, if there is one. `None`: no such
+    /// delivery.
+    ///
+    /// # Errors
+    /// `not_found` if its deployment is deleted and its secret forgotten.
     pub fn redeliver(
         &self,
         delivery_id: Id,
@@ -233,19 +248,14 @@ impl Store {
                 .query_row([delivery_id.0], |row| row.get(0))
                 .optional()?;
             let Some(id) = id else { return Ok(None) };
-            match tx.apply_delivery(id, &Event::Redeliver, now)? {
-                Ok(_) => {
-                    tx.audit(
-                        &actor,
-                        "delivery.redeliver",
-                        &delivery_id.prefixed("dlv_"),
-                        &json!(null),
-                        now,
-                    )?;
-                }
-                Err(
-                    Refused::InFlight | Refused::Final | Refused::ClaimLost | Refused::NotClaimed,
-                ) => {}
+            if !tx.can_be_signed(id)? {
+                return Err(Error::not_found(
+                    "The delivery's deployment is deleted, and its secret with it: nothing can be signed",
+                ));
+            }
+            if tx.apply_delivery(id, &Event::Redeliver, now)?.is_ok() {
+                let target = delivery_id.prefixed("dlv_");
+                tx.audit(&actor, "delivery.redeliver", &target, &json!(null), now)?;
             }
             let row = tx
                 .sql(&format!("{SELECT} WHERE d.id = ?1"))?

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::{Value, json};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::flow::source::Format;
 use crate::id::Id;
 use crate::store::Store;
@@ -195,14 +195,14 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(DeploymentRow, SealedSecrets
 }
 
 impl Tx<'_> {
-    fn deployment_id(&self, name: &str) -> Result<Option<i64>> {
+    pub(super) fn deployment_id(&self, name: &str) -> Result<Option<i64>> {
         Ok(self
             .sql("SELECT id FROM deployments WHERE name = ?1 AND deleted_at IS NULL")?
             .query_row([name], |row| row.get(0))
             .optional()?)
     }
 
-    fn variant(&self, deployment: i64, name: &str) -> Result<Option<(i64, Id)>> {
+    pub(super) fn variant(&self, deployment: i64, name: &str) -> Result<Option<(i64, Id)>> {
         Ok(self
             .sql("SELECT id, variant_id FROM variants WHERE deployment = ?1 AND name = ?2 AND deleted_at IS NULL")?
             .query_row((deployment, name), |row| Ok((row.get(0)?, Id(row.get(1)?))))
@@ -363,73 +363,6 @@ impl Store {
         Ok(found)
     }
 
-    /// Deletes a deployment, or one variant of it; its name is free at once. With `cancel_runs` its open runs are
-    /// cancelled. Answers how many were; `None`: no such deployment or variant.
-    ///
-    /// # Errors
-    /// `runs_open` if there are open runs and they are not to be cancelled.
-    pub fn delete_deployment(
-        &self,
-        name: String,
-        variant: Option<String>,
-        cancel_runs: bool,
-        actor: Actor,
-        now: Timestamp,
-    ) -> Result<Option<usize>> {
-        let who = actor.clone();
-        let found = self.write(move |tx| {
-            let Some(id) = tx.deployment_id(&name)? else {
-                return Ok(None);
-            };
-            let variant = match variant {
-                Some(variant) => match tx.variant(id, &variant)? {
-                    Some((row, _)) => Some((row, variant)),
-                    None => return Ok(None),
-                },
-                None => None,
-            };
-            let variant_row = variant.as_ref().map(|(row, _)| *row);
-            let open = tx.open_run_count(id, variant_row)?;
-            if open > 0 && !cancel_runs {
-                let message =
-                    format!("there are {open} open runs; cancel them, or pass cancel_runs=true");
-                return Err(Error::new(Code::RunsOpen, message).with("open_runs", open));
-            }
-            match variant {
-                Some((row, variant)) => {
-                    tx.sql("UPDATE variants SET deleted_at = ?2 WHERE id = ?1")?
-                        .execute((row, now.0))?;
-                    tx.audit(
-                        &who,
-                        "variant.delete",
-                        &format!("{name}/{variant}"),
-                        &Value::Null,
-                        now,
-                    )?;
-                }
-                None => {
-                    tx.sql("UPDATE deployments SET deleted_at = ?2 WHERE id = ?1")?
-                        .execute((id, now.0))?;
-                    tx.audit(&who, "deployment.delete", &name, &Value::Null, now)?;
-                }
-            }
-            Ok(Some((id, variant_row)))
-        })?;
-        self.refresh_directory()?;
-        let Some((id, variant)) = found else {
-            return Ok(None);
-        };
-        let mut cancelled = 0;
-        loop {
-            // In chunks, so that others' commits are not held up.
-            let count = self.write(move |tx| tx.cancel_open_runs(id, variant, 200, now))?;
-            cancelled += count;
-            if count == 0 {
-                return Ok(Some(cancelled));
-            }
-        }
-    }
-
     /// The deployments, newest first, with their variants.
     pub fn list_deployments(&self, page: Page) -> Result<Paged<DeploymentRow>> {
         self.read(|conn| {
@@ -480,40 +413,4 @@ fn version(row: &Row<'_>) -> rusqlite::Result<VersionRow> {
         created_at: time_column(row, "created_at")?.unwrap_or(Timestamp(0)),
         created_by: row.get("created_by")?,
     })
-}
-
-impl Tx<'_> {
-    fn open_run_count(&self, deployment: i64, variant: Option<i64>) -> Result<i64> {
-        Ok(self
-            .sql(
-                "SELECT count(*) FROM runs r JOIN versions v ON v.id = r.version
-                 WHERE r.deployment = ?1 AND r.ended_at IS NULL AND (?2 IS NULL OR v.variant = ?2)",
-            )?
-            .query_row((deployment, variant), |row| row.get(0))?)
-    }
-
-    fn cancel_open_runs(
-        &mut self,
-        deployment: i64,
-        variant: Option<i64>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<usize> {
-        let reason = match variant {
-            Some(_) => "the variant was deleted",
-            None => "the deployment was deleted",
-        };
-        let ids = self
-            .sql(
-                "SELECT r.id FROM runs r JOIN versions v ON v.id = r.version
-                 WHERE r.deployment = ?1 AND r.ended_at IS NULL AND (?2 IS NULL OR v.variant = ?2) LIMIT ?3",
-            )?
-            .query_map((deployment, variant, limit), |row| row.get(0))?
-            .collect::<Result<Vec<i64>, _>>()?;
-        for id in &ids {
-            let row = self.run_row(*id)?;
-            self.cancel(&row, reason, now)?;
-        }
-        Ok(ids.len())
-    }
 }

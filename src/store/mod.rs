@@ -12,6 +12,7 @@ pub mod audit;
 pub mod changes;
 pub mod claims;
 pub mod counts;
+pub mod deletion;
 pub mod deliveries;
 pub mod deployments;
 pub mod directory;

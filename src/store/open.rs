@@ -170,6 +170,9 @@ fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
     )?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_prepared_statement_cache_capacity(128);
+    if !is_new {
+        conn.execute_batch("PRAGMA optimize = 0x10002;")?;
+    }
     Ok(())
 }
 

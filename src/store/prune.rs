@@ -1,7 +1,5 @@
 //! Retention: what is old goes, in small chunks, never a live run or an owed delivery.
 
-use rusqlite::OptionalExtension;
-
 use crate::error::Result;
 use crate::store::Store;
 use crate::store::writer::Tx;
@@ -30,7 +28,8 @@ struct Table {
 const RUNS: Table = Table {
     seen: "SELECT id, created_at FROM runs WHERE id > ?1 ORDER BY id LIMIT ?2",
     delete: "DELETE FROM runs WHERE id > ?1 AND id <= ?2 AND ended_at < ?3
-             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.ended_at IS NULL)",
+             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.ended_at IS NULL)
+             AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.run_id = runs.run_id)",
 };
 
 const ATTEMPTS: Table = Table {
@@ -87,26 +86,6 @@ impl Store {
                          (SELECT scope, key FROM idempotency WHERE created_at < ?1 LIMIT ?2)",
                 )?
                 .execute((before.0, CHUNK))?)
-        })
-    }
-
-    /// Forgets the secret of one deleted deployment whose last run and delivery are final. False: there is none.
-    pub fn purge_deleted(&self) -> Result<bool> {
-        self.write(|tx| {
-            let gone: Option<i64> = tx
-                .sql(
-                    "SELECT d.id FROM deployments d WHERE d.deleted_at IS NOT NULL AND length(d.secret) > 0
-                     AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.deployment = d.id AND r.ended_at IS NULL)
-                     AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN runs r ON r.id = o.run
-                         WHERE r.deployment = d.id AND o.status IN ('pending', 'delivering')) LIMIT 1",
-                )?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            if let Some(id) = gone {
-                tx.sql("UPDATE deployments SET secret = x'', staged_secret = NULL, old_secret = NULL,
-                         old_secret_until = NULL WHERE id = ?1")?.execute([id])?;
-            }
-            Ok(gone.is_some())
         })
     }
 }

@@ -43,7 +43,12 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Every secret that is valid: the current one first.
+    /// What signs: the current one, and during a rotation one more.
+    pub fn signing(&self, now: Timestamp) -> Vec<&str> {
+        self.valid(now).into_iter().take(2).collect()
+    }
+
+    /// Every secret that is accepted: the current one first.
     pub fn valid(&self, now: Timestamp) -> Vec<&str> {
         let old = self
             .old

@@ -246,7 +246,7 @@ impl Tx<'_> {
         };
         self.sql(
             "UPDATE deliveries SET status = :status, claim_token = :token,
-                 claim_expires_at = CASE WHEN :token IS NULL THEN NULL ELSE :now END,
+                 claim_expires_at = CASE WHEN :token IS NULL THEN NULL ELSE coalesce(claim_expires_at, :now) END,
                  failures = :failures, next_attempt_at = :at,
                  trigger = CASE WHEN :manual THEN 'manual' ELSE trigger END,
                  ended_at = CASE WHEN :final THEN :now END
@@ -294,19 +294,27 @@ impl Tx<'_> {
         token: i64,
         now: Timestamp,
     ) -> Result<Option<DeliveryClaim>> {
-        if self
-            .apply_delivery(id, &Event::Claimed(token), now)?
-            .is_err()
-        {
-            return Ok(None);
-        }
         let deployment = self.deployment_of(id)?;
         let (sealed, deadline_ms): (SealedSecrets, Option<u64>) = self
             .sql("SELECT * FROM deployments WHERE id = ?1")?
             .query_row([deployment], |row| {
                 Ok((SealedSecrets::of(row)?, row.get("exchange_deadline_ms")?))
             })?;
-        let secrets = sealed.open(self.sealer)?;
+        let secrets = match sealed.open(self.sealer) {
+            Ok(secrets) => secrets,
+            Err(fault) => {
+                // One that cannot be signed must not keep the others from being sent.
+                log::error!("a delivery is taken back, it cannot be signed: {fault}");
+                self.apply_delivery(id, &Event::Cancelled, now)?.ok();
+                return Ok(None);
+            }
+        };
+        if self
+            .apply_delivery(id, &Event::Claimed(token), now)?
+            .is_err()
+        {
+            return Ok(None);
+        }
         let schedule = self.schedule(deployment)?;
         let deadline = deadline_ms.map_or(EXCHANGE_DEADLINE, Duration::from_millis);
         let claim = self
@@ -363,21 +371,27 @@ impl Tx<'_> {
                 if free == 0 || *held >= health.share(senders) {
                     continue;
                 }
-                let due: Option<i64> = self
+                let ready: Option<(i64, Option<i64>)> = self
                     .sql(
-                        "SELECT (SELECT id FROM deliveries d WHERE d.origin = o.id AND d.status = 'pending'
-                                 ORDER BY d.next_attempt_at LIMIT 1)
+                        "SELECT o.id, (SELECT id FROM deliveries d
+                                       WHERE d.origin = o.id AND d.status = 'pending' AND d.next_attempt_at <= ?2
+                                       ORDER BY d.next_attempt_at LIMIT 1)
                          FROM origins o WHERE o.health = ?1 AND o.ready_at <= ?2 ORDER BY o.ready_at LIMIT 1",
                     )?
-                    .query_row((health.as_str(), now.0), |row| row.get(0))
+                    .query_row((health.as_str(), now.0), |row| Ok((row.get(0)?, row.get(1)?)))
                     .optional()?;
-                let Some(id) = due else { continue };
+                let Some((origin, due)) = ready else { continue };
+                any = true;
+                let Some(id) = due else {
+                    // Nothing of it is due after all.
+                    self.refresh_origin(origin, now)?;
+                    continue;
+                };
                 let token = token.wrapping_add(claims.len() as i64);
                 if let Some(claim) = self.claim_delivery(id, token, now)? {
                     claims.push(claim);
                     *held += 1;
                     free -= 1;
-                    any = true;
                 }
             }
         }
