@@ -12,8 +12,8 @@ CREATE TABLE deployments (
     old_secret           BLOB,                          -- sealed; the one before, valid until old_secret_until
     old_secret_until     INTEGER,
     callback_url         TEXT,                          -- where results go that name no URL
-    callback_hosts       TEXT    CHECK (json_valid(callback_hosts)),   -- only these, if given
-    retry_schedule       TEXT    CHECK (json_valid(retry_schedule)),   -- [ms], if not the default
+    callback_hosts       TEXT    CHECK (callback_hosts IS NULL OR json_valid(callback_hosts)),   -- only these, if given
+    retry_schedule       TEXT    CHECK (retry_schedule IS NULL OR json_valid(retry_schedule)),   -- [ms], if not the default
     exchange_deadline_ms INTEGER CHECK (exchange_deadline_ms BETWEEN 100 AND 30000),
     concurrency_limit    INTEGER CHECK (concurrency_limit > 0),
     created_at           INTEGER NOT NULL,
@@ -83,9 +83,9 @@ CREATE TABLE runs (
     callback_url     TEXT,
     api_key          INTEGER,                           -- not a reference: keys may be gone
     user             TEXT,
-    metadata         TEXT    CHECK (json_valid(metadata)),   -- NULL is {}
+    metadata         TEXT    CHECK (metadata IS NULL OR json_valid(metadata)),   -- NULL is {}
     inputs           TEXT    NOT NULL CHECK (json_valid(inputs)),
-    output           TEXT    CHECK (json_valid(output)),
+    output           TEXT    CHECK (output IS NULL OR json_valid(output)),
     error            TEXT,
     error_code       TEXT,
     error_step       TEXT,
@@ -120,9 +120,9 @@ CREATE TABLE steps (
                                                   'skipped', 'cancelled')),
     failures   INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
     attempts   TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(attempts)),
-    input      TEXT    CHECK (json_valid(input)),
-    output     TEXT    CHECK (json_valid(output)),
-    meta       TEXT    CHECK (json_valid(meta)),
+    input      TEXT    CHECK (input IS NULL OR json_valid(input)),
+    output     TEXT    CHECK (output IS NULL OR json_valid(output)),
+    meta       TEXT    CHECK (meta IS NULL OR json_valid(meta)),
     error      TEXT,
     error_class TEXT,
     due_at     INTEGER,
@@ -202,9 +202,9 @@ CREATE TABLE attempts (
     tls_ms            INTEGER,
     first_byte_ms     INTEGER,
     remote_address    TEXT,
-    request_headers   TEXT    CHECK (json_valid(request_headers)),
+    request_headers   TEXT    CHECK (request_headers IS NULL OR json_valid(request_headers)),
     response_status   INTEGER,
-    response_headers  TEXT    CHECK (json_valid(response_headers)),
+    response_headers  TEXT    CHECK (response_headers IS NULL OR json_valid(response_headers)),
     response_body     BLOB,
     truncated         INTEGER NOT NULL DEFAULT 0 CHECK (truncated IN (0, 1)),
     bytes_seen        INTEGER,
@@ -223,5 +223,5 @@ CREATE TABLE audit (
     address TEXT,
     action  TEXT    NOT NULL,
     target  TEXT    NOT NULL,
-    detail  TEXT    CHECK (json_valid(detail))
+    detail  TEXT    CHECK (detail IS NULL OR json_valid(detail))
 ) STRICT;

@@ -1,5 +1,7 @@
 //! A step kind of your own, durable like the built-in ones. `cargo run --example custom_step`
 
+#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

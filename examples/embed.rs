@@ -1,5 +1,7 @@
 //! Skep inside your own program: no HTTP, the same durable engine. `cargo run --example embed`
 
+#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,5 +1,7 @@
 //! Receives one signed callback and verifies it. `cargo run --example receive -- whsec_… [PORT]`
 
+#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
 use std::env::args;
 
 use standardwebhooks::{

@@ -2,7 +2,7 @@
 //!
 //! The only place where a thread begins. Rooms give it bodies to run; it knows the order in which they start and stop.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -212,7 +212,7 @@ fn socket_address(listen: &str) -> Result<SocketAddr> {
         })
 }
 
-fn listen_at(addr: SocketAddr) -> Result<std::net::TcpListener> {
+fn listen_at(addr: SocketAddr) -> Result<TcpListener> {
     bind(addr, BACKLOG)
         .map_err(|fault| Error::unavailable(format!("cannot listen on {addr}: {fault}")))
 }
@@ -318,12 +318,7 @@ impl Engine {
             direct_timeout: config.direct_timeout,
         }));
         let server = match listener {
-            Some(listener) => {
-                let config = server_config(&config, &public_url)?;
-                Some(Arc::new(
-                    Server::new(listener, config, api.clone()).map_err(Error::internal)?,
-                ))
-            }
+            Some(listener) => Some(front_door(listener, &config, &public_url, &api)?),
             None => None,
         };
         let engine = Engine {
@@ -528,6 +523,17 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn front_door(
+    listener: TcpListener,
+    config: &Config,
+    public_url: &str,
+    api: &Arc<Api>,
+) -> Result<Arc<Server>> {
+    let config = server_config(config, public_url)?;
+    let server = Server::new(listener, config, api.clone()).map_err(Error::internal)?;
+    Ok(Arc::new(server))
 }
 
 fn server_config(config: &Config, public_url: &str) -> Result<ServerConfig> {

@@ -60,6 +60,7 @@ pub mod flow;
 pub mod id;
 pub mod loops;
 pub mod outbound;
+pub mod secret;
 pub mod steps;
 pub mod store;
 pub mod time;

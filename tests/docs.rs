@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use skep::api::routes::ROUTES;
+use skep::api::table::ROUTES;
 use skep::config::SETTINGS;
 use skep::error::CODES;
 

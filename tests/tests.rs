@@ -6,7 +6,9 @@ mod crash; // kill -9 under load
 mod delivery; // callback events, signatures, attempts
 mod deployments; // versions, rollback, deletion, refused definitions
 mod dice; // chance by a seed
+mod docs; // README's tables against the code's
 mod errors; // every error, by a real request
+mod examples; // each example is run
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
 mod house; // the process under test

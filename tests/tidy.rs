@@ -39,7 +39,7 @@ fn holds(line: &str, word: &str) -> bool {
 }
 
 /// The base: every room may use it.
-const BASE: &[&str] = &["error", "id", "time", "bell", "metrics"];
+const BASE: &[&str] = &["error", "id", "time", "bell", "metrics", "secret"];
 
 /// Who may use whom, beside the base and oneself. `flow::step` is what rooms tell each other about a step.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -48,10 +48,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("bell", &[]),
     ("metrics", &[]),
+    ("secret", &[]),
     ("config", &[]),
     ("view", &[]),
     ("flow", &[]),
-    ("outbound", &["flow::step"]),
+    ("outbound", &["flow::step", "flow::hosts"]),
     ("store", &["flow"]),
     ("steps", &["outbound", "flow"]),
     ("loops", &["store", "steps", "outbound", "flow"]),
@@ -72,7 +73,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config", "flow", "store", "steps", "outbound", "loops", "api", "view",
         ],
     ),
-    ("cli", &["config", "flow", "steps", "outbound", "engine"]),
+    // The demo serves a small world of its own behind the same edge.
+    (
+        "cli",
+        &[
+            "config",
+            "flow",
+            "steps",
+            "outbound",
+            "engine",
+            "api::call",
+            "api::door",
+            "api::routes",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

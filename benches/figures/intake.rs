@@ -79,12 +79,7 @@ fn turns(
         report.note(name, format!("{what}, p50"), of(Times::p50), "ms");
         report.note(name, format!("{what}, p99"), of(Times::p99), "ms");
         let each = cost[at].as_secs_f64() * 1e6 / sent.max(1) as f64;
-        report.note(
-            name,
-            format!("{what}, server CPU for each"),
-            each,
-            "µs",
-        );
+        report.note(name, format!("{what}, server CPU for each"), each, "µs");
     }
     // Of turns next to each other: the disk may be another one a minute later.
     let pairs = loads[2].iter().zip(&loads[0]);
@@ -107,7 +102,10 @@ fn turns(
 }
 
 fn of_them(connections: usize) -> String {
-    format!("{connections} connection{}", if connections == 1 { "" } else { "s" })
+    format!(
+        "{connections} connection{}",
+        if connections == 1 { "" } else { "s" }
+    )
 }
 
 /// From the first invoke to the last callback's arrival, with everything on.
@@ -132,6 +130,11 @@ fn whole(size: Size, receiver: &Receiver, url: &str, report: &mut Report) -> Res
     report.note(name, "durable invokes, 64 connections", taken.rate, "/s");
     report.note(name, "runs from invoke to callback", rate, "/s");
     report.note(name, "server CPU for each run", each, "µs");
-    report.note(name, "connections made for the callbacks", (connected() - had) as f64, "");
+    report.note(
+        name,
+        "connections made for the callbacks",
+        (connected() - had) as f64,
+        "",
+    );
     Ok(())
 }

@@ -176,10 +176,16 @@ impl Access {
             Access::Approvals => Scope::Approve,
             Access::Open | Access::Own | Access::Webhook => Scope::Read,
         };
-        let name = needed.as_str();
+        let name = match needed {
+            Scope::Invoke => "invoke or admin",
+            Scope::Read => "read, deploy or admin",
+            Scope::Approve => "approve or admin",
+            Scope::Deploy => "deploy or admin",
+            Scope::Admin => "admin",
+        };
         Error::new(
             Code::InsufficientScope,
-            format!("This needs a key of scope {name} or more."),
+            format!("This needs a key of scope {name}."),
         )
         .with("scope", name)
     }

@@ -34,7 +34,7 @@ mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -156,6 +156,8 @@ impl Api {
 
     /// Answers whoever still waits for a run with `direct_timeout`: the runs go on.
     pub fn close_direct(&self) {
+        // Those that have just ended are answered with their end.
+        self.direct.look(&self.store, Instant::now());
         self.direct.close();
     }
 

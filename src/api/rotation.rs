@@ -6,7 +6,7 @@ use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::start::find_deployment;
 use crate::error::Result;
-use crate::outbound::sign::new_secret;
+use crate::secret::new_secret;
 
 /// `POST /v1/deployments/{deployment}/secret/stage`
 pub fn stage(request: &Request<'_>) -> Result<Answer> {

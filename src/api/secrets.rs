@@ -6,8 +6,8 @@ use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::{fields, query};
 use crate::error::{Error, Result};
+use crate::flow::hosts::HostRule;
 use crate::flow::names::{excerpt, is_name};
-use crate::outbound::hosts::HostRule;
 use crate::store::secrets::SecretRow;
 
 /// The shortest value: anything shorter could not be masked without masking half of what is shown.

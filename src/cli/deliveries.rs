@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Filter, Server, query, with_filters, with_server};
 use crate::cli::screen::{Column, Screen, cell, count, for_people};
-use crate::cli::{Done, Verb, dispatch, group, required};
+use crate::cli::{Done, Verb, dispatch, group, positional, required};
 
 const VERBS: &[Verb] = &[
     Verb {
@@ -76,10 +76,7 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
 }
 
 fn id_arg() -> Arg {
-    Arg::new("id")
-        .value_name("ID")
-        .required(true)
-        .help("A delivery's id")
+    positional("id", "ID", "A delivery's id")
 }
 
 fn list_command() -> Command {

@@ -20,8 +20,8 @@ use crate::cli::{Done, Failure, logging};
 use crate::config::{self, Config, LogFormat, Secret};
 use crate::engine::{Beside, Engine};
 use crate::id::Dice;
-use crate::outbound::sign::new_secret;
 use crate::outbound::skep::{Ask, Skep};
+use crate::secret::new_secret;
 use crate::time::Clock;
 use world::{LOOPBACK, Seen, World};
 
@@ -174,7 +174,7 @@ impl Story<'_> {
             "invoke",
             &format!(
                 "202 {} {request_id}: on disk, fsynced",
-                answer["run_status"]
+                text(&answer["run_status"])
             ),
         )?;
         self.follow(&request_id, &seen)?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Server, query, with_filters, with_server};
 use crate::cli::screen::{Column, Screen, cell};
-use crate::cli::{Done, Verb, dispatch, group, required, text_arg};
+use crate::cli::{Done, Verb, dispatch, group, positional, required, text_arg};
 
 const VERBS: &[Verb] = &[
     Verb {
@@ -56,10 +56,7 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
 }
 
 fn id_arg() -> Arg {
-    Arg::new("id")
-        .value_name("ID")
-        .required(true)
-        .help("The key's id, as `skep keys list` shows it")
+    positional("id", "ID", "The key's id, as `skep keys list` shows it")
 }
 
 fn list_command() -> Command {

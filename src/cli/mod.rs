@@ -1,4 +1,4 @@
-//! The command line: one file per verb, all of them listed in [`VERBS`].
+//! The command line: one file per verb, all of them listed in `VERBS`.
 //!
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
 //! its HTTP API; nothing here opens the database.
@@ -240,6 +240,11 @@ fn is_json(matches: &ArgMatches) -> bool {
 /// An argument that takes a text.
 fn text_arg(name: &'static str, example: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(example).help(help)
+}
+
+/// An argument without a name that has to be given.
+fn positional(name: &'static str, example: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name(example).required(true).help(help)
 }
 
 /// The text given for an argument.

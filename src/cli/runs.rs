@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::client::{Filter, Server, query, with_filters, with_server};
 use crate::cli::screen::{Column, Screen, cell, count, for_people, place, took};
-use crate::cli::{Done, Verb, dispatch, group, required, text, text_arg};
+use crate::cli::{Done, Verb, dispatch, group, positional, required, text, text_arg};
 
 const VERBS: &[Verb] = &[
     Verb {
@@ -74,10 +74,7 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
 }
 
 fn id_arg() -> Arg {
-    Arg::new("id")
-        .value_name("ID")
-        .required(true)
-        .help("A request id (req_…) or a run id")
+    positional("id", "ID", "A request id (req_…) or a run id")
 }
 
 fn list_command() -> Command {

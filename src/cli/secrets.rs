@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::client::{Server, query, with_filters, with_server};
 use crate::cli::screen::{Column, Screen, cell};
-use crate::cli::{Done, Failure, Verb, dispatch, group, required, text, text_arg};
+use crate::cli::{Done, Failure, Verb, dispatch, group, positional, required, text, text_arg};
 
 const VERBS: &[Verb] = &[
     Verb {
@@ -34,7 +34,7 @@ const VALUE_MAX: u64 = 64 * 1024;
 const COLUMNS: &[Column] = &[
     ("NAME", |row| cell(row, "name")),
     ("HOSTS", |row| cell(row, "hosts")),
-    ("CREATED", |row| cell(row, "created_at")),
+    ("UPDATED", |row| cell(row, "updated_at")),
     ("UPDATED", |row| cell(row, "updated_at")),
 ];
 
@@ -51,10 +51,7 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
 }
 
 fn name_arg() -> Arg {
-    Arg::new("name")
-        .value_name("NAME")
-        .required(true)
-        .help("As in {{ secrets.NAME }}")
+    positional("name", "NAME", "As in {{ secrets.NAME }}")
 }
 
 fn list_command() -> Command {

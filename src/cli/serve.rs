@@ -94,11 +94,7 @@ fn hand_over_key(engine: &Engine, data: &Path) -> Done {
                 path.display()
             ))
         })?;
-        drop(writeln!(
-            io::stderr(),
-            "the new admin key is in {}",
-            path.display()
-        ));
+        log::warn!("the new admin key is in {}", path.display());
     }
     Ok(())
 }

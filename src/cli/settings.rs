@@ -33,6 +33,8 @@ fn flag(setting: &Setting) -> Arg {
     Arg::new(setting.name)
         .long(setting.flag())
         .value_name(setting.example)
+        // `-1` is a wrong value, and is told so by the setting's name.
+        .allow_hyphen_values(true)
         .help(help)
 }
 

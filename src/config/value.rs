@@ -124,7 +124,7 @@ pub(super) fn some_list_text(text: &str) -> Read<Option<String>> {
 }
 
 /// A whole number within bounds, both included.
-pub(super) fn number<N: FromStr + PartialOrd + std::fmt::Display>(
+pub(super) fn number<N: Copy + FromStr + PartialOrd + std::fmt::Display>(
     text: &str,
     least: N,
     most: N,

@@ -3,7 +3,7 @@
 //! Owns the shape of a definition: keys, ids, limits, which step may speak of which. What stands inside a step's action
 //! is read by `action`, templates and references by `reader`.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::flow::condition::Test;
@@ -318,61 +318,28 @@ fn action_key<'n>(
     at: &str,
     id: &str,
 ) -> Option<&'n Entry> {
-    let registered: HashMap<&str, ()> = reader.kinds.iter().map(|kind| (kind.name, ())).collect();
-    let is_action = |key: &str| PURE_KINDS.contains(&key) || registered.contains_key(key);
+    let registered = reader.kinds.iter().map(|kind| kind.name);
+    let kinds: BTreeSet<&str> = PURE_KINDS.into_iter().chain(registered).collect();
+    let is_action = |entry: &Entry| kinds.contains(entry.key.as_str());
     let future = entries
         .iter()
-        .find(|entry| FUTURE_KINDS.contains(&entry.key.as_str()) && !is_action(&entry.key));
-    if let Some(entry) = future {
-        let message = format!("step kind `{}` is not available in this version", entry.key);
-        reader.problem_at(
-            entry.line,
-            entry.column,
-            &format!("{at}/{}", entry.key),
-            message,
-        );
+        .find(|entry| FUTURE_KINDS.contains(&entry.key.as_str()) && !is_action(entry));
+    if let Some(Entry {
+        key, line, column, ..
+    }) = future
+    {
+        let message = format!("step kind `{key}` is not available in this version");
+        reader.problem_at(*line, *column, &format!("{at}/{key}"), message);
         return None;
     }
-    let actions: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| is_action(&entry.key))
-        .collect();
-    let branches = actions.iter().any(|entry| entry.key == "condition");
-    let known: Vec<&str> = COMMON_KEYS
-        .into_iter()
-        .chain(PURE_KINDS)
-        .chain(registered.keys().copied())
-        .collect();
-    let mut suspicious = false;
-    for entry in entries {
-        let key = entry.key.as_str();
-        if is_action(key) || COMMON_KEYS.contains(&key) {
-            continue;
-        }
-        if matches!(key, "then" | "else") {
-            if !branches {
-                let message = format!("`{key}` belongs to a `condition`");
-                reader.problem_at(entry.line, entry.column, &format!("{at}/{key}"), message);
-            }
-            continue;
-        }
-        suspicious = true;
-        let known = known.iter().copied().chain(if branches {
-            vec!["then", "else"]
-        } else {
-            Vec::new()
-        });
-        reader.unknown_key(entry, at, known);
-    }
+    let actions: Vec<&Entry> = entries.iter().filter(|entry| is_action(entry)).collect();
+    let has_unknown = stray_keys(reader, entries, at, &kinds);
     match actions.as_slice() {
         [one] => return Some(one),
-        [] if suspicious => {}
+        // Most likely the unknown key was meant to be the action.
+        [] if has_unknown => {}
         [] => {
-            let mut kinds: Vec<&str> = PURE_KINDS
-                .into_iter()
-                .chain(registered.keys().copied())
-                .collect();
-            kinds.sort_unstable();
+            let kinds: Vec<&str> = kinds.into_iter().collect();
             let message = format!(
                 "step `{}` has no action: give it one of {}",
                 excerpt(id),
@@ -391,6 +358,37 @@ fn action_key<'n>(
         }
     }
     None
+}
+
+/// Reports every key of a step that is neither an action nor common, nor a branch of the step's condition. Whether
+/// one of them is unknown altogether.
+fn stray_keys(
+    reader: &mut Reader<'_>,
+    entries: &[Entry],
+    at: &str,
+    kinds: &BTreeSet<&str>,
+) -> bool {
+    let branches: &[&str] = match entries.iter().any(|entry| entry.key == "condition") {
+        true => &["then", "else"],
+        false => &[],
+    };
+    let mut has_unknown = false;
+    for entry in entries {
+        let key = entry.key.as_str();
+        if kinds.contains(key) || COMMON_KEYS.contains(&key) || branches.contains(&key) {
+            continue;
+        }
+        if matches!(key, "then" | "else") {
+            let message = format!("`{key}` belongs to a `condition`");
+            reader.problem_at(entry.line, entry.column, &format!("{at}/{key}"), message);
+            continue;
+        }
+        has_unknown = true;
+        let known = COMMON_KEYS.into_iter().chain(PURE_KINDS);
+        let known = known.chain(kinds.iter().chain(branches).copied());
+        reader.unknown_key(entry, at, known);
+    }
+    has_unknown
 }
 
 // ---- what every step may have ----

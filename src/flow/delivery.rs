@@ -322,6 +322,7 @@ cancelled   claimed✗Final  accepted✗Final  gone✗Final  failed✗Final  use
 ";
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "the whole matrix is there to be read")]
     fn the_whole_matrix_is_as_written() {
         let events = [
             ("claimed", Event::Claimed(7)),

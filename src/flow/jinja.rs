@@ -378,17 +378,17 @@ fn at(
     state: &State<'_, '_>,
     label: String,
     value: Jinja,
-    keys: Rest<Jinja>,
+    Rest(keys): Rest<Jinja>,
 ) -> Result<Jinja, Error> {
     let mut here = value;
     let mut path = label;
-    for key in keys.iter() {
+    for key in keys {
         if here.is_undefined() || here.is_none() {
             return Ok(here);
         }
         let next = match here.kind() {
             ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
-                here.get_item(key).unwrap_or(Jinja::UNDEFINED)
+                here.get_item(&key).unwrap_or(Jinja::UNDEFINED)
             }
             _ => Jinja::UNDEFINED,
         };

@@ -7,6 +7,7 @@ pub mod condition;
 mod definition;
 pub mod delivery;
 pub mod expr;
+pub mod hosts;
 pub mod inputs;
 mod jinja;
 pub mod names;

@@ -207,11 +207,11 @@ impl<'a> Walk<'a> {
         }
         match &step.action {
             Action::Set(template) => match template.render(&self.scope, self.mark) {
-                Ok(value) => self.complete(step, value.clone(), value),
+                Ok(value) => self.complete(step, &value.clone(), value),
                 Err(fault) => return self.fail(step, Value::Null, fault.message()),
             },
             Action::Condition(condition) => match condition.test.eval(&self.scope, self.mark) {
-                Ok((holds, shown)) => self.complete(step, shown, Value::Bool(holds)),
+                Ok((holds, shown)) => self.complete(step, &shown, Value::Bool(holds)),
                 Err(fault) => return self.fail(step, Value::Null, fault.message()),
             },
             Action::Delay(delay) => return self.delay(step, delay, record),
@@ -234,7 +234,7 @@ impl<'a> Walk<'a> {
             Err(message) => return self.fail(step, Value::Null, message),
         };
         if until <= self.now {
-            self.complete(step, input, Value::Null);
+            self.complete(step, &input, Value::Null);
             return Ok(());
         }
         Err(Box::new(Then::Park {
@@ -325,9 +325,9 @@ impl<'a> Walk<'a> {
         Ok(Value::Object(input))
     }
 
-    fn complete(&mut self, step: &'a Step, input: Value, output: Value) {
+    fn complete(&mut self, step: &'a Step, input: &Value, output: Value) {
         self.view(step, output.clone(), None);
-        let input = self.mark.mask(&input);
+        let input = self.mark.mask(input);
         self.result(step, StepStatus::Completed, input, output, None);
     }
 

@@ -314,6 +314,7 @@ cancelled          claimed✗Final  advanced✗Final  parked✗Final  completed�
 ";
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "the whole matrix is there to be read")]
     fn the_whole_matrix_is_as_written() {
         let mut matrix = String::new();
         for status in RunStatus::ALL {

@@ -154,7 +154,8 @@ impl Sender {
             verdict,
             attempt.error.as_deref().unwrap_or_default(),
         );
-        while let Err((kept, fault)) = self.store.record_attempt(claim, &attempt, verdict, now) {
+        while let Err(refused) = self.store.record_attempt(claim, &attempt, verdict, now) {
+            let (kept, fault) = *refused;
             if !wait_out(
                 &format!("delivery {id}"),
                 &fault,

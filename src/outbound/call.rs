@@ -125,6 +125,17 @@ pub(super) fn try_with<T>(
     with(act)?
 }
 
+/// An error once this thread's exchange was told to stop.
+pub(super) fn go_on() -> Result<(), ureq::Error> {
+    try_with(|call| {
+        if call.is_stopped() {
+            Err(call.stopped())
+        } else {
+            Ok(())
+        }
+    })
+}
+
 impl Call {
     pub fn enter_phase(&mut self, phase: Phase) {
         self.phase = phase;

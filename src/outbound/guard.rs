@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock};
 use url::{Host, Url};
 
 use super::Purpose;
-use super::hosts::{HostRule, canonical, split_port};
 use crate::error::{Code, Error};
+use crate::flow::hosts::{HostRule, canonical, split_port};
 
 /// A block of addresses, as IPv6 bits; IPv4 lies mapped at `::ffff:0:0/96`, so that each is judged by the inner one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,19 +192,15 @@ fn parse_rule(entry: &str) -> Result<Rule, String> {
     let (host, port) = split_port(entry)?;
     let Some((address, length)) = host.split_once('/') else {
         let rule = HostRule::parse(entry)?;
-        return match rule.address() {
-            Some(ip) => Ok(Rule::Block(
-                Block {
-                    base: bits(ip),
-                    bits: 128,
-                },
-                rule.port(),
-            )),
-            None if rule.is_wildcard() => Err(format!(
+        let Some(name) = rule.exact() else {
+            return Err(format!(
                 "{entry:?}: expected an exact host name, not a pattern"
-            )),
-            None => Ok(Rule::Host(rule)),
+            ));
         };
+        return Ok(match name.parse().map(bits) {
+            Ok(base) => Rule::Block(Block { base, bits: 128 }, rule.port()),
+            Err(_) => Rule::Host(rule),
+        });
     };
     let wrong = || {
         format!(

@@ -17,11 +17,11 @@ use ureq::http::{self, Method};
 
 use super::call::{Call, Entered, Line, Phase, Target, ms, with};
 use super::guard::{Guard, parse_url};
-use super::hosts::canonical;
 use super::resolve::Pool;
 use super::wire::{Door, Finder, literal, words};
 use super::{Exchange, Outside, Request, Response, Timings};
 use crate::bell::Stop;
+use crate::flow::hosts::canonical;
 use crate::flow::step::ErrorClass;
 
 /// `User-Agent`, unless the caller gives one.

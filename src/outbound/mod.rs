@@ -4,7 +4,6 @@
 
 mod call;
 pub mod guard;
-pub mod hosts;
 pub mod http;
 pub mod resolve;
 pub mod retry_after;

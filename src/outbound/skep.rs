@@ -104,10 +104,12 @@ impl Skep {
                 let request = request
                     .header("content-type", media)
                     .body(bytes)
-                    .map_err(unmade)?;
+                    .map_err(|fault| unmade(&fault))?;
                 self.agent.run(request)
             }
-            None => self.agent.run(request.body(()).map_err(unmade)?),
+            None => self
+                .agent
+                .run(request.body(()).map_err(|fault| unmade(&fault))?),
         };
         let mut response = sent.map_err(|fault| self.unanswered(&fault))?;
         let status = response.status().as_u16();
@@ -171,7 +173,7 @@ fn authorization(key: &str) -> Result<ureq::http::HeaderValue, NoAnswer> {
     Ok(value)
 }
 
-fn unmade(fault: ureq::http::Error) -> NoAnswer {
+fn unmade(fault: &ureq::http::Error) -> NoAnswer {
     NoAnswer::Wrong(format!("the request cannot be made: {fault}"))
 }
 

@@ -136,13 +136,7 @@ fn connect_any(addresses: &[SocketAddr]) -> Result<Wire, ureq::Error> {
             Err(why) if why.kind() == io::ErrorKind::TimedOut => {}
             Err(why) => refused = Some(why),
         }
-        call::try_with(|call| {
-            if call.is_stopped() {
-                Err(call.stopped())
-            } else {
-                Ok(())
-            }
-        })?;
+        call::go_on()?;
     }
     Err(call::with(|call| match refused {
         Some(why) => call.broken(&words(&why)),
@@ -248,13 +242,7 @@ impl Transport for Wire {
         })?;
         if read == 0 {
             // A cut socket ends like a closed one; a body without a length would look complete.
-            call::try_with(|call| {
-                if call.is_stopped() {
-                    Err(call.stopped())
-                } else {
-                    Ok(())
-                }
-            })?;
+            call::go_on()?;
         }
         self.buffers.input_appended(read);
         Ok(read > 0)

@@ -8,12 +8,12 @@
 use serde_json::{Map, Value, json};
 use url::{Url, form_urlencoded};
 
-use super::secrets::percent;
 use super::{StepContext, StepKind, failed};
+use crate::flow::expr::percent_encode;
+use crate::flow::hosts::HostRule;
 use crate::flow::step::{ErrorClass, Outcome, StepError};
 use crate::flow::workflow::{FieldKind, FieldSpec, KindSpec};
 use crate::outbound::guard::parse_url;
-use crate::outbound::hosts::HostRule;
 use crate::outbound::http::header;
 use crate::outbound::retry_after::asked_by;
 use crate::outbound::{Purpose, Request, Response};
@@ -115,7 +115,7 @@ impl StepKind for Http {
         );
         let meta = exchange.response.as_ref().map(meta_of);
         match (exchange.error, exchange.response) {
-            (None, Some(response)) => outcome(context, &parts, response),
+            (None, Some(response)) => outcome(context, &parts, &response),
             (error, _) => {
                 let unsaid = || (ErrorClass::Reset, "there was no answer".to_owned());
                 let (class, why) = error.unwrap_or_else(unsaid);
@@ -164,20 +164,8 @@ fn prepare(context: &StepContext<'_>) -> Result<Parts, String> {
     let input = context.input.as_object().unwrap_or(&none);
     let given = |name: &str| input.get(name).filter(|value| !value.is_null());
 
-    let method = text(given("method").unwrap_or(&json!("GET")), "method")?.to_ascii_uppercase();
-    if !METHODS.contains(&method.as_str()) {
-        return Err(format!(
-            "method: expected one of {}, got {method:?}",
-            METHODS.join(", ")
-        ));
-    }
-    let url = given("url").ok_or("url is missing")?;
-    if context.secrets.stand_in(url) {
-        return Err(
-            "url: a secret cannot stand in a URL; put it in query, headers or the body".to_owned(),
-        );
-    }
-    let mut url = parse_url(&text(url, "url")?).map_err(|why| format!("url: {why}"))?;
+    let method = method_of(given("method"))?;
+    let mut url = url_of(context, given("url"))?;
     let (host, port) = (
         url.host_str().unwrap_or_default().to_owned(),
         url.port_or_known_default().unwrap_or(0),
@@ -204,16 +192,7 @@ fn prepare(context: &StepContext<'_>) -> Result<Parts, String> {
         value.map_err(|why| format!("{name}: {why}"))
     };
     if let Some(query) = reveal("query")? {
-        let added: Vec<String> = pairs(&query, "query")?
-            .iter()
-            .map(|(key, value)| format!("{}={}", percent(key), percent(value)))
-            .collect();
-        let before = url
-            .query()
-            .filter(|query| !query.is_empty())
-            .map(str::to_owned);
-        let query: Vec<String> = before.into_iter().chain(added).collect();
-        url.set_query((!query.is_empty()).then(|| query.join("&")).as_deref());
+        append_query(&mut url, &pairs(&query, "query")?);
     }
     let mut headers = match reveal("headers")? {
         Some(value) => pairs(&value, "headers")?,
@@ -240,6 +219,38 @@ fn prepare(context: &StepContext<'_>) -> Result<Parts, String> {
         body,
         public_only: context.host_from_template && hosts.is_none(),
     })
+}
+
+fn method_of(given: Option<&Value>) -> Result<String, String> {
+    let method = text(given.unwrap_or(&json!("GET")), "method")?.to_ascii_uppercase();
+    if METHODS.contains(&method.as_str()) {
+        Ok(method)
+    } else {
+        Err(format!(
+            "method: expected one of {}, got {method:?}",
+            METHODS.join(", ")
+        ))
+    }
+}
+
+fn url_of(context: &StepContext<'_>, given: Option<&Value>) -> Result<Url, String> {
+    let url = given.ok_or("url is missing")?;
+    if context.secrets.stand_in(url) {
+        return Err(
+            "url: a secret cannot stand in a URL; put it in query, headers or the body".to_owned(),
+        );
+    }
+    parse_url(&text(url, "url")?).map_err(|why| format!("url: {why}"))
+}
+
+/// Puts the pairs behind the query that the URL has.
+fn append_query(url: &mut Url, pairs: &[(String, String)]) {
+    let added = pairs
+        .iter()
+        .map(|(key, value)| format!("{}={}", percent_encode(key), percent_encode(value)));
+    let before = url.query().filter(|query| !query.is_empty());
+    let query: Vec<String> = before.map(str::to_owned).into_iter().chain(added).collect();
+    url.set_query((!query.is_empty()).then(|| query.join("&")).as_deref());
 }
 
 /// Refuses a host that the step's `hosts` do not name.
@@ -345,8 +356,8 @@ fn meta_of(response: &Response) -> Value {
     json!({"status": response.status, "headers": headers})
 }
 
-fn outcome(context: &StepContext<'_>, parts: &Parts, response: Response) -> Outcome {
-    let meta = Some(meta_of(&response));
+fn outcome(context: &StepContext<'_>, parts: &Parts, response: &Response) -> Outcome {
+    let meta = Some(meta_of(response));
     let answered = format!("{} answered {}", parts.name(), response.status);
     if !(200..300).contains(&response.status) {
         let redirect = if (300..400).contains(&response.status) {
@@ -366,11 +377,11 @@ fn outcome(context: &StepContext<'_>, parts: &Parts, response: Response) -> Outc
                 message: format!("{answered}{redirect}{colon}{told}"),
             },
             status: Some(response.status),
-            retry_after: asked_by(&response, Clock::System.now()),
+            retry_after: asked_by(response, Clock::System.now()),
             meta,
         };
     }
-    match output_of(&response) {
+    match output_of(response) {
         Ok(output) => Outcome::Done { output, meta },
         Err(why) => {
             let error = StepError {

@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use crate::bell::Stop;
 use crate::error::{Code, Error};
+use crate::flow::names::is_name;
 use crate::flow::step::{ErrorClass, Outcome, StepError};
-use crate::flow::workflow::KindSpec;
+use crate::flow::workflow::{COMMON_KEYS, FUTURE_KINDS, KindSpec, PURE_KINDS};
 use crate::id::Id;
 use crate::outbound::Outside;
 use crate::steps::secrets::Secrets;
@@ -73,31 +74,8 @@ fn builtin() -> [Arc<dyn StepKind>; 1] {
     [Arc::new(http::Http)]
 }
 
-/// Action keys that belong to the language, whether performed here, in the plan, or not yet.
-const ACTIONS: &[&str] = &[
-    "set",
-    "http",
-    "condition",
-    "delay",
-    "human",
-    "each",
-    "parallel",
-    "workflow",
-    "wait_signal",
-    "prompt",
-    "image",
-    "rss",
-    "shell",
-];
-
-/// Keys that stand beside an action key in a step.
-const COMMON: &[&str] = &[
-    "id",
-    "name",
-    "if",
-    "retry",
-    "timeout",
-    "on_failure",
+/// Keys that stand beside some action key in a step, or will.
+const BESIDE: &[&str] = &[
     "then",
     "else",
     "steps",
@@ -106,6 +84,13 @@ const COMMON: &[&str] = &[
     "max_iterations",
     "detached",
 ];
+
+/// Whether the workflow language has a meaning of its own for this key of a step.
+fn belongs_to_the_language(key: &str) -> bool {
+    let lists: [&[&str]; 4] = [&PURE_KINDS, &FUTURE_KINDS, &COMMON_KEYS, BESIDE];
+    lists.iter().any(|list| list.contains(&key))
+        || builtin().iter().any(|kind| kind.spec().name == key)
+}
 
 /// Every kind of step that can be performed, by its action key.
 #[derive(Clone)]
@@ -132,16 +117,10 @@ impl Registry {
                 format!("step kind {name:?}: {why}"),
             ))
         };
-        let mut letters = name.chars();
-        let well_formed = letters
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
-            && name.len() <= 64;
-        if !well_formed {
+        if !is_name(name) {
             return refuse("its name must be a letter or _, then up to 63 letters, digits or _");
         }
-        if ACTIONS.contains(&name) || COMMON.contains(&name) {
+        if belongs_to_the_language(name) {
             return refuse("the name belongs to the workflow language");
         }
         if self.0.contains_key(name) {

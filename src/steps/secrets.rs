@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use crate::flow::expr::SecretMark;
-use crate::outbound::hosts::HostRule;
+use crate::flow::expr::{SecretMark, percent_encode};
+use crate::flow::hosts::HostRule;
 
 /// The secrets of one step's try, by name, and the mark that stands for them in its input.
 pub struct Secrets {
@@ -137,20 +137,6 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Every character but the unreserved ones (RFC 3986, 2.3) as `%XX`.
-pub(super) fn percent(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 /// The forms in which a value may come back.
 fn forms(value: &str) -> Vec<String> {
     let json = Value::String(value.to_owned()).to_string();
@@ -158,7 +144,7 @@ fn forms(value: &str) -> Vec<String> {
         .trim_start_matches('"')
         .trim_end_matches('"')
         .to_owned();
-    let upper = percent(value);
+    let upper = percent_encode(value);
     let form = url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>();
     let mut forms = vec![
         value.to_owned(),
@@ -267,9 +253,9 @@ mod tests {
         let secrets = secrets();
         let mut texts = vec![
             format!("x{VALUE}x"),
-            percent(VALUE),
-            percent(VALUE).replace("%2F", "%2f"),
-            lower_escapes(&percent(VALUE)),
+            percent_encode(VALUE),
+            percent_encode(VALUE).replace("%2F", "%2f"),
+            lower_escapes(&percent_encode(VALUE)),
             url::form_urlencoded::byte_serialize(VALUE.as_bytes()).collect(),
             Value::from(VALUE).to_string(),
             mark().of("KEY"),

@@ -33,18 +33,23 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Opens a file, making it if it is missing: readable by its owner alone from its first byte.
+pub(super) fn owned_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
 /// Makes this process the file's only server, for as long as the lock lives.
 ///
 /// # Errors
 /// If another server has the file, or the directory cannot be written.
 pub fn lock(path: &Path) -> Result<File> {
     let lock_path = beside(path, ".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path)
+    let file = owned_file(&lock_path)
         .map_err(|fault| refused(path, format!("its directory cannot be written ({fault})")))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -63,13 +68,7 @@ pub fn connection(path: &Path, now: Timestamp) -> Result<Connection> {
     let is_new = judge(path)?;
     if is_new {
         // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|fault| refused(path, fault))?;
+        owned_file(path).map_err(|fault| refused(path, fault))?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|fault| refused(path, fault))?;

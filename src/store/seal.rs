@@ -80,10 +80,11 @@ impl Sealer {
                 let (id, rest) = rest.split_at(4);
                 let (nonce, sealed) = rest.split_at(24);
                 let (_, cipher) = self.0.iter().find(|(known, _)| known == id).ok_or_else(|| {
-                    Error::unavailable(
-                        "the file's secrets are sealed with another master_key; give that one (after the new one, \
-                         separated by a comma, to change over)",
-                    )
+                    let why = match self.is_on() {
+                        true => "another master_key; give that one too, after the new one, separated by a comma",
+                        false => "a master_key, and none is given",
+                    };
+                    Error::unavailable(format!("the file's secrets are sealed with {why}"))
                 })?;
                 let payload = Payload {
                     msg: sealed,

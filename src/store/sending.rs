@@ -447,7 +447,7 @@ impl Store {
         attempt: &Arc<Attempt>,
         verdict: Verdict,
         now: Timestamp,
-    ) -> Result<(), (DeliveryClaim, Error)> {
+    ) -> Result<(), Box<(DeliveryClaim, Error)>> {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
         let attempt = attempt.clone();
         let written = self.write(move |tx| {
@@ -461,7 +461,7 @@ impl Store {
             }
             Ok(())
         });
-        written.map_err(|fault| (claim, fault))
+        written.map_err(|fault| Box::new((claim, fault)))
     }
 
     /// Gives back what is held longer than its claim allows; with `all` (at start) whatever is held.

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
 use crate::error::{Error, Result};
-use crate::store::open::beside;
+use crate::store::open::{beside, owned_file};
 use crate::time::Timestamp;
 
 /// The shape of a new file.
@@ -43,6 +43,12 @@ pub fn bring_up(conn: &Connection, path: &Path, upgrades: &[&str], now: Timestam
         path.display(),
         aside.display()
     );
+    owned_file(&aside).map_err(|fault| {
+        Error::unavailable(format!(
+            "the copy {} cannot be made ({fault}); nothing was changed",
+            aside.display()
+        ))
+    })?;
     let mut copy = Connection::open(&aside)?;
     Backup::new(conn, &mut copy)?.run_to_completion(1_000, std::time::Duration::ZERO, None)?;
     copy.close().map_err(|(_, fault)| fault)?;
@@ -85,7 +91,14 @@ mod tests {
             conn.query_row("PRAGMA user_version", [], |row| row.get(0)),
             Ok(3)
         );
-        let copy = Connection::open(folder.path().join("old.db.v1-5")).expect("the copy");
+        let aside = folder.path().join("old.db.v1-5");
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(&aside)
+                .expect("the copy is there")
+                .permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        let copy = Connection::open(aside).expect("the copy");
         assert_eq!(
             copy.query_row("PRAGMA user_version", [], |row| row.get(0)),
             Ok(1)

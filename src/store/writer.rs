@@ -137,7 +137,7 @@ pub(super) enum Channel {
     /// Through a queue, to its thread.
     Thread(Sender<Message>),
     /// Directly: tests without threads.
-    Inline(Mutex<Writer>),
+    Inline(Box<Mutex<Writer>>),
 }
 
 impl fmt::Debug for Channel {
@@ -242,7 +242,7 @@ impl Writer {
             queue,
         };
         Ok(match inline {
-            true => (Channel::Inline(Mutex::new(writer)), None),
+            true => (Channel::Inline(Box::new(Mutex::new(writer))), None),
             false => (Channel::Thread(sender), Some(writer)),
         })
     }

@@ -21,7 +21,7 @@ pub struct ServerConfig {
     pub answer_budget: usize,
     /// The part of `answer_budget` that one client may hold.
     pub answer_share: usize,
-    /// How many threads the engine gives to [`Server::run_handler`].
+    /// How many threads the engine gives to `Server::run_handler`.
     pub handlers: usize,
     /// From the connection, or the last answer, to the end of a head.
     pub head_time: Duration,
@@ -33,7 +33,7 @@ pub struct ServerConfig {
     pub write_time: Duration,
     /// How long a connection that is closed with bytes unread is read from, so that the answer arrives.
     pub linger_time: Duration,
-    /// From [`Server::stop`] to the end of [`Server::run_edge`], at most.
+    /// From `Server::stop` to the end of `Server::run_edge`, at most.
     pub drain_time: Duration,
     /// Whose `X-Forwarded-For` and `-Proto` are believed.
     pub trusted_proxies: Vec<Cidr>,

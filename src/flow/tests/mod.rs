@@ -1,6 +1,7 @@
 //! Tests of the room as a whole: definitions as people write them, runs as they go.
 
 mod definitions;
+mod fields;
 mod plans;
 mod properties;
 mod templates;
@@ -69,6 +70,11 @@ fn problems(text: &str) -> Vec<Problem> {
         Err(DefinitionError::Malformed(problem)) => vec![problem],
         Ok(_) => panic!("was accepted:\n{text}"),
     }
+}
+
+/// A definition with these steps, as the lines of a YAML list.
+fn steps(body: &str) -> String {
+    format!("steps:\n{body}")
 }
 
 /// The first problem's sentence.

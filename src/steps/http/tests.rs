@@ -103,15 +103,15 @@ fn run_with(input: &Value, exchange: Exchange, host_from_template: bool) -> (Out
 }
 
 /// What one input sends.
-fn sent(input: Value) -> Sent {
-    let (outcome, sent) = run_with(&input, answer(204, &[], b""), false);
+fn sent(input: &Value) -> Sent {
+    let (outcome, sent) = run_with(input, answer(204, &[], b""), false);
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     sent.first().cloned().expect("something was sent")
 }
 
 /// Why one input sends nothing.
-fn refused(input: Value) -> String {
-    let (outcome, sent) = run_with(&input, answer(204, &[], b""), false);
+fn refused(input: &Value) -> String {
+    let (outcome, sent) = run_with(input, answer(204, &[], b""), false);
     assert!(sent.is_empty(), "{sent:?}");
     match outcome {
         Outcome::Failed {
@@ -147,7 +147,7 @@ fn failure(exchange: Exchange) -> (StepError, Option<u16>, Option<Duration>) {
 
 #[test]
 fn a_plain_url_is_a_get_with_an_idempotency_key() {
-    let sent = sent(json!({"url": "https://api.example/x"}));
+    let sent = sent(&json!({"url": "https://api.example/x"}));
     assert_eq!(
         (sent.method.as_str(), sent.url.as_str(), sent.body.as_str()),
         ("GET", "https://api.example/x", "")
@@ -159,15 +159,15 @@ fn a_plain_url_is_a_get_with_an_idempotency_key() {
 #[test]
 fn a_query_is_appended_and_encoded() {
     let query = json!({"q": "a b&c=ä/~", "n": [1, true, null, "x"], "none": null, "t": false});
-    let sent_bare = sent(json!({"url": "https://api.example/x", "query": query}));
+    let sent_bare = sent(&json!({"url": "https://api.example/x", "query": query}));
     assert_eq!(
         sent_bare.url,
         "https://api.example/x?q=a%20b%26c%3D%C3%A4%2F~&n=1&n=true&n=x&t=false"
     );
-    let sent_more = sent(json!({"url": "https://api.example/x?a=1#f", "query": {"b": "2"}}));
+    let sent_more = sent(&json!({"url": "https://api.example/x?a=1#f", "query": {"b": "2"}}));
     assert_eq!(sent_more.url, "https://api.example/x?a=1&b=2#f");
     assert_eq!(
-        sent(json!({"url": "https://api.example/x?a=1", "query": {}})).url,
+        sent(&json!({"url": "https://api.example/x?a=1", "query": {}})).url,
         "https://api.example/x?a=1"
     );
 }
@@ -197,13 +197,13 @@ fn each_form_of_a_body_has_its_content_type() {
             r#"{"a":1}"#,
         ),
     ] {
-        let sent = sent(json!({"method": "POST", "url": url, field: value}));
+        let sent = sent(&json!({"method": "POST", "url": url, field: value}));
         assert_eq!(sent.body, body);
         assert_eq!(sent.header("content-type"), [content_type]);
     }
     let headers =
         json!({"content-TYPE": "text/csv", "IDEMPOTENCY-key": "mine", "X-N": 5, "X-None": null});
-    let own = sent(json!({"method": "put", "url": url, "body": "a,b", "headers": headers}));
+    let own = sent(&json!({"method": "put", "url": url, "body": "a,b", "headers": headers}));
     assert_eq!(
         (own.method.as_str(), own.header("content-type")),
         ("PUT", vec!["text/csv"])
@@ -268,7 +268,7 @@ fn what_cannot_be_sent_is_told_by_field() {
             "api.example:443 is not among",
         ),
     ] {
-        let why = refused(input);
+        let why = refused(&input);
         assert!(why.contains(hint), "{why:?} without {hint:?}");
     }
 }
@@ -315,18 +315,18 @@ fn a_secret_goes_to_its_host_in_headers_query_and_body_and_nowhere_else() {
             sent.contains("hunter22") && !sent.contains("skep_07"),
             "{sent}"
         );
-        let why = refused(json!({"url": "https://evil.example/", field: value}));
+        let why = refused(&json!({"url": "https://evil.example/", field: value}));
         assert!(
             why.contains("KEY") && why.contains("evil.example") && !why.contains("hunter22"),
             "{why}"
         );
     }
-    let why = refused(json!({"url": "https://api.example/", "headers": {key.clone(): "x"}}));
+    let why = refused(&json!({"url": "https://api.example/", "headers": {key.clone(): "x"}}));
     assert!(
         why.contains("a secret cannot stand in the name of a header"),
         "{why}"
     );
-    let why = refused(json!({"url": format!("https://api.example/{key}")}));
+    let why = refused(&json!({"url": format!("https://api.example/{key}")}));
     assert!(why.contains("url: a secret cannot stand in a URL"), "{why}");
 }
 

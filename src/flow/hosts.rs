@@ -1,8 +1,6 @@
-//! Host patterns: what a secret, an `hosts` list and an allow list name.
+//! Host patterns: what a secret, a `hosts` list and an allow list name.
 //!
-//! Owns how a host is spelled for comparing. Resolves nothing.
-
-use std::net::IpAddr;
+//! Owns how a host is spelled for comparing. Resolves nothing, and judges no address.
 
 use url::Host;
 
@@ -48,22 +46,17 @@ impl HostRule {
         named && self.port.is_none_or(|named| named == port)
     }
 
-    /// The address, where the pattern is one.
-    pub(super) fn address(&self) -> Option<IpAddr> {
+    /// The one name or address that the pattern is, in its [`canonical`] spelling; `None` for `*.suffix`.
+    pub fn exact(&self) -> Option<&str> {
         match &self.name {
-            Name::Exact(name) => name.parse().ok(),
+            Name::Exact(name) => Some(name),
             Name::Below(_) => None,
         }
     }
 
     /// The port, where the pattern names one.
-    pub(super) fn port(&self) -> Option<u16> {
+    pub fn port(&self) -> Option<u16> {
         self.port
-    }
-
-    /// Whether the pattern is `*.suffix`.
-    pub(super) fn is_wildcard(&self) -> bool {
-        matches!(self.name, Name::Below(_))
     }
 }
 
@@ -77,7 +70,8 @@ pub fn canonical(host: &str) -> String {
 }
 
 /// `host:port`, `host`, `[v6]:port`, `[v6]` or a bare `v6`, taken apart; the brackets are dropped.
-pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
+/// The error is a sentence.
+pub fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let text = text.trim();
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or_else(|| wrong(text))?;
