@@ -111,7 +111,7 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::new(asked.size.quick);
-    disk::measure("before", &mut report);
+    let mut flushes = vec![disk::measure("before", &mut report)];
     for (name, part) in PARTS {
         if !asked.only.is_empty() && !asked.only.iter().any(|only| only == name) {
             continue;
@@ -120,8 +120,9 @@ fn main() -> ExitCode {
         if let Err(why) = part(asked.size, &mut report) {
             report.failed(name, &why);
         }
+        flushes.push(disk::measure(&format!("after {name}"), &mut report));
     }
-    disk::measure("after", &mut report);
+    disk::judge(&flushes, &mut report);
     let text = if asked.json {
         report.json()
     } else {

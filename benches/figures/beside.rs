@@ -33,12 +33,12 @@ pub fn measure(size: Size, report: &mut Report) -> Result<()> {
         &format!("steps: [{{id: a, delay: {}s}}]\n", delay.as_secs()),
     )?;
     server.deploy("short", QUICK_STEP)?;
-    let mut client = server.connect()?;
     let probes: [(&str, Vec<u8>); 2] = [
         ("GET /healthz", healthz()),
         ("direct invoke of `set`", invoke("short", &json!({}), None)),
     ];
-    let mut probe = |bytes: &[u8]| singles(&mut client, size.of(COUNT), PAUSE, bytes, 200);
+    // A connection each: an idle one is closed by the server after a while.
+    let probe = |bytes: &[u8]| singles(&mut server.connect()?, size.of(COUNT), PAUSE, bytes, 200);
     for (_, bytes) in &probes {
         probe(bytes)?;
     }

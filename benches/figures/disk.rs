@@ -11,12 +11,29 @@ use crate::stats::Times;
 
 const ROUNDS: usize = 200;
 
-/// Overwrites 4 KiB and flushes it, many times.
-pub fn measure(when: &'static str, report: &mut Report) {
+/// Medians further apart than this are of a disk that changed meanwhile.
+const STEADY: f64 = 1.5;
+
+/// Overwrites 4 KiB and flushes it, many times; the median in milliseconds.
+pub fn measure(when: &str, report: &mut Report) -> f64 {
     match flushes() {
-        Ok(times) => report.times("disk", format_args!("fdatasync of 4 KiB, {when}"), &times),
-        Err(why) => report.failed("disk", &why),
+        Ok(times) => {
+            report.times("disk", format_args!("fdatasync of 4 KiB, {when}"), &times);
+            times.p50()
+        }
+        Err(why) => {
+            report.failed("disk", &why);
+            0.0
+        }
     }
+}
+
+/// Says how steady the disk was over all the measuring.
+pub fn judge(medians: &[f64], report: &mut Report) {
+    let most = medians.iter().copied().fold(0.0, f64::max);
+    let least = medians.iter().copied().fold(f64::INFINITY, f64::min).max(1e-9);
+    let (ratio, claim) = (most / least, format!("<= {STEADY}, else measure again"));
+    report.claim("disk", "slowest of these p50 : fastest", (ratio, "x"), claim, ratio <= STEADY);
 }
 
 fn flushes() -> Result<Times> {

@@ -85,7 +85,7 @@ impl Report {
             .unwrap_or(0);
         let mut text = String::new();
         let mut part = "";
-        for row in &self.rows {
+        for row in self.by_part() {
             if row.part != part {
                 part = row.part;
                 text.push_str(&format!("\n{part}\n"));
@@ -111,6 +111,17 @@ impl Report {
         }
         text.push_str(&format!("\n{}", self.summary()));
         text
+    }
+
+    /// The rows of a part together, parts in the order in which they began.
+    fn by_part(&self) -> impl Iterator<Item = &Row> {
+        let mut parts: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !parts.contains(&row.part) {
+                parts.push(row.part);
+            }
+        }
+        parts.into_iter().flat_map(|part| self.rows.iter().filter(move |row| row.part == part))
     }
 
     fn summary(&self) -> String {
