@@ -104,7 +104,8 @@ CREATE TABLE runs (
     CHECK ((status IN ('failed', 'cancelled')) = (error IS NOT NULL))
 ) STRICT;
 -- claim_runs: the oldest queued run of a deployment; delete_deployment: its open runs
-CREATE INDEX runs_open ON runs (deployment, status, id) WHERE ended_at IS NULL;
+-- (ended_at is there so that counting the open runs at start needs the index alone)
+CREATE INDEX runs_open ON runs (deployment, status, id, ended_at) WHERE ended_at IS NULL;
 -- expire_claims
 CREATE INDEX runs_running ON runs (claim_expires_at) WHERE claim_expires_at IS NOT NULL;
 -- wake_due
@@ -133,6 +134,9 @@ CREATE TABLE steps (
     CHECK ((status IN ('completed', 'failed', 'skipped', 'cancelled')) = (ended_at IS NOT NULL)),
     CHECK (status <> 'failed' OR error IS NOT NULL)
 ) STRICT;
+
+-- list_steps: a run's steps in order of execution
+CREATE INDEX steps_run ON steps (run);
 
 -- The first answer to an Idempotency-Key: which run it started. Kept 24 h.
 CREATE TABLE idempotency (

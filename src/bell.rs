@@ -72,7 +72,7 @@ impl Stop {
     }
 
     /// Runs `hook` when the stop is asked (at once, if it was); forgotten when the guard is dropped.
-    pub fn on_ask(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
+    pub(crate) fn on_ask(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
         let mut hooks = locked(&self.0.hooks);
         if self.is_asked() {
             drop(hooks);

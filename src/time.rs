@@ -3,9 +3,9 @@
 //! Owns the clock. Everything else is given a [`Timestamp`] as an argument.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
@@ -82,6 +82,32 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn wall() -> Timestamp {
+    Timestamp(millis(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    ))
+}
+
+/// The machine's time, but never back: where its clock is set back, time goes on from where it was, so that nothing that
+/// was due is suddenly in the future.
+fn steady() -> Timestamp {
+    static LAST: Mutex<Option<(Timestamp, Instant)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = after(*last, wall());
+    *last = Some((now, Instant::now()));
+    now
+}
+
+fn after(last: Option<(Timestamp, Instant)>, wall: Timestamp) -> Timestamp {
+    match last {
+        // A clock that is merely behind by less than it takes to look is left alone.
+        Some((shown, at)) if wall < shown => shown.plus(at.elapsed()),
+        Some(_) | None => wall,
+    }
+}
+
 /// Where time comes from: the system, or a test's hand.
 #[derive(Debug, Clone)]
 pub enum Clock {
@@ -100,13 +126,16 @@ impl Clock {
     /// What time it is.
     pub fn now(&self) -> Timestamp {
         match self {
-            Clock::System => {
-                let since = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                Timestamp(millis(since))
-            }
+            Clock::System => steady(),
             Clock::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// What the machine's clock shows, even where it was set back: for what others compare with theirs.
+    pub fn wall(&self) -> Timestamp {
+        match self {
+            Clock::System => wall(),
+            Clock::Manual(_) => self.now(),
         }
     }
 
@@ -150,6 +179,15 @@ mod tests {
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_take_time_back() {
+        let shown = Timestamp(10_000_000);
+        let last = Some((shown, Instant::now()));
+        assert!(after(last, Timestamp(6_400_000)) >= shown);
+        assert_eq!(after(last, Timestamp(10_000_005)), Timestamp(10_000_005));
+        assert_eq!(after(None, Timestamp(5)), Timestamp(5));
     }
 
     #[test]

@@ -296,3 +296,37 @@ fn setting_a_master_key_seals_what_lay_in_clear() {
         );
     }
 }
+
+#[test]
+fn a_secret_echoed_to_another_step_is_masked_there_too() {
+    let (house, receiver) = (House::start(), Receiver::start());
+    set(&house, "TOKEN", "planted-and-echoed-later", &["127.0.0.1"]);
+    receiver.on("/told", [status(200)]);
+    let told = |code| {
+        Act::Answer(
+            code,
+            Vec::new(),
+            b"it was planted-and-echoed-later".to_vec(),
+        )
+    };
+    receiver.on("/tells", [told(200)]);
+    receiver.on("/fails", [told(500)]);
+    let yaml = "
+steps:
+  - {id: told, http: {url: 'RECEIVER/told', headers: {Authorization: '{{ secrets.TOKEN }}'}}}
+  - {id: tells, http: {url: 'RECEIVER/tells'}}
+  - {id: fails, http: {url: 'RECEIVER/fails'}}
+";
+    house.deploy("echo", &receiver.fill(yaml));
+    let id = house.start_run("echo", &json!({}), &receiver.at("/hook"));
+    house.delivery_is(&id, "delivered");
+    let shown = house.get(&format!("/v1/workflow_runs/{id}")).to_string();
+    assert!(shown.contains("[secret TOKEN]"), "{shown}");
+    for place in [
+        shown,
+        house.log(),
+        String::from_utf8_lossy(&receiver.arrived("/hook")[0].body).into_owned(),
+    ] {
+        assert!(!place.contains("planted-and-echoed-later"), "{place}");
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, json};
-use skep::flow::delivery::{DeliveryStatus, Verdict};
+use skep::flow::delivery::{DeliveryStatus, Heard};
 use skep::flow::run::{Ending, RunStatus};
 use skep::flow::source::Format;
 use skep::flow::step::ErrorClass;
@@ -146,12 +146,15 @@ impl Shop {
             error_class: class,
             error: class.map(|class| class.as_str().to_owned()),
         };
-        let verdict = match class {
-            None => Verdict::Accepted,
-            Some(_) => Verdict::Failed(Some(Duration::from_secs(5))),
+        let heard = match class {
+            None => Heard::Accepted,
+            Some(_) => Heard::Failed {
+                retry_after: None,
+                fraction: 0.0,
+            },
         };
         self.store
-            .record_attempt(claim, &Arc::new(attempt), verdict, now)
+            .record_attempt(claim, &Arc::new(attempt), heard, now)
             .expect("recorded");
     }
 }

@@ -31,9 +31,19 @@ pub fn measure(when: &str, report: &mut Report) -> f64 {
 /// Says how steady the disk was over all the measuring.
 pub fn judge(medians: &[f64], report: &mut Report) {
     let most = medians.iter().copied().fold(0.0, f64::max);
-    let least = medians.iter().copied().fold(f64::INFINITY, f64::min).max(1e-9);
+    let least = medians
+        .iter()
+        .copied()
+        .fold(f64::INFINITY, f64::min)
+        .max(1e-9);
     let (ratio, claim) = (most / least, format!("<= {STEADY}, else measure again"));
-    report.claim("disk", "slowest of these p50 : fastest", (ratio, "x"), claim, ratio <= STEADY);
+    report.claim(
+        "disk",
+        "slowest of these p50 : fastest",
+        (ratio, "x"),
+        claim,
+        ratio <= STEADY,
+    );
 }
 
 fn flushes() -> Result<Times> {

@@ -83,7 +83,11 @@ fn turns(
     }
     // Of turns next to each other: the disk may be another one a minute later.
     let pairs = loads[2].iter().zip(&loads[0]);
-    let gain = median(pairs.map(|(many, one)| many.rate / one.rate.max(1e-9)).collect());
+    let gain = median(
+        pairs
+            .map(|(many, one)| many.rate / one.rate.max(1e-9))
+            .collect(),
+    );
     let claim = format!(">= {GAIN}");
     report.claim(
         name,

@@ -121,7 +121,9 @@ impl Report {
                 parts.push(row.part);
             }
         }
-        parts.into_iter().flat_map(|part| self.rows.iter().filter(move |row| row.part == part))
+        parts
+            .into_iter()
+            .flat_map(|part| self.rows.iter().filter(move |row| row.part == part))
     }
 
     fn summary(&self) -> String {

@@ -116,6 +116,9 @@ fn create_in(data: &str, wanted: &Wanted<'_>, screen: &Screen) -> Done {
     let config = Config {
         workers: 0,
         senders: 0,
+        // Only a key is made: how long history is kept is the server's matter.
+        retain_runs: None,
+        retain_attempts: None,
         ..config::load(&flag, None).map_err(fail)?.config
     };
     let engine = Engine::builder()

@@ -102,6 +102,36 @@ pub enum Event {
     Cancelled,
 }
 
+/// What was heard of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Heard {
+    /// 2xx, to its end.
+    Accepted,
+    /// 410.
+    Gone,
+    /// Anything else, or nothing.
+    Failed {
+        /// How long the receiver asks to wait.
+        retry_after: Option<Duration>,
+        /// Dice in `[0, 1)`, for the jitter.
+        fraction: f64,
+    },
+}
+
+impl Heard {
+    /// What it comes to for a delivery with so many failures in its present budget.
+    pub fn verdict(self, schedule: &[Duration], failures: u32) -> Verdict {
+        match self {
+            Heard::Accepted => Verdict::Accepted,
+            Heard::Gone => Verdict::Gone,
+            Heard::Failed {
+                retry_after,
+                fraction,
+            } => Verdict::Failed(wait_after(schedule, failures + 1, retry_after, fraction)),
+        }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,5 +1,6 @@
 //! A sender's turn: takes a due delivery, signs and sends it, records the attempt and what follows from it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::bell::{Bell, Stop};
-use crate::flow::delivery::{Verdict, wait_after};
+use crate::flow::delivery::{Heard, Verdict};
 use crate::flow::step::ErrorClass;
 use crate::id::Dice;
 use crate::loops::{NAP, wait_out};
@@ -63,8 +64,9 @@ impl Sender {
 
     /// How long there is nothing to take.
     pub fn nap(&self) -> Duration {
-        match self.store.next_delivery() {
-            Ok(Some(due)) => due.since(self.clock.now()).max(Duration::from_millis(1)),
+        let now = self.clock.now();
+        match self.store.next_delivery(now) {
+            Ok(Some(due)) => due.since(now),
             Ok(None) | Err(_) => NAP,
         }
     }
@@ -94,8 +96,15 @@ impl Sender {
             keep: KEEP,
             read: READ,
         };
-        let exchange = self.outside.exchange(&request, &self.stop);
-        if self.stop.is_asked() && exchange.response.is_none() {
+        let exchange = catch_unwind(AssertUnwindSafe(|| {
+            self.outside.exchange(&request, &self.stop)
+        }))
+        .unwrap_or_else(|_| Exchange {
+            // A bug that one answer can provoke must not end the server again and again.
+            error: Some((ErrorClass::Reset, "the exchange panicked".to_owned())),
+            ..Exchange::default()
+        });
+        if self.stop.is_asked() && exchange.error.is_some() {
             // The server stops: the attempt was interrupted, and shows as such after the next start.
             return;
         }
@@ -103,7 +112,7 @@ impl Sender {
     }
 
     fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
-        let now = self.clock.now();
+        let now = self.clock.wall();
         let body = claim.body.as_bytes();
         let standard = standard_signature(
             &claim.secrets.signing(now),
@@ -129,42 +138,40 @@ impl Sender {
     fn record(&self, mut claim: DeliveryClaim, headers: Vec<(String, String)>, exchange: Exchange) {
         let now = self.clock.now();
         let status = exchange.response.as_ref().map(|response| response.status);
-        let verdict = match status {
-            Some(200..=299) if exchange.error.is_none() => Verdict::Accepted,
-            Some(410) => Verdict::Gone,
-            _ => {
-                let asked = exchange
+        let heard = match status {
+            Some(200..=299) if exchange.error.is_none() => Heard::Accepted,
+            Some(410) => Heard::Gone,
+            _ => Heard::Failed {
+                retry_after: exchange
                     .response
                     .as_ref()
-                    .and_then(|response| asked_by(response, now));
-                let fraction = self.dice.fraction();
-                Verdict::Failed(wait_after(
-                    &claim.schedule,
-                    claim.failures + 1,
-                    asked,
-                    fraction,
-                ))
-            }
+                    .and_then(|response| asked_by(response, now)),
+                fraction: self.dice.fraction(),
+            },
         };
         let id = claim.delivery_id.prefixed("dlv_");
-        let attempt = Arc::new(attempt(headers, exchange, verdict));
-        note(
-            &id,
-            claim.number,
-            verdict,
-            attempt.error.as_deref().unwrap_or_default(),
-        );
-        while let Err(refused) = self.store.record_attempt(claim, &attempt, verdict, now) {
-            let (kept, fault) = *refused;
-            if !wait_out(
-                &format!("delivery {id}"),
-                &fault,
-                &Bell::default(),
-                &self.halt,
-            ) {
-                return;
+        let number = claim.number;
+        let attempt = Arc::new(attempt(headers, exchange, heard));
+        loop {
+            match self.store.record_attempt(claim, &attempt, heard, now) {
+                Ok(Some(verdict)) => {
+                    let why = attempt.error.as_deref().unwrap_or_default();
+                    return note(&id, number, verdict, why);
+                }
+                Ok(None) => return,
+                Err(refused) => {
+                    let (kept, fault) = *refused;
+                    if !wait_out(
+                        &format!("delivery {id}"),
+                        &fault,
+                        &Bell::default(),
+                        &self.halt,
+                    ) {
+                        return;
+                    }
+                    claim = kept;
+                }
             }
-            claim = kept;
         }
     }
 }
@@ -213,7 +220,7 @@ fn object(pairs: Vec<(String, String)>) -> Value {
 }
 
 /// What is kept of an exchange.
-fn attempt(headers: Vec<(String, String)>, exchange: Exchange, verdict: Verdict) -> Attempt {
+fn attempt(headers: Vec<(String, String)>, exchange: Exchange, heard: Heard) -> Attempt {
     let (mut class, mut error) = (None, None);
     if let Some((what, why)) = exchange.error {
         // A delivery knows the classes of the contract; what no connection was even tried for is `connect`.
@@ -222,8 +229,7 @@ fn attempt(headers: Vec<(String, String)>, exchange: Exchange, verdict: Verdict)
             other => other,
         };
         (class, error) = (Some(what), Some(why));
-    } else if let (Some(response), Verdict::Gone | Verdict::Failed(_)) =
-        (&exchange.response, verdict)
+    } else if let (Some(response), Heard::Gone | Heard::Failed { .. }) = (&exchange.response, heard)
     {
         class = Some(ErrorClass::HttpStatus);
         error = Some(format!("the receiver answered {}", response.status));

@@ -120,7 +120,7 @@ impl<T> Pool<T> {
 
 /// Logs why a write was refused and waits a little; false if the loop is to end instead.
 fn wait_out(what: &str, fault: &Error, bell: &Bell, halt: &AtomicBool) -> bool {
-    log::error!("{what} could not be recorded: {fault}; trying again");
+    log::error!("{what} has to wait: {fault}; trying again");
     if halt.load(Ordering::SeqCst) {
         return false;
     }

@@ -71,7 +71,7 @@ impl Upkeep {
         loop {
             let released = (
                 self.store.release_runs(true, now)?,
-                self.store.release_deliveries(true, now)?,
+                self.store.release_deliveries(now)?,
             );
             runs += released.0;
             deliveries += released.1;
@@ -86,6 +86,7 @@ impl Upkeep {
         let now = self.clock.now();
         let work = || -> Result<bool> {
             let woken = self.store.wake_due(WAKE, now)?;
+            self.store.refresh_if_stale()?;
             self.expire(now)?;
             Ok(self.prune(now)? || woken == WAKE)
         };
@@ -106,11 +107,8 @@ impl Upkeep {
         if is_due(locked(&self.state).expired_at, EXPIRE_EVERY, now) {
             locked(&self.state).expired_at = Some(now);
             let runs = self.store.release_runs(false, now)?;
-            let deliveries = self.store.release_deliveries(false, now)?;
-            if runs + deliveries > 0 {
-                log::warn!(
-                    "{runs} runs and {deliveries} deliveries were held for too long and given back"
-                );
+            if runs > 0 {
+                log::warn!("{runs} runs were left by their workers and are given back");
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bell::Bell;
-use crate::error::Error;
+use crate::error::Code;
 use crate::flow::expr::SecretMark;
 use crate::flow::plan::{Then, plan};
 use crate::flow::retry::next_try;
@@ -60,6 +60,9 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// Takes up to `limit` queued runs.
     pub fn take(&self, limit: usize) -> Vec<Claim> {
+        if !self.store.bells().has_work() {
+            return Vec::new();
+        }
         let token = i64::from_le_bytes(self.dice.bytes());
         self.store
             .claim_runs(limit, token, HOLD, self.clock.now())
@@ -71,17 +74,64 @@ impl Worker {
 
     /// Executes a run until it ends, waits or is taken away.
     pub fn turn(&self, claim: Claim) {
-        let run_id = claim.run_id;
+        let (run_id, ticket) = (claim.run_id, claim.ticket());
         if catch_unwind(AssertUnwindSafe(|| self.execute(claim))).is_err() {
-            // The claim is gone with the stack; upkeep gives the run back when it expires.
-            log::error!(run_id:% = run_id; "a worker panicked over run {run_id}; it will be tried again");
+            // It would panic again: the run ends here, with its reason in the log.
+            log::error!(run_id:% = run_id; "a worker panicked over run {run_id}");
+            let ended =
+                self.store
+                    .give_up(ticket, cannot_go_on("an internal error"), self.clock.now());
+            if let Err(fault) = ended {
+                log::error!(
+                    "run {run_id} could not be ended: {fault}; it is given back when its claim expires"
+                );
+            }
         }
     }
 
-    fn execute(&self, mut claim: Claim) {
-        let workflow = match self.store.workflow(claim.version_id) {
-            Ok(workflow) => workflow,
-            Err(fault) => return self.give_up(claim, &fault),
+    /// What is needed before the first step. `None`: the run is left, or has ended.
+    fn prepare(&self, mut claim: Claim) -> Option<(Claim, Arc<Workflow>)> {
+        loop {
+            let found = self
+                .store
+                .load_steps(&mut claim)
+                .and_then(|()| self.store.workflow(claim.version_id));
+            match found {
+                Ok(workflow) => return Some((claim, workflow)),
+                Err(fault) if fault.code == Code::Unavailable => {
+                    let what = format!("run {}", claim.run_id);
+                    if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
+                        return None;
+                    }
+                }
+                Err(fault) => {
+                    let ending = Ending::Failed {
+                        error: fault.message,
+                        code: "definition_unavailable",
+                        step: None,
+                    };
+                    self.end(claim, ending);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn end(&self, claim: Claim, ending: Ending) {
+        let then = Next::End(ending);
+        self.record(
+            claim,
+            Record {
+                finished: None,
+                results: Vec::new(),
+                then,
+            },
+        );
+    }
+
+    fn execute(&self, claim: Claim) {
+        let Some((mut claim, workflow)) = self.prepare(claim) else {
+            return;
         };
         let run = facts(&claim);
         let mut finished = None;
@@ -125,6 +175,18 @@ impl Worker {
                     return;
                 }
             }
+        }
+        if finished.is_some() {
+            // The server stops between two steps: what is done is recorded, and the run goes on at the next start.
+            let then = Next::Retry(self.clock.now());
+            self.record(
+                claim,
+                Record {
+                    finished,
+                    results: Vec::new(),
+                    then,
+                },
+            );
         }
     }
 
@@ -178,6 +240,13 @@ impl Worker {
                     return None;
                 }
                 Recorded::Parked | Recorded::Lost => return None,
+                Recorded::Refused(kept, fault) if fault.code != Code::Unavailable => {
+                    // Trying again would give the same.
+                    log::error!("run {run_id} could not be recorded: {fault}");
+                    let ending = cannot_go_on("its result could not be recorded");
+                    drop(self.store.give_up(kept.ticket(), ending, self.clock.now()));
+                    return None;
+                }
                 Recorded::Refused(kept, fault) => {
                     let what = format!("run {}", kept.run_id);
                     if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
@@ -202,15 +271,21 @@ impl Worker {
         let Some(kind) = self.kinds.get(&start.kind) else {
             return step_failed(format!("the step kind `{}` is not available", start.kind));
         };
-        let mut secrets = Secrets::none(self.mark.clone());
         // All that the workflow knows, not only what this step sends: any service may echo what another was sent.
-        match self.store.open_secrets(&workflow.secrets_used()) {
-            Ok(open) => {
-                for secret in open {
-                    secrets = secrets.with(&secret.name, &secret.value, &secret.hosts);
+        let mut secrets = Secrets::none(self.mark.clone());
+        loop {
+            match self.store.open_secrets(&workflow.secrets_used()) {
+                Ok(open) => {
+                    for secret in open {
+                        secrets = secrets.with(&secret.name, &secret.value, &secret.hosts);
+                    }
+                    break;
                 }
+                Err(fault)
+                    if fault.code == Code::Unavailable
+                        && wait_out("the secrets", &fault, &Bell::default(), &self.halt) => {}
+                Err(fault) => return step_failed(format!("the secrets cannot be opened: {fault}")),
             }
-            Err(fault) => return step_failed(format!("the secrets cannot be opened: {fault}")),
         }
         let context = StepContext {
             input: &start.input,
@@ -275,20 +350,13 @@ impl Worker {
             due_at,
         )
     }
+}
 
-    /// The definition cannot be used: the run fails, and says why.
-    fn give_up(&self, claim: Claim, fault: &Error) {
-        let ending = Ending::Failed {
-            error: fault.message.clone(),
-            code: "definition_unavailable",
-            step: None,
-        };
-        let record = Record {
-            finished: None,
-            results: Vec::new(),
-            then: Next::End(ending),
-        };
-        self.record(claim, record);
+fn cannot_go_on(why: &str) -> Ending {
+    Ending::Failed {
+        error: format!("the run could not go on: {why}"),
+        code: "internal_error",
+        step: None,
     }
 }
 

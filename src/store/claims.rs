@@ -18,6 +18,7 @@ use crate::flow::step::StepRecord;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::runs::{SELECT_RUN, run, status_column, time_column};
+use crate::store::steps;
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
@@ -45,12 +46,31 @@ pub struct Claim {
     pub inputs: Map<String, Value>,
     /// When the run was accepted.
     pub created_at: Timestamp,
-    /// What is on record of its steps, in order of execution.
+    /// What is on record of its steps. Empty at first: [`Store::load_steps`] fills it in, outside the writer.
     pub steps: Vec<StepRecord>,
+    /// Whether there may be steps on record.
+    pub is_resumed: bool,
     /// Asked when the run is cancelled or the server stops.
     pub stop: Stop,
     token: i64,
     stops: Arc<Mutex<HashMap<i64, Stop>>>,
+}
+
+/// What names a claim without holding it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    id: i64,
+    token: i64,
+}
+
+impl Claim {
+    /// Names the claim, to end the run when the claim itself is gone.
+    pub fn ticket(&self) -> Ticket {
+        Ticket {
+            id: self.id,
+            token: self.token,
+        }
+    }
 }
 
 impl Drop for Claim {
@@ -226,11 +246,6 @@ impl Tx<'_> {
             .filter(|(_, open)| open.queued > 0)
             .map(|(id, open)| (id, open.queued, open.running))
             .collect();
-        let cap = match waiting.len() {
-            0 => return Ok(Vec::new()),
-            1 => self.limits.workers as u64,
-            _ => self.limits.share(),
-        };
         let mut rooms = Vec::new();
         for (id, queued, running) in waiting {
             let limit: Option<u64> = self
@@ -238,11 +253,20 @@ impl Tx<'_> {
                 .query_row([id], |row| row.get(0))?;
             let room = limit
                 .unwrap_or(u64::MAX)
-                .min(cap)
                 .saturating_sub(running)
                 .min(queued);
-            rooms.push((id, room as usize));
+            rooms.push((id, room, running));
         }
+        // Whoever is held back by a limit of its own does not wait for a slot.
+        let cap = match rooms.iter().filter(|(_, room, _)| *room > 0).count() {
+            0 => return Ok(Vec::new()),
+            1 => self.limits.workers as u64,
+            _ => self.limits.share(),
+        };
+        let mut rooms: Vec<(i64, usize)> = rooms
+            .into_iter()
+            .map(|(id, room, running)| (id, room.min(cap.saturating_sub(running)) as usize))
+            .collect();
         // The round goes on where the last one stopped.
         let turn = self.counts.turn;
         let start = rooms.iter().position(|(id, _)| *id > turn).unwrap_or(0);
@@ -341,12 +365,12 @@ impl Store {
             for (deployment, count) in tx.shares_of(free)? {
                 let ids = tx
                     .sql(
-                        "SELECT id FROM runs WHERE deployment = ?1 AND status = 'queued' AND ended_at IS NULL
-                         ORDER BY id LIMIT ?2",
+                        "SELECT id, started_at IS NOT NULL FROM runs
+                         WHERE deployment = ?1 AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?2",
                     )?
-                    .query_map((deployment, count), |row| row.get(0))?
-                    .collect::<Result<Vec<i64>, _>>()?;
-                for id in ids {
+                    .query_map((deployment, count), |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<Result<Vec<(i64, bool)>, _>>()?;
+                for (id, was_started) in ids {
                     let token = token.wrapping_add(claims.len() as i64);
                     if tx.claim_one(id, token, lease, now)?.is_some() {
                         let row = tx.sql(&format!("{SELECT_RUN} WHERE r.id = ?1"))?.query_row([id], run)?;
@@ -363,7 +387,8 @@ impl Store {
                             metadata: row.metadata,
                             inputs: row.inputs,
                             created_at: row.created_at,
-                            steps: tx.step_records(id)?,
+                            steps: Vec::new(),
+                            is_resumed: was_started,
                             stop,
                             token,
                             stops: stops.clone(),
@@ -404,7 +429,7 @@ impl Store {
 
     /// When the next waiting run is due.
     pub fn next_wake(&self) -> Result<Option<Timestamp>> {
-        self.read(|conn| {
+        self.look(|conn| {
             let at: Option<i64> = conn
                 .prepare_cached("SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL")?
                 .query_row([], |row| row.get(0))?;
@@ -412,10 +437,11 @@ impl Store {
         })
     }
 
-    /// Gives back to the queue what is held longer than its claim allows; with `all` (at start, when every claim is
-    /// that of a dead process) whatever is held. Returns how many.
+    /// Gives back to the queue what is held longer than its claim allows and is in nobody's hands any more; with `all`
+    /// (at start, when every claim is that of a dead process) whatever is held. Returns how many.
     pub fn release_runs(&self, all: bool, now: Timestamp) -> Result<usize> {
         let before = if all { i64::MAX } else { now.0 };
+        let stops = self.stops.clone();
         self.write(move |tx| {
             let ids = tx
                 .sql("SELECT id FROM runs WHERE claim_expires_at < ?1 ORDER BY claim_expires_at LIMIT 1000")?
@@ -423,10 +449,32 @@ impl Store {
                 .collect::<Result<Vec<i64>, _>>()?;
             let mut released = 0;
             for id in ids {
-                tx.after(Effect::StopStep(id));
-                released += usize::from(tx.apply(id, &Event::ClaimLost, None, now)?.is_ok());
+                // A clock that leaps, or a step that takes its time, must not take a run from a worker that lives.
+                if all || !locked(&stops).contains_key(&id) {
+                    released += usize::from(tx.apply(id, &Event::ClaimLost, None, now)?.is_ok());
+                }
             }
             Ok(released)
+        })
+    }
+
+    /// Fills in what is on record of a claimed run's steps.
+    pub fn load_steps(&self, claim: &mut Claim) -> Result<()> {
+        if claim.is_resumed {
+            claim.steps = self.look(|conn| steps::records(conn, claim.id))?;
+            claim.is_resumed = false;
+        }
+        Ok(())
+    }
+
+    /// Ends a run that its worker cannot go on with. Nothing happens if the ticket's claim is lost.
+    pub fn give_up(&self, ticket: Ticket, ending: Ending, now: Timestamp) -> Result<()> {
+        self.write(move |tx| {
+            // Refused: the run is someone else's, or final.
+            match tx.apply(ticket.id, &Event::Failed(ticket.token), Some(&ending), now)? {
+                Ok(_) => tx.cancel_steps(ticket.id, now),
+                Err(_) => Ok(()),
+            }
         })
     }
 }

@@ -88,7 +88,7 @@ impl Store {
     /// Cancels some of the runs that are still open although their deployment or variant is deleted; says how many.
     pub fn cancel_deleted(&self, actor: Actor, now: Timestamp) -> Result<usize> {
         let since = now.0.saturating_sub(millis(LOOK_BACK));
-        let ids = self.read(|conn| {
+        let ids = self.look(|conn| {
             Ok(conn
                 .prepare_cached(
                     "SELECT r.id FROM runs r JOIN versions v ON v.id = r.version
@@ -114,7 +114,7 @@ impl Store {
 
     /// Forgets the secret of one deleted deployment whose last run and delivery are final. False: there is none.
     pub fn purge_deleted(&self) -> Result<bool> {
-        let gone: Option<i64> = self.read(|conn| {
+        let gone: Option<i64> = self.look(|conn| {
             Ok(conn
                 .prepare_cached(
                     "SELECT d.id FROM deployments d WHERE d.deleted_at IS NOT NULL AND length(d.secret) > 0
@@ -129,7 +129,9 @@ impl Store {
         self.write(move |tx| {
             tx.sql(
                 "UPDATE deployments SET secret = x'', staged_secret = NULL, old_secret = NULL,
-                     old_secret_until = NULL WHERE id = ?1",
+                     old_secret_until = NULL
+                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN runs r ON r.id = o.run
+                     WHERE o.status IN ('pending', 'delivering') AND r.deployment = ?1)",
             )?
             .execute([id])?;
             Ok(true)

@@ -3,6 +3,7 @@
 //! A snapshot, replaced as a whole after each change, before the change is answered.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -84,10 +85,25 @@ impl Store {
             .clone()
     }
 
-    /// Reads the snapshot anew. One at a time, so that the last one read is the last one kept.
+    /// Reads the snapshot anew. One at a time, so that the last one read is the last one kept. Where that fails, upkeep
+    /// tries again: the change itself is on disk.
     pub(super) fn refresh_directory(&self) -> Result<()> {
+        let read = self.read_directory();
+        self.is_stale.store(read.is_err(), Ordering::SeqCst);
+        read
+    }
+
+    /// Makes good a refresh that failed.
+    pub fn refresh_if_stale(&self) -> Result<()> {
+        match self.is_stale.load(Ordering::SeqCst) {
+            true => self.refresh_directory(),
+            false => Ok(()),
+        }
+    }
+
+    fn read_directory(&self) -> Result<()> {
         let _one = locked(&self.refreshing);
-        let fresh = self.read(|conn| {
+        let fresh = self.look(|conn| {
             let mut directory = Directory::default();
             let mut statement = conn.prepare_cached(
                 "SELECT id, name, scope, hash FROM api_keys WHERE revoked_at IS NULL",

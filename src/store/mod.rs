@@ -33,6 +33,7 @@ pub mod writer;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -78,6 +79,15 @@ pub struct Bells {
     pub timer: Bell,
     /// A run ended.
     pub ended: Bell,
+    /// How many runs were queued at the last commit: what saves an idle worker the way through the writer.
+    queued: AtomicU64,
+}
+
+impl Bells {
+    /// Whether there may be a queued run.
+    pub fn has_work(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) > 0
+    }
 }
 
 /// The file, and everything that is known of it in memory.
@@ -86,11 +96,15 @@ pub struct Store {
     path: PathBuf,
     channel: Channel,
     readers: r2d2::Pool<SqliteConnectionManager>,
+    /// Of the loops alone, so that no caller's long list keeps a run waiting.
+    own_readers: r2d2::Pool<SqliteConnectionManager>,
     sealer: Arc<Sealer>,
     kinds: Vec<KindSpec>,
     workflows: Mutex<HashMap<i64, Arc<Workflow>>>,
     directory: RwLock<Arc<Directory>>,
     refreshing: Mutex<()>,
+    /// The directory could not be read after a change; upkeep tries again.
+    is_stale: AtomicBool,
     touched: Arc<Touched>,
     stops: Arc<Mutex<HashMap<i64, Stop>>>,
     changes: Arc<Changes>,
@@ -101,8 +115,9 @@ pub struct Store {
 /// How many parsed definitions are kept.
 const WORKFLOWS_KEPT: usize = 1_024;
 
-/// How many read-only connections there are.
+/// How many read-only connections there are for callers, and how many for the loops.
 const READERS: u32 = 4;
+const OWN_READERS: u32 = 2;
 
 impl Store {
     /// Opens the file, creating or upgrading it. The writer is to be run by a thread, unless `options.inline`.
@@ -110,11 +125,16 @@ impl Store {
     /// # Errors
     /// One sentence a person can act on; the file is then unchanged.
     pub fn open(options: Options, now: Timestamp) -> Result<(Arc<Store>, Option<Writer>)> {
+        let options = Options {
+            path: open::resolved(&options.path),
+            ..options
+        };
         let lock = open::lock(&options.path)?;
         let sealer = Arc::new(Sealer::new(&options.master_keys)?);
         let conn = open::connection(&options.path, now)?;
         seal::reseal(&conn, &sealer)?;
         let readers = open::readers(&options.path, READERS)?;
+        let own_readers = open::readers(&options.path, OWN_READERS)?;
         let bells = Arc::new(Bells::default());
         let changes = Arc::new(Changes::default());
         let touched = Arc::new(Touched::default());
@@ -137,11 +157,13 @@ impl Store {
             path: options.path,
             channel,
             readers,
+            own_readers,
             sealer,
             kinds: options.kinds,
             workflows: Mutex::default(),
             directory: RwLock::default(),
             refreshing: Mutex::default(),
+            is_stale: AtomicBool::new(false),
             touched,
             stops,
             changes,
@@ -198,7 +220,7 @@ impl Store {
         if let Some(workflow) = locked(&self.workflows).get(&version) {
             return Ok(workflow.clone());
         }
-        let (definition, format) = self.read(|conn| deployments::definition(conn, version))?;
+        let (definition, format) = self.look(|conn| deployments::definition(conn, version))?;
         let workflow = crate::flow::workflow::parse(&definition, format, &self.kinds)
             .map(Arc::new)
             .map_err(|fault| {
@@ -231,19 +253,30 @@ impl Store {
         }
     }
 
-    /// A look at what is on disk, by a read-only connection.
+    /// A look at what is on disk, for a caller.
     fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let conn = self
-            .readers
-            .get()
-            .map_err(|_| Error::unavailable("all readers are busy; try again in a moment"))?;
-        let result = look(&conn);
-        debug_assert!(
-            conn.is_autocommit(),
-            "a reader was given back inside a transaction"
-        );
-        result
+        look_with(&self.readers, look)
     }
+
+    /// A look at what is on disk, for the loops and the directory.
+    fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        look_with(&self.own_readers, look)
+    }
+}
+
+fn look_with<T>(
+    pool: &r2d2::Pool<SqliteConnectionManager>,
+    look: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
+    let conn = pool
+        .get()
+        .map_err(|_| Error::unavailable("all readers are busy; try again in a moment"))?;
+    let result = look(&conn);
+    debug_assert!(
+        conn.is_autocommit(),
+        "a reader was given back inside a transaction"
+    );
+    result
 }
 
 /// How long a reader is waited for.
@@ -251,10 +284,12 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 
 impl From<rusqlite::Error> for Error {
     fn from(fault: rusqlite::Error) -> Error {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly};
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure,
+        };
         match fault.sqlite_error_code() {
             Some(DiskFull) => Error::unavailable("the disk is full; nothing was accepted"),
-            Some(ReadOnly | CannotOpen) => Error::unavailable(format!(
+            Some(ReadOnly | CannotOpen | SystemIoFailure) => Error::unavailable(format!(
                 "the file cannot be written ({fault}); nothing was accepted"
             )),
             Some(DatabaseBusy | DatabaseLocked) => {

@@ -33,6 +33,22 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The file that a path leads to, whatever links lie on the way: two servers must not come to one file by two names.
+pub fn resolved(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        // What is wrong with it shows when it is opened.
+        _ => path.to_owned(),
+    }
+}
+
 /// Opens a file, making it if it is missing: readable by its owner alone from its first byte.
 pub(super) fn owned_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
@@ -169,9 +185,11 @@ fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
          PRAGMA temp_store = MEMORY;",
     )?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // A bound LIMIT must not prepare its statement anew each time.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(128);
     if !is_new {
-        conn.execute_batch("PRAGMA optimize = 0x10002;")?;
+        conn.execute_batch("PRAGMA optimize = 0x10012;")?;
     }
     Ok(())
 }

@@ -56,7 +56,10 @@ impl Tx<'_> {
             .execute((after, through, before.0))?;
         if removed > 0 {
             // Some of the pages that are free now go back to the file system; never all at once.
-            self.conn.execute_batch("PRAGMA incremental_vacuum(200)")?;
+            // Each step gives back one page.
+            let mut vacuum = self.sql("PRAGMA incremental_vacuum(200)")?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
         }
         Ok(Pass {
             through,

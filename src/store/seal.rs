@@ -173,13 +173,15 @@ pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
         "sealing {} secrets with the present master_key",
         renewed.len()
     );
-    conn.execute_batch("PRAGMA secure_delete = ON; BEGIN IMMEDIATE;")?;
+    // What was left behind earlier goes first, so that a death in between is made good at the next start: until the
+    // COMMIT there is still something to renew.
+    conn.execute_batch(
+        "PRAGMA secure_delete = ON; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); BEGIN IMMEDIATE;",
+    )?;
     for (update, row, sealed) in renewed {
         conn.execute(&update, (row, sealed))?;
     }
-    conn.execute_batch(
-        "COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF;",
-    )?;
+    conn.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF;")?;
     Ok(())
 }
 

@@ -107,7 +107,7 @@ impl Store {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        self.read(|conn| {
+        self.look(|conn| {
             let mut statement =
                 conn.prepare_cached("SELECT value, hosts FROM secrets WHERE name = ?1")?;
             let mut secrets = Vec::new();

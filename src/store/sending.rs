@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::flow::delivery::{
-    Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, EventFacts, Refused, SCHEDULE, Verdict,
-    event_body, event_type, final_event_id, next,
+    Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, EventFacts, Heard, Refused, SCHEDULE,
+    Verdict, event_body, event_type, final_event_id, next,
 };
 use crate::flow::run::Ending;
 use crate::flow::step::ErrorClass;
@@ -67,7 +67,7 @@ impl Health {
     }
 
     /// How many of the senders all origins of that health may hold together: of 64, 48 those not yet answered,
-    /// 16 those that timed out.
+    /// 16 those that timed out, and both together 48, so that a quarter is always there for who answers.
     fn share(self, senders: usize) -> usize {
         match self {
             Health::Answered => senders,
@@ -127,6 +127,10 @@ pub struct Attempt {
     pub bytes_seen: Option<u64>,
     pub error_class: Option<ErrorClass>,
     pub error: Option<String>,
+}
+
+fn held_by(in_flight: &HashMap<String, usize>, health: Health) -> usize {
+    in_flight.get(health.as_str()).copied().unwrap_or(0)
 }
 
 /// Scheme, host and port of a URL that was checked when it was accepted.
@@ -364,11 +368,17 @@ impl Tx<'_> {
         let mut free = limit.min(senders.saturating_sub(in_flight.values().sum()));
         let mut claims = Vec::new();
         let mut any = true;
+        let mut order = [Health::Answered, Health::Unanswered, Health::TimedOut];
         while any && free > 0 {
             any = false;
-            for health in Health::ALL {
-                let held = in_flight.entry(health.as_str().to_owned()).or_default();
-                if free == 0 || *held >= health.share(senders) {
+            // Turn about, so that neither of the two starves behind the other at their common limit.
+            order.swap(1, 2);
+            for health in order {
+                let hung =
+                    [Health::Unanswered, Health::TimedOut].map(|one| held_by(&in_flight, one));
+                let full = health != Health::Answered
+                    && hung.iter().sum::<usize>() >= Health::Unanswered.share(senders);
+                if free == 0 || full || held_by(&in_flight, health) >= health.share(senders) {
                     continue;
                 }
                 let ready: Option<(i64, Option<i64>)> = self
@@ -390,7 +400,7 @@ impl Tx<'_> {
                 let token = token.wrapping_add(claims.len() as i64);
                 if let Some(claim) = self.claim_delivery(id, token, now)? {
                     claims.push(claim);
-                    *held += 1;
+                    *in_flight.entry(health.as_str().to_owned()).or_default() += 1;
                     free -= 1;
                 }
             }
@@ -450,8 +460,8 @@ impl Store {
         self.write(move |tx| tx.claim_deliveries(limit, token, now))
     }
 
-    /// Records what an attempt came to, and what follows from it; spends the claim. A claim that was lost records
-    /// nothing.
+    /// Records what was heard of an attempt, and what follows from it; spends the claim. Answers what it came to; `None`:
+    /// the claim was lost, and nothing was recorded.
     ///
     /// # Errors
     /// Gives the claim back with the reason, if nothing could be written.
@@ -459,32 +469,39 @@ impl Store {
         &self,
         claim: DeliveryClaim,
         attempt: &Arc<Attempt>,
-        verdict: Verdict,
+        heard: Heard,
         now: Timestamp,
-    ) -> Result<(), Box<(DeliveryClaim, Error)>> {
+    ) -> Result<Option<Verdict>, Box<(DeliveryClaim, Error)>> {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
-        let attempt = attempt.clone();
+        let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let written = self.write(move |tx| {
             let health = Health::after(&attempt);
             tx.sql("UPDATE origins SET health = ?2 WHERE id = (SELECT origin FROM deliveries WHERE id = ?1)")?
                 .execute((id, health.as_str()))?;
-            if tx.apply_delivery(id, &Event::Attempted(token, verdict), now)?.is_ok() {
-                // The next budget is the schedule's again, whoever asked for this one.
-                tx.sql("UPDATE deliveries SET trigger = 'automatic' WHERE id = ?1")?.execute([id])?;
-                tx.write_attempt(row, &attempt)?;
+            // The budget is that of the row: it may have been renewed while the attempt was in flight.
+            let failures = tx
+                .sql("SELECT failures FROM deliveries WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))?;
+            let verdict = heard.verdict(&schedule, failures);
+            let event = Event::Attempted(token, verdict);
+            if tx.apply_delivery(id, &event, now)?.is_err() {
+                return Ok(None);
             }
-            Ok(())
+            // The next budget is the schedule's again, whoever asked for this one.
+            tx.sql("UPDATE deliveries SET trigger = 'automatic' WHERE id = ?1")?
+                .execute([id])?;
+            tx.write_attempt(row, &attempt)?;
+            Ok(Some(verdict))
         });
         written.map_err(|fault| Box::new((claim, fault)))
     }
 
-    /// Gives back what is held longer than its claim allows; with `all` (at start) whatever is held.
-    pub fn release_deliveries(&self, all: bool, now: Timestamp) -> Result<usize> {
-        let before = if all { i64::MAX } else { now.0 };
+    /// Gives back, at start, whatever a dead process held.
+    pub fn release_deliveries(&self, now: Timestamp) -> Result<usize> {
         self.write(move |tx| {
             let ids = tx
-                .sql("SELECT id FROM deliveries WHERE status = 'delivering' AND claim_expires_at < ?1 LIMIT 1000")?
-                .query_map([before], |row| row.get(0))?
+                .sql("SELECT id FROM deliveries WHERE status = 'delivering' LIMIT 1000")?
+                .query_map([], |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?;
             let mut released = 0;
             for id in ids {
@@ -494,14 +511,17 @@ impl Store {
         })
     }
 
-    /// When the next origin is ready.
-    pub fn next_delivery(&self) -> Result<Option<Timestamp>> {
-        self.read(|conn| {
+    /// When the next origin becomes ready that is not ready now. Those that are wait for a share to come free, which
+    /// rings the bell.
+    pub fn next_delivery(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.look(|conn| {
             let mut earliest = None;
             for health in Health::ALL {
                 let at: Option<i64> = conn
-                    .prepare_cached("SELECT min(ready_at) FROM origins WHERE health = ?1 AND ready_at IS NOT NULL")?
-                    .query_row([health.as_str()], |row| row.get(0))?;
+                    .prepare_cached(
+                        "SELECT min(ready_at) FROM origins WHERE health = ?1 AND ready_at > ?2",
+                    )?
+                    .query_row((health.as_str(), now.0), |row| row.get(0))?;
                 earliest = match (earliest, at) {
                     (Some(one), Some(other)) => Some(i64::min(one, other)),
                     (one, other) => one.or(other),

@@ -1,6 +1,6 @@
 //! Rows of steps: opened before they are tried, closed with what they came to, listed as the trace.
 
-use rusqlite::{Row, named_params};
+use rusqlite::{Connection, Row, named_params};
 use serde_json::{Map, Value};
 
 use crate::error::Result;
@@ -127,28 +127,28 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
     })
 }
 
-impl Tx<'_> {
-    /// What the plan needs to know of a run's steps.
-    pub(super) fn step_records(&self, run: i64) -> Result<Vec<StepRecord>> {
-        let mut statement = self.sql(
-            "SELECT path, status, output, meta, error, failures, due_at FROM steps WHERE run = ?1 ORDER BY id",
-        )?;
-        let records = statement
-            .query_map([run], |row| {
-                Ok(StepRecord {
-                    path: row.get("path")?,
-                    status: status(row)?,
-                    output: json_column(row, "output")?.unwrap_or_default(),
-                    meta: json_column(row, "meta")?,
-                    error: row.get("error")?,
-                    failures: row.get("failures")?,
-                    due_at: time_column(row, "due_at")?,
-                })
-            })?
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(records)
-    }
+/// What the plan needs to know of a run's steps, in any order.
+pub(super) fn records(conn: &Connection, run: i64) -> Result<Vec<StepRecord>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT path, status, output, meta, error, failures, due_at FROM steps WHERE run = ?1",
+    )?;
+    let records = statement
+        .query_map([run], |row| {
+            Ok(StepRecord {
+                path: row.get("path")?,
+                status: status(row)?,
+                output: json_column(row, "output")?.unwrap_or_default(),
+                meta: json_column(row, "meta")?,
+                error: row.get("error")?,
+                failures: row.get("failures")?,
+                due_at: time_column(row, "due_at")?,
+            })
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(records)
+}
 
+impl Tx<'_> {
     /// A try (or, with `due_at`, a delay) begins.
     pub(super) fn open_step(
         &self,

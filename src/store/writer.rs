@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -235,6 +236,10 @@ impl Writer {
         let (sender, queue) = bounded(QUEUE);
         let counts = Counts::load(&parts.conn)?;
         let inline = parts.inline;
+        parts
+            .bells
+            .queued
+            .store(counts.total().queued, Ordering::SeqCst);
         let writer = Writer {
             parts,
             counts,
@@ -424,6 +429,10 @@ impl Writer {
             }
         }
         let bells = &self.parts.bells;
+        // Before the bell, so that whoever wakes sees it.
+        bells
+            .queued
+            .store(self.counts.total().queued, Ordering::SeqCst);
         for (ring, bell) in [
             (work, &bells.work),
             (timer, &bells.timer),

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::api::testing::{ADMIN, House, NOW, URL};
-use crate::flow::delivery::Verdict;
+use crate::flow::delivery::Heard;
 use crate::flow::step::ErrorClass;
 use crate::store::sending::Attempt;
+use crate::time::Timestamp;
 
 fn attempt_with(body: &[u8], truncated: bool) -> Attempt {
     Attempt {
@@ -33,12 +34,16 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
     let run = house.start(ADMIN);
     house.complete_all(json!(1));
     let store = house.api.store();
-    for body in [&b"no luck"[..], &[0xff, 0x00]] {
+    let later = Timestamp(NOW.0 + 60_000);
+    for (body, now) in [(&b"no luck"[..], NOW), (&[0xff, 0x00], later)] {
         let claim = store
-            .claim_deliveries(1, 1, NOW)
+            .claim_deliveries(1, 1, now)
             .expect("claimed")
             .remove(0);
-        let verdict = Verdict::Failed(Some(std::time::Duration::ZERO));
+        let verdict = Heard::Failed {
+            retry_after: None,
+            fraction: 0.0,
+        };
         store
             .record_attempt(
                 claim,
@@ -61,7 +66,7 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
         ("event_type", json!("workflow.completed")),
         ("url", json!(URL)),
         ("status", json!("pending")),
-        ("next_attempt_at", json!(NOW)),
+        ("next_attempt_at", json!(Timestamp(NOW.0 + 30_000))),
     ] {
         assert_eq!(shown[name], value, "{name}");
         assert_eq!(list.body["data"][0][name], value, "{name}");

@@ -405,7 +405,10 @@ impl History {
         for _ in 0..2_000 {
             if !life.turn() {
                 let wake = life.store.next_wake().expect("readable");
-                let due = life.store.next_delivery().expect("readable");
+                let due = life
+                    .store
+                    .next_delivery(self.clock.now())
+                    .expect("readable");
                 match wake.into_iter().chain(due).min() {
                     Some(next) => self.clock.set(next.max(self.clock.now())),
                     // What upkeep woke in this very turn is taken in the next.
