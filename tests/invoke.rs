@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::house::{House, callback_body, direct_body, has_exactly, rows, text};
 use crate::receiver::{Act, Receiver, status};
-use crate::wire::{Answer, Ask};
+use crate::wire::{Answer, Ask, Wire};
 
 const ECHO: &str = "
 inputs:
@@ -300,4 +300,23 @@ output: '{{ all.output }}'
         output,
         json!({"n": 5, "yes": false, "list": [1], "map": {"a": 1}, "size": "m"})
     );
+}
+
+#[test]
+fn an_idempotency_key_that_is_not_text_is_refused_not_dropped() {
+    let house = House::start();
+    house.deploy("echo", ECHO);
+    let mark = b"MARK";
+    let body = direct_body("echo", &json!({"topic": "bees"}));
+    let mut bytes = keyed(&house, "MARK", &body).bytes(true);
+    let at = bytes
+        .windows(mark.len())
+        .position(|window| window == mark)
+        .expect("the header was sent");
+    bytes[at..at + mark.len()].copy_from_slice(b"k\xff\xfe1");
+    let mut wire = Wire::open(house.address()).expect("the server accepts");
+    wire.send(&bytes).expect("sent");
+    let answer = wire.answer().expect("an answer");
+    answer.refused(400, "validation_error");
+    assert!(rows(&house.get("/v1/workflow_runs")).is_empty());
 }

@@ -68,16 +68,12 @@ impl Shop {
         }
     }
 
-    fn insert(&self, deployment: &str, callback_url: &str) -> Id {
-        self.insert_for(deployment, callback_url, None)
-    }
-
-    fn insert_for(&self, deployment: &str, callback_url: &str, key: Option<&str>) -> Id {
+    /// A run to be started, as it is made from the directory of this moment.
+    fn new_run(&self, deployment: &str, callback_url: &str) -> NewRun {
         let directory = self.store.directory();
         let row = &directory.deployment(deployment).expect("deployed").row;
-        let run_id = Id::new(NOW, &Dice::System);
-        let new = NewRun {
-            run_id,
+        NewRun {
+            run_id: Id::new(NOW, &Dice::System),
             deployment: row.id,
             version: row.variants[0].version_id,
             source: "api",
@@ -86,13 +82,14 @@ impl Shop {
             user: None,
             metadata: Map::new(),
             inputs: Map::new(),
-            idempotency: key.map(|key| Idempotency {
-                scope: "key:1".to_owned(),
-                key: key.to_owned(),
-                digest: [3; 32],
-            }),
+            idempotency: None,
             waits: false,
-        };
+        }
+    }
+
+    fn insert(&self, deployment: &str, callback_url: &str) -> Id {
+        let new = self.new_run(deployment, callback_url);
+        let run_id = new.run_id;
         let inserted = self.store.insert_run(new, NOW).expect("inserted");
         assert!(matches!(inserted, Inserted::New(_)));
         run_id
@@ -185,6 +182,22 @@ fn claims_go_round_the_deployments_and_none_takes_more_than_its_share() {
         HashMap::from([("a".to_owned(), 2), ("b".to_owned(), 2)])
     );
     assert!(shop.claim(8).is_empty(), "every slot is taken");
+}
+
+#[test]
+fn no_run_starts_on_what_was_deleted_since_it_was_looked_up() {
+    let shop = Shop::open(8, &["a", "b"]);
+    let (of_variant, of_deployment) = (shop.new_run("a", ""), shop.new_run("b", ""));
+    for (name, variant) in [("a", Some("prod")), ("b", None)] {
+        let variant = variant.map(str::to_owned);
+        shop.store
+            .delete_deployment(name.to_owned(), variant, false, Actor::system(), NOW)
+            .expect("nothing is open");
+    }
+    for new in [of_variant, of_deployment] {
+        let refused = shop.store.insert_run(new, NOW).expect_err("it is gone");
+        assert_eq!(refused.status(), 404);
+    }
 }
 
 #[test]
@@ -403,7 +416,17 @@ fn a_deployment_that_goes_takes_its_open_runs_along_and_says_who_did_it() {
 #[test]
 fn a_run_that_still_answers_for_its_key_is_kept() {
     let shop = Shop::open(8, &["a"]);
-    let run_id = shop.insert_for("a", "", Some("once"));
+    let idempotency = Some(Idempotency {
+        scope: "key:1".to_owned(),
+        key: "once".to_owned(),
+        digest: [3; 32],
+    });
+    let new = NewRun {
+        idempotency,
+        ..shop.new_run("a", "")
+    };
+    let run_id = new.run_id;
+    shop.store.insert_run(new, NOW).expect("inserted");
     for claim in shop.claim(1) {
         shop.end(claim);
     }

@@ -26,7 +26,7 @@ pub struct Head {
     pub path: String,
     /// The query as it came, without `?`. May hold a secret: never log it.
     pub query: String,
-    /// Lower-case names; values that are not UTF-8 are left out.
+    /// Lower-case names; in values that are not UTF-8, U+FFFD stands for what cannot be read.
     pub headers: Vec<(String, String)>,
     /// The client's address: the peer's, or what a trusted proxy says.
     pub peer: IpAddr,
@@ -38,6 +38,14 @@ impl Head {
         self.headers
             .iter()
             .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every header of that (lower-case) name, in order.
+    pub fn headers_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(other, _)| other == name)
             .map(|(_, value)| value.as_str())
     }
 
@@ -139,16 +147,19 @@ impl Call {
                 "",
                 format!("expected a JSON object, got {}", kind_of(&other)),
             )),
-            Err(fault) => Err(Error::new(
-                Code::MalformedBody,
-                format!(
-                    "malformed JSON at line {}, column {}: {fault}",
-                    fault.line(),
-                    fault.column()
-                ),
-            )
-            .with("line", fault.line())
-            .with("column", fault.column())),
+            Err(fault) => Err(malformed(&fault)),
         }
     }
+}
+
+/// The 400 of a body that is not JSON. The parser ends its sentence with the place, which is said already.
+fn malformed(fault: &serde_json::Error) -> Error {
+    let (line, column) = (fault.line(), fault.column());
+    let full = fault.to_string();
+    let place = format!(" at line {line} column {column}");
+    let why = full.strip_suffix(&place).unwrap_or(&full);
+    let message = format!("malformed JSON at line {line}, column {column}: {why}");
+    Error::new(Code::MalformedBody, message)
+        .with("line", line)
+        .with("column", column)
 }

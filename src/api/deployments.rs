@@ -41,7 +41,7 @@ pub fn deploy(request: &Request<'_>) -> Result<Answer> {
     let dry_run = request.query().flag("dry_run")?;
     let (definition, format) = definition(request.call)?;
     if dry_run {
-        parse(definition, format, request.api.kinds())?;
+        request.api.judge(deployment, variant, definition, format)?;
         let body =
             json!({"deployment": deployment, "variant": variant, "dry_run": true, "valid": true});
         return Ok(Answer::Now(Reply::json(200, &body)));
@@ -84,9 +84,7 @@ impl Api {
         format: Format,
         actor: Actor,
     ) -> Result<PutVersion> {
-        fields::place_name("deployment", deployment)?;
-        fields::place_name("variant", variant)?;
-        parse(definition, format, self.kinds())?;
+        self.judge(deployment, variant, definition, format)?;
         let (now, dice) = (self.clock().now(), self.dice());
         let new = NewVersion {
             deployment: deployment.to_owned(),
@@ -99,6 +97,20 @@ impl Api {
             secret: new_secret(dice),
         };
         self.store().put_version(new, actor, now)
+    }
+
+    /// Every check of a deploy.
+    fn judge(
+        &self,
+        deployment: &str,
+        variant: &str,
+        definition: &str,
+        format: Format,
+    ) -> Result<()> {
+        fields::place_name("deployment", deployment)?;
+        fields::place_name("variant", variant)?;
+        parse(definition, format, self.kinds())?;
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::api::Request;
 use crate::api::call::Answer;
 use crate::api::start::{Caller, Started, accepted, digest, idempotency_key};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::store::runs::Idempotency;
 
 /// Starts a run for the holder of a key.
@@ -34,9 +34,14 @@ pub fn idempotency(
     route: &str,
     body: &Map<String, Value>,
 ) -> Result<Option<Idempotency>> {
-    let Some(text) = request.call.head.header("idempotency-key") else {
+    let mut headers = request.call.head.headers_of("idempotency-key");
+    let Some(text) = headers.next() else {
         return Ok(None);
     };
+    if headers.any(|other| other != text) {
+        let message = "Idempotency-Key came more than once, with different values";
+        return Err(Error::new(Code::ValidationError, message));
+    }
     Ok(Some(Idempotency {
         scope,
         key: idempotency_key(text)?,

@@ -9,10 +9,14 @@ use crate::flow::names::excerpt;
 use crate::store::page::Page;
 use crate::time::Timestamp;
 
+/// The most values of one filter, and the most labels.
+const FILTER_VALUES: usize = 50;
+
 /// What every cursor begins with; the rest is nobody's business but ours.
 const CURSOR: &str = "c";
 
-/// The pairs of a query, decoded, in order. Pairs with an empty value count as absent, but for [`Query::labels`].
+/// The pairs of a query, decoded, in order. Pairs with an empty value count as absent, but for [`Query::labels`] and
+/// [`Query::flag`].
 #[derive(Debug)]
 pub struct Query(Vec<(String, String)>);
 
@@ -31,15 +35,18 @@ impl Query {
         values.next_back().map(|(_, value)| value.as_str())
     }
 
-    /// Every value of that name: repeated, separated by commas, or both (also as `name[]`).
-    pub fn many(&self, name: &str) -> Vec<&str> {
-        self.0
+    /// Every value of that name: repeated, separated by commas, or both (also as `name[]`). At most 50.
+    pub fn many(&self, name: &str) -> Result<Vec<&str>> {
+        let values: Vec<&str> = self
+            .0
             .iter()
             .filter(|(key, _)| key.strip_suffix("[]").unwrap_or(key) == name)
             .flat_map(|(_, value)| value.split(','))
             .map(str::trim)
             .filter(|value| !value.is_empty())
-            .collect()
+            .collect();
+        at_most(name, "values", values.len())?;
+        Ok(values)
     }
 
     /// Every value of that name, each read by `read`.
@@ -52,11 +59,11 @@ impl Query {
         let read_one = |word: &str| {
             read(word).ok_or_else(|| wrong(name, &format!("one of {}", expected.join(", ")), word))
         };
-        self.many(name).into_iter().map(read_one).collect()
+        self.many(name)?.into_iter().map(read_one).collect()
     }
 
-    /// `name[key]` and `name[key]=value`.
-    pub fn labels(&self, name: &str) -> Vec<(String, Option<String>)> {
+    /// `name[key]` and `name[key]=value`. At most 50; no key may be empty.
+    pub fn labels(&self, name: &str) -> Result<Vec<(String, Option<String>)>> {
         let key_of = |pair: &str| {
             Some(
                 pair.strip_prefix(name)?
@@ -65,12 +72,19 @@ impl Query {
                     .to_owned(),
             )
         };
-        self.0
+        let labels: Vec<_> = self
+            .0
             .iter()
             .filter_map(|(pair, value)| {
                 Some((key_of(pair)?, (!value.is_empty()).then(|| value.clone())))
             })
-            .collect()
+            .collect();
+        if labels.iter().any(|(key, _)| key.is_empty()) {
+            let message = format!("{name}[key] must name a key, got {name}[]");
+            return Err(Error::invalid(pointer(name), message));
+        }
+        at_most(name, "keys", labels.len())?;
+        Ok(labels)
     }
 
     /// An instant, RFC 3339.
@@ -85,11 +99,12 @@ impl Query {
         }
     }
 
-    /// `true` or `false` (or 1 or 0); false if it is not there.
+    /// `true` or `false` (or 1 or 0); the bare name is true; false if it is not there.
     pub fn flag(&self, name: &str) -> Result<bool> {
-        match self.one(name) {
+        let mut values = self.0.iter().filter(|(key, _)| key == name);
+        match values.next_back().map(|(_, value)| value.as_str()) {
             None | Some("false" | "0") => Ok(false),
-            Some("true" | "1") => Ok(true),
+            Some("" | "true" | "1") => Ok(true),
             Some(other) => Err(wrong(name, "true or false", other)),
         }
     }
@@ -125,6 +140,14 @@ impl Query {
 /// A cursor that did not come from `next_cursor`.
 pub fn wrong_cursor(text: &str) -> Error {
     wrong("cursor", "the next_cursor of an earlier answer", text)
+}
+
+fn at_most(name: &str, what: &str, count: usize) -> Result<()> {
+    if count <= FILTER_VALUES {
+        return Ok(());
+    }
+    let message = format!("{name} must have at most {FILTER_VALUES} {what}, got {count}");
+    Err(Error::invalid(pointer(name), message))
 }
 
 fn wrong(name: &str, expected: &str, came: &str) -> Error {
@@ -175,7 +198,7 @@ mod tests {
     #[test]
     fn values_may_be_repeated_or_separated_by_commas() {
         let query = query("status=a,b&status=c&status[]=d&status=&other=x");
-        assert_eq!(query.many("status"), ["a", "b", "c", "d"]);
+        assert_eq!(query.many("status").expect("a few"), ["a", "b", "c", "d"]);
         assert!(
             query
                 .words("status", &["a"], |word| (word == "a").then_some(()))
@@ -187,9 +210,47 @@ mod tests {
     fn labels_have_a_key_and_perhaps_a_value() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            query("metadata[plan]=pro&metadata%5Ba%5Db%5D&metadata=x").labels("metadata"),
+            query("metadata[plan]=pro&metadata%5Ba%5Db%5D&metadata=x")
+                .labels("metadata")
+                .expect("two labels"),
             [("plan".to_owned(), some("pro")), ("a]b".to_owned(), None)]
         );
+    }
+
+    #[test]
+    fn filters_have_an_end() {
+        let labels = |count: usize| query(&"metadata[a]&".repeat(count)).labels("metadata");
+        assert_eq!(labels(50).expect("as many as may be").len(), 50);
+        let errors = [
+            labels(51).expect_err("too many"),
+            query("metadata[]=x")
+                .labels("metadata")
+                .expect_err("no key"),
+            query(&format!("metadata=x{}", ",y".repeat(50)))
+                .many("metadata")
+                .expect_err("too many"),
+        ];
+        for error in errors {
+            assert_eq!(
+                (error.status(), error.field.as_deref()),
+                (400, Some("/metadata"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_bare_flag_is_set() {
+        for (text, expected) in [
+            ("dry_run", true),
+            ("dry_run=", true),
+            ("dry_run=1", true),
+            ("dry_run&dry_run=false", false),
+            ("dry_run=0", false),
+            ("other", false),
+        ] {
+            assert_eq!(query(text).flag("dry_run").expect(text), expected, "{text}");
+        }
+        assert!(query("dry_run=maybe").flag("dry_run").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::flow::hosts::HostRule;
 use crate::flow::names::{excerpt, is_name};
-use crate::store::secrets::SecretRow;
+use crate::store::secrets::{SecretPlace, SecretRow};
 
 /// The shortest value: anything shorter could not be masked without masking half of what is shown.
 const SHORTEST: usize = 4;
@@ -19,31 +19,30 @@ const LONGEST: usize = 8_192;
 /// The most hosts of a secret.
 const HOSTS: usize = 100;
 
-/// What a cursor of this list begins with: it is ordered by name.
+/// What a cursor of this list begins with: it is ordered by when a secret was last set.
 const CURSOR: &str = "s";
 
-/// `GET /v1/secrets`, by name.
+/// `GET /v1/secrets`, those that were set last first.
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let query = request.query();
-    let limit = query.limit()?;
     let after = match query.one("cursor") {
-        None => "",
-        Some(text) => match text.strip_prefix(CURSOR) {
-            Some(name) if is_name(name) => name,
-            _ => return Err(query::wrong_cursor(text)),
-        },
+        None => None,
+        Some(text) => Some(read_cursor(text).ok_or_else(|| query::wrong_cursor(text))?),
     };
-    let mut rows = request.store().list_secrets(after, limit + 1)?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows
-        .last()
-        .filter(|_| more)
-        .map(|row| format!("{CURSOR}{}", row.name));
-    Ok(Answer::Now(query::list_from(
-        rows.iter().map(shown).collect(),
-        next,
-    )))
+    let (rows, next) = request.store().list_secrets(after, query.limit()?)?;
+    let rows = rows.iter().map(shown).collect();
+    Ok(Answer::Now(query::list_from(rows, next.map(write_cursor))))
+}
+
+fn write_cursor((time, row): SecretPlace) -> String {
+    format!("{CURSOR}{time:x}-{row:x}")
+}
+
+fn read_cursor(text: &str) -> Option<SecretPlace> {
+    let (time, row) = text.strip_prefix(CURSOR)?.split_once('-')?;
+    let number = |digits| i64::from_str_radix(digits, 16).ok();
+    let place = (number(time)?, number(row)?);
+    (write_cursor(place) == text).then_some(place)
 }
 
 /// `PUT /v1/secrets/{name}`

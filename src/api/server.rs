@@ -448,15 +448,12 @@ impl Edge {
     }
 
     fn head(&self, request: &Request<Incoming>, peer: SocketAddr) -> (Head, bool, Option<String>) {
-        let text = |value: &HeaderValue| {
-            std::str::from_utf8(value.as_bytes())
-                .ok()
-                .map(str::to_owned)
-        };
+        // What is not UTF-8 stays, unreadable, so that who looks for it refuses it: left out, it would count as absent.
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let mut headers: Vec<(String, String)> = request
             .headers()
             .iter()
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
+            .map(|(name, value)| (name.as_str().to_owned(), text(value)))
             .collect();
         let client = edge::client(peer.ip(), &mut headers, &self.config.trusted_proxies);
         let uri = request.uri();

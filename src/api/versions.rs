@@ -1,4 +1,4 @@
-//! The versions of a variant: listed, shown with their definition, rolled back to.
+//! The versions of a variant: listed and shown with their definition, rolled back to.
 
 use serde_json::{Value, json};
 
@@ -36,9 +36,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let place = place(request)?;
     let row = find(request, &place, request.param(2))?;
-    let mut value = shown(&place, &row);
-    value["definition"] = json!(row.definition);
-    Ok(Answer::Now(Reply::json(200, &value)))
+    Ok(Answer::Now(Reply::json(200, &shown(&place, &row))))
 }
 
 /// `POST …/variants/{variant}/rollback`
@@ -77,7 +75,7 @@ fn no_version(number: &str) -> Error {
     Error::not_found(format!("Version {:?} not found", excerpt(number)))
 }
 
-/// A version without its definition.
+/// A version with its definition.
 fn shown(place: &Target, row: &VersionRow) -> Value {
     json!({
         "deployment": place.deployment.row.name,
@@ -87,6 +85,7 @@ fn shown(place: &Target, row: &VersionRow) -> Value {
             Format::Yaml => "yaml",
             Format::Json => "json",
         },
+        "definition": row.definition,
         "created_at": row.created_at,
         "created_by": row.created_by,
     })

@@ -10,7 +10,7 @@ use crate::flow::source::{Data, Entry, Node};
 use crate::flow::workflow::{KindSpec, Problem};
 
 /// After this many problems the rest is not listed.
-const MAX_PROBLEMS: usize = 100;
+pub const MAX_PROBLEMS: usize = 100;
 /// What can be asked of a step.
 const STEP_MEMBERS: [&str; 3] = ["output", "error", "meta"];
 
@@ -19,7 +19,7 @@ const STEP_MEMBERS: [&str; 3] = ["output", "error", "meta"];
 pub struct Reader<'k> {
     /// The registered step kinds.
     pub kinds: &'k [KindSpec],
-    /// What was found wrong.
+    /// What was found wrong; one more than [`MAX_PROBLEMS`] says that there is more.
     pub problems: Vec<Problem>,
     /// The declared inputs.
     pub inputs: Vec<Input>,
@@ -78,7 +78,7 @@ impl<'k> Reader<'k> {
 
     /// Notes a problem at a place.
     pub fn problem_at(&mut self, line: u32, column: u32, field: &str, message: impl Into<String>) {
-        if self.problems.len() < MAX_PROBLEMS {
+        if self.problems.len() <= MAX_PROBLEMS {
             self.problems.push(Problem {
                 line,
                 column,

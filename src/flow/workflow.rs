@@ -13,6 +13,7 @@ use crate::flow::definition;
 use crate::flow::expr::Template;
 use crate::flow::inputs;
 pub use crate::flow::inputs::{Input, InputType, UnknownInputs};
+use crate::flow::reader::MAX_PROBLEMS;
 use crate::flow::retry::Retry;
 use crate::flow::source::{self, Format};
 
@@ -58,7 +59,7 @@ pub struct Problem {
 pub enum DefinitionError {
     /// It is not YAML or JSON.
     Malformed(Problem),
-    /// It breaks the rules; never empty, in the order of the text.
+    /// It breaks the rules; never empty, in the order of the text. One more than 100: there may be any number more.
     Invalid(Vec<Problem>),
 }
 
@@ -80,7 +81,8 @@ impl From<DefinitionError> for Error {
                         .at(first.field.clone()),
                     None => Error::of(Code::InvalidDefinition),
                 };
-                let all = problems.into_iter().map(|problem| {
+                let more = problems.len() > MAX_PROBLEMS;
+                let listed = problems.into_iter().take(MAX_PROBLEMS).map(|problem| {
                     json!({
                         "line": problem.line,
                         "column": problem.column,
@@ -88,7 +90,10 @@ impl From<DefinitionError> for Error {
                         "message": problem.message,
                     })
                 });
-                error = error.with("errors", Value::Array(all.collect()));
+                error = error.with("errors", Value::Array(listed.collect()));
+                if more {
+                    error = error.with("more", true);
+                }
                 error
             }
         }

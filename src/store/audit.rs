@@ -1,10 +1,11 @@
 //! Who changed what. Append only; each row is written in the commit of the change it tells of.
 
+use rusqlite::Row;
 use serde_json::Value;
 
 use crate::error::Result;
 use crate::store::Store;
-use crate::store::page::{Page, Paged};
+use crate::store::page::{Page, Paged, weight};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -84,23 +85,25 @@ impl Store {
                 "SELECT id, at, actor, address, action, target, detail FROM audit
                  WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
             )?;
-            let rows = statement
-                .query_map((page.below(), page.limit + 1), |row| {
-                    let detail: Option<String> = row.get(6)?;
-                    Ok(AuditRow {
-                        id: row.get(0)?,
-                        at: Timestamp(row.get(1)?),
-                        actor: row.get(2)?,
-                        address: row.get(3)?,
-                        action: row.get(4)?,
-                        target: row.get(5)?,
-                        detail: detail
-                            .and_then(|text| serde_json::from_str(&text).ok())
-                            .unwrap_or_default(),
-                    })
-                })?
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Paged::cut(rows, page.limit, |row| row.id))
+            let rows = statement.query((page.below(), page.limit + 1))?;
+            Ok(Paged::gather(rows, page.limit, audited, weight, |row| {
+                row.id
+            })?)
         })
     }
+}
+
+fn audited(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+    let detail: Option<String> = row.get("detail")?;
+    Ok(AuditRow {
+        id: row.get("id")?,
+        at: Timestamp(row.get("at")?),
+        actor: row.get("actor")?,
+        address: row.get("address")?,
+        action: row.get("action")?,
+        target: row.get("target")?,
+        detail: detail
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
+    })
 }

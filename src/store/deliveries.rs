@@ -8,7 +8,7 @@ use crate::flow::delivery::{DeliveryStatus, Event};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
-use crate::store::page::{Page, Paged};
+use crate::store::page::{Page, Paged, weight};
 use crate::store::runs::json_column;
 use crate::store::runs::time_column;
 use crate::store::writer::Tx;
@@ -81,8 +81,11 @@ const SCAN: i64 = 20_000;
 /// How many attempts of a delivery are shown: the newest.
 const ATTEMPTS_SHOWN: usize = 100;
 
+/// Without the body: it is not shown, and may be long.
 const SELECT: &str = "
-    SELECT d.*, r.run_id AS of_run, r.api_key FROM deliveries d JOIN runs r ON r.id = d.run";
+    SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.url, d.status, d.next_attempt_at, d.created_at, d.ended_at,
+           r.run_id AS of_run, r.api_key
+    FROM deliveries d JOIN runs r ON r.id = d.run";
 
 pub(super) fn delivery_status(row: &Row<'_>, name: &str) -> rusqlite::Result<DeliveryStatus> {
     let word: String = row.get(name)?;
@@ -220,10 +223,8 @@ impl Store {
             let mut all: Vec<rusqlite::types::Value> = vec![from.into(), floor.into()];
             all.extend(values);
             all.push((page.limit as i64 + 1).into());
-            let rows = statement
-                .query_map(rusqlite::params_from_iter(all), delivery)?
-                .collect::<Result<Vec<_>, _>>()?;
-            let mut page = Paged::cut(rows, page.limit, |row| row.id);
+            let rows = statement.query(rusqlite::params_from_iter(all))?;
+            let mut page = Paged::gather(rows, page.limit, delivery, weight, |row| row.id)?;
             if page.next.is_none() && floor > 1 {
                 page.next = Some(floor);
             }

@@ -10,7 +10,7 @@ use crate::flow::source::Format;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
-use crate::store::page::{Page, Paged};
+use crate::store::page::{Page, Paged, weight};
 use crate::store::rotation::SealedSecrets;
 use crate::store::runs::time_column;
 use crate::store::seal::deployment_owner;
@@ -104,6 +104,21 @@ pub struct Patch {
     pub retry_schedule: Option<Option<Vec<Duration>>>,
     pub exchange_deadline: Option<Option<Duration>>,
     pub concurrency_limit: Option<Option<u64>>,
+}
+
+impl Patch {
+    /// The names of what it changes.
+    fn members(&self) -> Vec<&'static str> {
+        let members = [
+            ("callback_url", self.callback_url.is_some()),
+            ("callback_hosts", self.callback_hosts.is_some()),
+            ("retry_schedule", self.retry_schedule.is_some()),
+            ("exchange_deadline", self.exchange_deadline.is_some()),
+            ("concurrency_limit", self.concurrency_limit.is_some()),
+        ];
+        let changed = members.into_iter().filter(|(_, is_there)| *is_there);
+        changed.map(|(name, _)| name).collect()
+    }
 }
 
 /// How a definition is written: format, text, digest.
@@ -331,6 +346,7 @@ impl Store {
         actor: Actor,
         now: Timestamp,
     ) -> Result<bool> {
+        let changed = patch.members();
         let found = self.write(move |tx| {
             let Some(id) = tx.deployment_id(&name)? else { return Ok(false) };
             let ms = |list: Vec<Duration>| json!(list.into_iter().map(millis).collect::<Vec<_>>()).to_string();
@@ -356,7 +372,7 @@ impl Store {
                 ":set_limit": patch.concurrency_limit.is_some(),
                 ":limit": patch.concurrency_limit.flatten(),
             })?;
-            tx.audit(&actor, "deployment.change", &name, &Value::Null, now)?;
+            tx.audit(&actor, "deployment.change", &name, &json!({"changed": changed}), now)?;
             Ok(true)
         })?;
         self.refresh_directory()?;
@@ -380,14 +396,14 @@ impl Store {
     /// The versions of a variant, newest first.
     pub fn list_versions(&self, variant: i64, page: Page) -> Result<Paged<VersionRow>> {
         self.read(|conn| {
-            let rows = conn
-                .prepare_cached(
-                    "SELECT number, format, definition, created_at, created_by FROM versions
-                     WHERE variant = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
-                )?
-                .query_map((variant, page.below(), page.limit + 1), version)?
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Paged::cut(rows, page.limit, |row| row.number))
+            let mut statement = conn.prepare_cached(
+                "SELECT number, format, definition, created_at, created_by FROM versions
+                 WHERE variant = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
+            )?;
+            let rows = statement.query((variant, page.below(), page.limit + 1))?;
+            Ok(Paged::gather(rows, page.limit, version, weight, |row| {
+                row.number
+            })?)
         })
     }
 

@@ -31,14 +31,14 @@ impl Store {
         }
     }
 
-    /// The path of the step that a waiting run waits in.
-    pub fn waiting_step(&self, run: i64) -> Result<Option<String>> {
+    /// The path and the kind of the step that a waiting run waits in.
+    pub fn waiting_step(&self, run: i64) -> Result<Option<(String, String)>> {
         self.read(|conn| {
             Ok(conn
                 .prepare_cached(
-                    "SELECT path FROM steps WHERE run = ?1 AND status = 'waiting' LIMIT 1",
+                    "SELECT path, kind FROM steps WHERE run = ?1 AND status = 'waiting' LIMIT 1",
                 )?
-                .query_row([run], |row| row.get(0))
+                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?)
         })
     }

@@ -1,4 +1,7 @@
-//! Pages of lists: newest first, continued by a cursor.
+//! Pages of lists: newest first, continued by a cursor, bounded by rows and by bytes.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, Rows};
 
 /// Which page.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +32,25 @@ impl Page {
     }
 }
 
+/// How many bytes of text a page holds, about: so that an answer, with what JSON adds to it, stays well below what one
+/// client may have unread.
+pub(super) const PAGE_BYTES: usize = 4 << 20;
+
+/// The bytes of a row's texts and blobs.
+pub(super) fn weight(row: &Row<'_>) -> usize {
+    (0..row.as_ref().column_count())
+        .map(|at| weight_of(row, at))
+        .sum()
+}
+
+/// The bytes of one column, by its index or name.
+pub(super) fn weight_of(row: &Row<'_>, column: impl rusqlite::RowIndex) -> usize {
+    match row.get_ref(column) {
+        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => bytes.len(),
+        Ok(ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_)) | Err(_) => 0,
+    }
+}
+
 /// A page's rows, and where the next one begins.
 #[derive(Debug, Clone)]
 pub struct Paged<T> {
@@ -39,11 +61,69 @@ pub struct Paged<T> {
 }
 
 impl<T> Paged<T> {
+    /// A page from up to `limit + 1` rows, of which no more are read than fit into [`PAGE_BYTES`] (but one always).
+    /// A surplus row only says that more follow.
+    pub(super) fn gather(
+        mut rows: Rows<'_>,
+        limit: usize,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+        weight: impl Fn(&Row<'_>) -> usize,
+        id: impl Fn(&T) -> i64,
+    ) -> rusqlite::Result<Paged<T>> {
+        let (mut kept, mut bytes): (Vec<T>, usize) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            bytes += weight(row);
+            if kept.len() == limit || (bytes > PAGE_BYTES && !kept.is_empty()) {
+                let next = kept.last().map(id);
+                return Ok(Paged { rows: kept, next });
+            }
+            kept.push(read(row)?);
+        }
+        Ok(Paged {
+            rows: kept,
+            next: None,
+        })
+    }
+
     /// A page from up to `limit + 1` rows: the surplus row only says that more follow.
     pub(super) fn cut(mut rows: Vec<T>, limit: usize, id: impl Fn(&T) -> i64) -> Paged<T> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = if more { rows.last().map(id) } else { None };
         Paged { rows, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// The first columns of a page of texts of these lengths.
+    fn page(lengths: &[usize], limit: usize) -> (Vec<i64>, Option<i64>) {
+        let conn = Connection::open_in_memory().expect("memory");
+        conn.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)")
+            .expect("a table");
+        for length in lengths {
+            conn.execute("INSERT INTO t (text) VALUES (?1)", ["x".repeat(*length)])
+                .expect("a row");
+        }
+        let mut statement = conn.prepare("SELECT * FROM t ORDER BY id").expect("sound");
+        let rows = statement.query([]).expect("rows");
+        let page = Paged::gather(rows, limit, |row| row.get(0), weight, |id| *id).expect("a page");
+        (page.rows, page.next)
+    }
+
+    #[test]
+    fn a_page_ends_by_rows_or_by_bytes_and_has_one_row_at_least() {
+        let big = PAGE_BYTES / 2;
+        assert_eq!(page(&[], 2), (vec![], None));
+        assert_eq!(page(&[1, 1], 2), (vec![1, 2], None));
+        assert_eq!(page(&[1, 1, 1], 2), (vec![1, 2], Some(2)));
+        assert_eq!(page(&[big, big], 9), (vec![1, 2], None));
+        assert_eq!(page(&[big, big, 1], 9), (vec![1, 2], Some(2)));
+        assert_eq!(page(&[PAGE_BYTES + 1, 1], 9), (vec![1], Some(1)));
+        assert_eq!(page(&[PAGE_BYTES + 1], 9), (vec![1], None));
     }
 }

@@ -8,7 +8,7 @@ use crate::flow::run::{Ending, Event, RunStatus};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
-use crate::store::page::{Page, Paged};
+use crate::store::page::{Page, Paged, weight, weight_of};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -114,7 +114,7 @@ pub struct RunFilter {
     pub from: Option<Timestamp>,
     /// Accepted before.
     pub to: Option<Timestamp>,
-    /// That run alone.
+    /// That run alone, if it fits the rest.
     pub run_id: Option<Id>,
 }
 
@@ -256,7 +256,9 @@ impl Tx<'_> {
                                    user, metadata, inputs, created_at)
                  SELECT :run_id, :deployment, :version, 'queued', :source, :delivery, :callback_url, :api_key,
                         :user, :metadata, :inputs, :now
-                 FROM deployments WHERE id = :deployment AND deleted_at IS NULL",
+                 FROM deployments WHERE id = :deployment AND deleted_at IS NULL
+                     AND EXISTS (SELECT 1 FROM versions v JOIN variants va ON va.id = v.variant
+                                 WHERE v.id = :version AND va.deleted_at IS NULL)",
             )?
             .execute(named_params! {
                 ":run_id": new.run_id.0,
@@ -272,7 +274,9 @@ impl Tx<'_> {
                 ":now": now.0,
             })?;
         if inserted == 0 {
-            return Err(Error::not_found("the deployment was just deleted"));
+            return Err(Error::not_found(
+                "the deployment or variant was just deleted",
+            ));
         }
         if let Some(asked) = &new.idempotency {
             self.sql(
@@ -365,10 +369,16 @@ impl Store {
     /// Runs, newest first. A page may be short and still have a next one.
     pub fn list_runs(&self, filter: &RunFilter, page: Page) -> Result<Paged<RunRow>> {
         self.read(|conn| {
+            let (sql, values) = conditions(filter);
             if let Some(run_id) = filter.run_id {
+                let mut all: Vec<rusqlite::types::Value> =
+                    vec![run_id.0.to_vec().into(), page.below().into()];
+                all.extend(values);
                 let found = conn
-                    .prepare_cached(&format!("{SELECT_RUN} WHERE r.run_id = ?1"))?
-                    .query_row([run_id.0], run)
+                    .prepare_cached(&format!(
+                        "{SELECT_RUN} WHERE r.run_id = ? AND r.id < ?{sql}"
+                    ))?
+                    .query_row(rusqlite::params_from_iter(all), run)
                     .optional()?;
                 return Ok(Paged {
                     rows: found.into_iter().collect(),
@@ -402,17 +412,16 @@ impl Store {
                     row.get(0)
                 })?;
             let floor = (below.min(newest + 1).saturating_sub(SCAN)).max(lowest);
-            let (sql, values) = conditions(filter);
             let mut statement = conn.prepare_cached(&format!(
                 "{SELECT_RUN} WHERE r.id < ? AND r.id >= ?{sql} ORDER BY r.id DESC LIMIT ?"
             ))?;
             let mut all: Vec<rusqlite::types::Value> = vec![below.into(), floor.into()];
             all.extend(values);
             all.push((page.limit as i64 + 1).into());
-            let rows = statement
-                .query_map(rusqlite::params_from_iter(all), run)?
-                .collect::<Result<Vec<_>, _>>()?;
-            let mut page = Paged::cut(rows, page.limit, |row| row.id);
+            let rows = statement.query(rusqlite::params_from_iter(all))?;
+            // The output is shown under two names.
+            let shown = |row: &Row<'_>| weight(row) + weight_of(row, "output");
+            let mut page = Paged::gather(rows, page.limit, run, shown, |row| row.id)?;
             if page.next.is_none() && floor > lowest {
                 page.next = Some(floor);
             }

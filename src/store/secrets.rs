@@ -22,6 +22,9 @@ pub struct SecretRow {
     pub updated_at: Timestamp,
 }
 
+/// Where a secret stands in the list: when it was last set, and its row.
+pub type SecretPlace = (i64, i64);
+
 /// A secret with its value, for a step in flight.
 #[derive(Clone)]
 pub struct OpenSecret {
@@ -83,22 +86,33 @@ impl Store {
         })
     }
 
-    /// The secrets by name, from behind `after` on.
-    pub fn list_secrets(&self, after: &str, limit: usize) -> Result<Vec<SecretRow>> {
+    /// The secrets, those that were set last first, from behind `after` on; and where the next page begins.
+    pub fn list_secrets(
+        &self,
+        after: Option<SecretPlace>,
+        limit: usize,
+    ) -> Result<(Vec<SecretRow>, Option<SecretPlace>)> {
         self.read(|conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT name, hosts, updated_at FROM secrets WHERE name > ?1 ORDER BY name LIMIT ?2",
+                "SELECT name, hosts, updated_at, rowid FROM secrets WHERE (updated_at, rowid) < (?1, ?2)
+                 ORDER BY updated_at DESC, rowid DESC LIMIT ?3",
             )?;
-            let mut rows = statement.query((after, limit))?;
-            let mut secrets = Vec::new();
+            let (time, row) = after.unwrap_or((i64::MAX, i64::MAX));
+            let mut rows = statement.query((time, row, limit + 1))?;
+            let (mut secrets, mut last) = (Vec::new(), None);
             while let Some(row) = rows.next()? {
+                if secrets.len() == limit {
+                    return Ok((secrets, last));
+                }
+                let updated_at = row.get(2)?;
+                last = Some((updated_at, row.get(3)?));
                 secrets.push(SecretRow {
                     name: row.get(0)?,
                     hosts: hosts(&row.get::<_, String>(1)?)?,
-                    updated_at: Timestamp(row.get(2)?),
+                    updated_at: Timestamp(updated_at),
                 });
             }
-            Ok(secrets)
+            Ok((secrets, None))
         })
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::error::Result;
 use crate::flow::step::{StepError, StepRecord, StepResult, StepStatus};
 use crate::store::Store;
-use crate::store::page::{Page, Paged};
+use crate::store::page::{Page, Paged, weight};
 use crate::store::runs::{json_column, time_column};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
@@ -280,10 +280,8 @@ impl Store {
             let mut statement = conn.prepare_cached(
                 "SELECT * FROM steps WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             )?;
-            let rows = statement
-                .query_map((run, page.cursor.unwrap_or(0), page.limit + 1), step)?
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Paged::cut(rows, page.limit, |row| row.id))
+            let rows = statement.query((run, page.cursor.unwrap_or(0), page.limit + 1))?;
+            Ok(Paged::gather(rows, page.limit, step, weight, |row| row.id)?)
         })
     }
 }

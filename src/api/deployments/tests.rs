@@ -119,6 +119,8 @@ fn a_wrong_definition_or_name_changes_nothing() {
     }
     let dry = put(&house, &format!("{PLACE}?dry_run=true"), None, PLAIN);
     assert_eq!((dry.status, &dry.body["valid"]), (200, &json!(true)));
+    let bare = put(&house, &format!("{PLACE}?dry_run"), None, PLAIN);
+    assert_eq!((bare.status, &bare.body), (200, &dry.body));
     assert!(
         house
             .get("/v1/deployments", ADMIN)
@@ -131,12 +133,18 @@ fn a_wrong_definition_or_name_changes_nothing() {
         ("/v1/deployments/a%2Fb/variants/prod", "/deployment"),
         (&format!("{PLACE}?dry_run=maybe"), "/dry_run"),
     ] {
-        let read = put(&house, path, None, PLAIN);
-        assert_eq!(
-            (read.status, read.text("field").as_str()),
-            (400, field),
-            "{path}"
-        );
+        let dry = match path.contains('?') {
+            true => path.to_owned(),
+            false => format!("{path}?dry_run"),
+        };
+        for path in [path, &dry] {
+            let read = put(&house, path, None, PLAIN);
+            assert_eq!(
+                (read.status, read.text("field").as_str()),
+                (400, field),
+                "{path}"
+            );
+        }
     }
     let bytes = b"name: \xff";
     let head = House::head(&Ask {
@@ -215,6 +223,21 @@ fn settings_are_changed_and_put_back() {
             "{name}"
         );
     }
+    let audit = house.get("/v1/audit", ADMIN).body;
+    let rows = audit["data"].as_array().expect("a list");
+    let change = rows.iter().find(|row| row["action"] == "deployment.change");
+    let names = [
+        "callback_url",
+        "callback_hosts",
+        "retry_schedule",
+        "exchange_deadline",
+        "concurrency_limit",
+    ];
+    assert_eq!(
+        change.expect("it is noted")["detail"],
+        json!({"changed": names})
+    );
+    assert!(!audit.to_string().contains("receiver.example"));
     assert_eq!(
         patch(&house, &json!({"unknown": 1})).body,
         read.body,
@@ -427,4 +450,36 @@ fn deleting_waits_for_open_runs_or_cancels_them() {
         (201, &json!(1)),
         "the name is free at once"
     );
+}
+
+#[test]
+fn a_definition_with_over_a_hundred_errors_says_that_there_are_more() {
+    let house = House::new();
+    for (count, more) in [(100, Value::Null), (101, json!(true)), (150, json!(true))] {
+        let steps: String = (0..count)
+            .map(|number| format!("  - {{id: s{number}, set: {{x: 1}}, wrong: 1}}\n"))
+            .collect();
+        let read = put(&house, PLACE, None, &format!("steps:\n{steps}"));
+        let errors = read.body["errors"].as_array().expect("a list");
+        assert_eq!((errors.len(), &read.body["more"]), (100, &more), "{count}");
+    }
+}
+
+#[test]
+fn versions_are_listed_with_their_definitions_a_few_long_ones_at_a_time() {
+    let house = House::new();
+    let definition = |number: usize| {
+        let comment = "c".repeat(900_000);
+        format!("steps: [{{id: a, set: {{x: {number}}}}}]\n# {comment}\n")
+    };
+    for number in 1..=6 {
+        house.deploy("plain", "prod", &definition(number));
+    }
+    let first = house.get(&format!("{PLACE}/versions"), ADMIN);
+    assert_eq!(first.ids("definition").len(), 4);
+    assert_eq!(first.ids("definition")[0], definition(6));
+    let cursor = first.text("next_cursor");
+    let second = house.get(&format!("{PLACE}/versions?cursor={cursor}"), ADMIN);
+    assert_eq!(second.ids("definition"), [definition(2), definition(1)]);
+    assert_eq!(second.body["next_cursor"], Value::Null);
 }

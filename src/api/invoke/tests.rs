@@ -462,12 +462,20 @@ fn the_same_key_and_body_is_one_run() {
         400,
         "the input is missing, nothing is replayed"
     );
-    let bad = [("idempotency-key", "a b")];
-    let refused = house.ask(&keyed(ADMIN, &bad, &body));
-    assert_eq!(
-        (refused.status, refused.text("error_code")),
-        (400, "validation_error".to_owned())
-    );
+    let twice = [("idempotency-key", "one"), ("idempotency-key", "one")];
+    assert_eq!(house.ask(&keyed(ADMIN, &twice, &body)).status, 202);
+    for bad in [
+        &[("idempotency-key", "a b")][..],
+        &[("idempotency-key", "\u{fffd}")],
+        &[("idempotency-key", "one"), ("idempotency-key", "two")],
+    ] {
+        let refused = house.ask(&keyed(ADMIN, bad, &body));
+        assert_eq!(
+            (refused.status, refused.text("error_code")),
+            (400, "validation_error".to_owned()),
+            "{bad:?}"
+        );
+    }
 }
 
 #[test]

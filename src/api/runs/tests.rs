@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::api::testing::{ADMIN, Ask, House, NOW, URL};
 use crate::flow::run::Ending;
+use crate::flow::step::{ErrorClass, StepError, StepResult, StepStatus};
+use crate::store::claims::{Claim, Next, Record, Recorded};
+use crate::store::steps::{Finished, Opened};
 use crate::time::Timestamp;
 
 fn cancel(house: &House, id: &str, key: &str, body: &Value) -> crate::api::testing::Read {
@@ -135,19 +138,11 @@ fn an_invoke_key_sees_only_what_it_started() {
     assert_eq!(deliveries.ids("request_id"), [run.as_str()]);
     let all = house.get("/v1/deliveries", ADMIN);
     for (id, request_id) in all.ids("id").iter().zip(all.ids("request_id")) {
-        let status = if request_id == run {
-            (200, 202)
-        } else {
-            (404, 404)
-        };
+        let status = if request_id == run { 200 } else { 404 };
         let path = format!("/v1/deliveries/{id}");
-        assert_eq!(house.get(&path, &own).status, status.0);
-        assert_eq!(
-            house
-                .post(&format!("{path}/redeliver"), &own, &json!({}))
-                .status,
-            status.1
-        );
+        assert_eq!(house.get(&path, &own).status, status);
+        let again = house.post(&format!("{path}/redeliver"), &own, &json!({}));
+        assert_eq!(again.status, 403, "sending again takes an admin");
     }
     for path in ["/v1/workflow_runs/", "/v1/public/requests/"] {
         assert_eq!(house.get(&format!("{path}{run}"), &own).status, 200);
@@ -275,6 +270,10 @@ fn every_filter_shows_what_it_names() {
         (format!("from={}&to={}", from(0), from(240_000)), vec![1, 0]),
         (format!("q={}", ids[2]), vec![2]),
         (format!("q={run_id}"), vec![1]),
+        (format!("q={run_id}&status=failed"), vec![1]),
+        (format!("q={run_id}&status=completed"), vec![]),
+        (format!("q={run_id}&metadata[plan]=pro"), vec![]),
+        (format!("q={}&to={}", ids[2], from(1)), vec![]),
         (
             "api_key_id=key_00000000000070008000000000000000".to_owned(),
             vec![],
@@ -299,6 +298,11 @@ fn every_filter_shows_what_it_names() {
         ("api_key_id=7", "/api_key_id"),
         ("limit=0", "/limit"),
         ("cursor=x", "/cursor"),
+        ("metadata[]=x", "/metadata"),
+        (&"metadata[a]&".repeat(1_200), "/metadata"),
+        (&format!("status=queued{}", ",queued".repeat(50)), "/status"),
+        (&"source=api&".repeat(51), "/source"),
+        (&"api_key_id=x&".repeat(51), "/api_key_id"),
     ] {
         let read = house.get(&format!("/v1/workflow_runs?{query}"), ADMIN);
         assert_eq!(
@@ -329,34 +333,49 @@ fn pages_follow_each_other_without_gaps() {
     assert_eq!(seen, ids.into_iter().rev().collect::<Vec<_>>());
 }
 
+/// Takes the one queued run.
+fn claim(house: &House) -> Claim {
+    let store = house.api.store();
+    let lease = std::time::Duration::from_secs(60);
+    store
+        .claim_runs(1, 1, lease, NOW)
+        .expect("claimed")
+        .remove(0)
+}
+
+fn record(house: &House, claim: Claim, record: Record) -> Recorded {
+    let store = house.api.store();
+    store.record(claim, std::sync::Arc::new(record), NOW)
+}
+
+fn begins(path: &str, kind: &str) -> Opened {
+    Opened {
+        path: path.to_owned(),
+        kind: kind.to_owned(),
+        input: json!("5s"),
+    }
+}
+
+/// A record of that next thing alone.
+fn only(then: Next) -> Record {
+    Record {
+        finished: None,
+        results: Vec::new(),
+        then,
+    }
+}
+
 #[test]
 fn a_parked_run_says_what_it_waits_for() {
-    use crate::store::claims::{Next, Record};
-    use crate::store::steps::Opened;
     let house = House::furnished();
     let run = house.start(ADMIN);
     let until = Timestamp(NOW.0 + 5_000);
-    let claim = house
-        .api
-        .store()
-        .claim_runs(1, 1, std::time::Duration::from_secs(60), NOW)
-        .expect("claimed")
-        .remove(0);
-    let opened = Opened {
-        path: "nap".to_owned(),
-        kind: "delay".to_owned(),
-        input: json!("5s"),
-    };
-    let record = Record {
-        finished: None,
-        results: Vec::new(),
-        then: Next::Delay(opened, until),
-    };
-    let recorded = house
-        .api
-        .store()
-        .record(claim, std::sync::Arc::new(record), NOW);
-    assert!(matches!(recorded, crate::store::claims::Recorded::Parked));
+    let recorded = record(
+        &house,
+        claim(&house),
+        only(Next::Delay(begins("nap", "delay"), until)),
+    );
+    assert!(matches!(recorded, Recorded::Parked));
     let waiting = json!({"step": "nap", "kind": "timer", "until": until});
     let shown = house.get(&format!("/v1/workflow_runs/{run}"), ADMIN).body;
     assert_eq!(shown["workflow_run"]["waiting_on"], waiting);
@@ -377,4 +396,91 @@ fn a_parked_run_says_what_it_waits_for() {
         (&json!(1), &json!(null))
     );
     assert_eq!(shown["workflow_run"]["steps"], steps["data"]);
+}
+
+#[test]
+fn a_run_that_tries_a_step_again_says_so() {
+    let house = House::furnished();
+    let run = house.start(ADMIN);
+    let until = Timestamp(NOW.0 + 5_000);
+    let start = Next::Start(begins("fetch", "http"), std::time::Duration::from_secs(60));
+    let Recorded::GoOn(claim) = record(&house, claim(&house), only(start)) else {
+        panic!("the try was not begun")
+    };
+    let finished = Finished {
+        path: "fetch".to_owned(),
+        status: StepStatus::Waiting,
+        output: Value::Null,
+        meta: None,
+        error: Some(StepError {
+            class: ErrorClass::Timeout,
+            message: "too slow".to_owned(),
+        }),
+        due_at: Some(until),
+    };
+    let failed = Record {
+        finished: Some(finished),
+        ..only(Next::Retry(until))
+    };
+    assert!(matches!(record(&house, claim, failed), Recorded::Parked));
+    let shown = house.get(&format!("/v1/workflow_runs/{run}"), ADMIN).body;
+    assert_eq!(
+        shown["workflow_run"]["waiting_on"],
+        json!({"step": "fetch", "kind": "retry", "until": until})
+    );
+}
+
+/// Every page of a list: how many rows each has.
+fn page_sizes(house: &House, path: &str) -> Vec<usize> {
+    let (mut sizes, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let read = house.get(&format!("{path}?limit=500&cursor={cursor}"), ADMIN);
+        sizes.push(read.body["data"].as_array().expect("a list").len());
+        match read.body["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => return sizes,
+        }
+    }
+}
+
+#[test]
+fn pages_are_bounded_by_their_bytes_too() {
+    let house = House::furnished();
+    let run = house.start(ADMIN);
+    let long = json!("x".repeat(900_000));
+    let results = (0..12)
+        .map(|number| StepResult {
+            path: format!("s{number}"),
+            kind: "set".to_owned(),
+            status: StepStatus::Completed,
+            input: Value::Null,
+            output: long.clone(),
+            error: None,
+        })
+        .collect();
+    let then = Next::End(Ending::Completed {
+        output: long.clone(),
+    });
+    let end = Record {
+        results,
+        ..only(then)
+    };
+    assert!(matches!(
+        record(&house, claim(&house), end),
+        Recorded::Ended
+    ));
+    let path = format!("/v1/workflow_runs/{run}");
+    assert_eq!(page_sizes(&house, &format!("{path}/steps")), [4, 4, 4]);
+    let shown = house.get(&path, ADMIN).body;
+    let steps = shown["workflow_run"]["steps"].as_array().expect("a list");
+    assert_eq!(steps.len(), 4);
+    assert!(shown.to_string().len() < 8 << 20);
+    // An output is shown under two names.
+    for _ in 0..4 {
+        house.start(ADMIN);
+    }
+    house.complete_all(long);
+    assert_eq!(page_sizes(&house, "/v1/workflow_runs"), [2, 2, 1]);
+    // A delivery's row does not show its body.
+    assert_eq!(page_sizes(&house, "/v1/deliveries"), [5]);
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::api::testing::{ADMIN, Ask, House, Read};
+use crate::api::testing::{ADMIN, Ask, House, NOW, Read};
+use crate::time::Timestamp;
 
 fn put(house: &House, name: &str, body: &Value) -> Read {
     let path = format!("/v1/secrets/{name}");
@@ -30,8 +31,10 @@ fn a_secret_is_set_listed_and_removed_but_never_shown() {
     for name in ["A", "B"] {
         put(&house, name, &body);
     }
+    house.api.clock().set(Timestamp(NOW.0 + 1));
+    put(&house, "A", &body);
     let first = house.get("/v1/secrets?limit=2", ADMIN);
-    assert_eq!(first.ids("name"), ["A", "B"]);
+    assert_eq!(first.ids("name"), ["A", "B"], "set last, shown first");
     let next = format!("/v1/secrets?limit=2&cursor={}", first.text("next_cursor"));
     let second = house.get(&next, ADMIN);
     assert_eq!(
@@ -113,8 +116,8 @@ fn what_is_wrong_with_a_secret_is_named_without_its_value() {
                 && !read.body.to_string().contains("123456789")
         );
     }
-    assert_eq!(
-        house.get("/v1/secrets?cursor=x", ADMIN).text("field"),
-        "/cursor"
-    );
+    for cursor in ["x", "s1", "s-", "s1-x", "s01-1", "c1"] {
+        let read = house.get(&format!("/v1/secrets?cursor={cursor}"), ADMIN);
+        assert_eq!(read.text("field"), "/cursor", "{cursor}");
+    }
 }
