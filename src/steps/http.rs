@@ -60,12 +60,16 @@ const FIELDS: &[FieldSpec] = &[
         "the body, as application/x-www-form-urlencoded",
     ),
     field("body", FieldKind::Text, true, "the body, as it is"),
-    field(
-        "hosts",
-        FieldKind::TextList,
-        false,
-        "the hosts it may talk to: api.example, api.example:8443, *.example",
-    ),
+    // What lifts the rule that a templated host is public must not itself come from a template.
+    FieldSpec {
+        literal: true,
+        ..field(
+            "hosts",
+            FieldKind::TextList,
+            false,
+            "the hosts it may talk to, written out: api.example, api.example:8443, *.example",
+        )
+    },
 ];
 
 const fn field(name: &'static str, kind: FieldKind, secrets: bool, doc: &'static str) -> FieldSpec {
@@ -74,6 +78,7 @@ const fn field(name: &'static str, kind: FieldKind, secrets: bool, doc: &'static
         kind,
         required: false,
         secrets,
+        literal: false,
         doc,
     }
 }
