@@ -25,6 +25,7 @@ impl StepKind for Shout {
                 kind: FieldKind::Text,
                 required: true,
                 secrets: false,
+                literal: false,
                 doc: "What to shout",
             }],
             open: false,

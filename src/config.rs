@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::id::Dice;
 
 /// The file looked for in the working directory when `--config` names no other.
 pub const FILE: &str = "skep.toml";
@@ -312,9 +313,11 @@ pub fn load(flag: &dyn Fn(&str) -> Option<String>, file: Option<&Path>) -> Resul
     })
 }
 
-/// A folder of this process's own for what is thrown away afterwards, in the system's place for such.
-pub fn scratch_folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("{name}-{}", std::process::id()))
+/// Where a folder for what is thrown away afterwards may be made: in the system's place for such, which others may write
+/// to, by a name that nobody can guess.
+pub fn scratch_folder(name: &str, dice: &Dice) -> PathBuf {
+    let random = u128::from_be_bytes(dice.bytes());
+    std::env::temp_dir().join(format!("{name}-{random:032x}"))
 }
 
 /// The server that client verbs talk to, and the key they show it.

@@ -216,6 +216,14 @@ fn wrong_use_is_2_and_failure_is_1() {
     let error = house.cli(&["runs", "show", "req_nobody", "--json"]);
     let said = failed(&error, 1);
     assert!(said.contains("not_found"), "machines read the code: {said}");
+    let usage = house.cli(&["runs", "show", "--json"]);
+    failed(&usage, 2);
+    assert!(usage.stdout.is_empty());
+    let said: Value = serde_json::from_slice(&usage.stderr).expect("--json: errors too");
+    assert!(text(&said["error"]).contains("<ID>"), "{said}");
+    let early = house.cli(&["--key", "fhk_nobody", "runs", "list"]);
+    assert!(failed(&early, 1).contains("Invalid access"));
+    failed(&house.cli(&["--key", "fhk_nobody", "validate", "x"]), 2);
     for args in [&["--help"][..], &["--version"], &["serve", "--help"]] {
         done(&house.cli(args));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 
-use crate::cli::screen::{Column, Screen};
+use crate::cli::screen::{Column, Screen, clean};
 use crate::cli::{Done, Failure, text, text_arg, texts};
 use crate::config;
 use crate::outbound::skep::{Ask, NoAnswer, Skep};
@@ -33,21 +33,44 @@ pub(super) struct Server {
     url: String,
 }
 
-/// The verb, with the arguments that name the server.
-pub(super) fn with_server(command: Command) -> Command {
-    let url = text_arg(
+/// The arguments that name the server, as (name, what a value looks like, one line of help).
+const SERVER_ARGS: [(&str, &str, &str); 3] = [
+    (
         "url",
         "URL",
         "The server [default: SKEP_URL, or http://127.0.0.1:8080]",
-    );
-    let key = text_arg(
+    ),
+    (
         "key",
         "KEY",
         "The API key; better kept in SKEP_KEY or a file named by SKEP_KEY_FILE",
-    );
-    let timeout =
-        text_arg("timeout", "DURATION", "How long to wait for an answer").default_value("120s");
-    command.args([url, key, timeout].map(|arg| arg.global(true)))
+    ),
+    (
+        "timeout",
+        "DURATION",
+        "How long to wait for an answer [default: 120s]",
+    ),
+];
+
+fn server_args() -> [Arg; 3] {
+    SERVER_ARGS.map(|(name, example, help)| text_arg(name, example, help).global(true))
+}
+
+/// The verb, with the arguments that name the server.
+pub(super) fn with_server(command: Command) -> Command {
+    command.args(server_args())
+}
+
+/// The root, where these arguments may stand before the verb too; they are shown by the verbs that have them.
+pub(super) fn with_early_server(root: Command) -> Command {
+    root.args(server_args().map(|arg| arg.hide(true)))
+}
+
+/// The first of these arguments that was given to a verb which has none of them.
+pub(super) fn given_in_vain(verb: &Command, matches: &ArgMatches) -> Option<&'static str> {
+    let asks = |name: &str| verb.get_arguments().any(|arg| arg.get_id() == name);
+    let mut names = SERVER_ARGS.iter().map(|(name, ..)| *name);
+    names.find(|name| !asks(name) && text(matches, name).is_some())
 }
 
 /// The verb, with a list's filters and pages.
@@ -170,7 +193,7 @@ impl Server {
             page["data"].as_array().map_or(&[][..], Vec::as_slice),
         )?;
         match page["next_cursor"].as_str() {
-            Some(cursor) => screen.line(&format!("more: --cursor {cursor}")),
+            Some(cursor) => screen.line(&format!("more: --cursor {}", clean(cursor))),
             None => Ok(()),
         }
     }

@@ -3,8 +3,10 @@
 //! Everything is real: the server, the file, the HTTP calls, a receiver that fails twice. Only the file is thrown away.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Value, json};
+use signal_hook::iterator::Signals;
 
 use crate::cli::client::unanswered;
 use crate::cli::screen::Screen;
@@ -51,9 +54,26 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
     logging::start(log::LevelFilter::Warn, LogFormat::Text);
     let mut signals = signals()?;
-    let folder = config::scratch_folder("skep-demo");
-    fs::create_dir_all(&folder)
+    let folder = config::scratch_folder("skep-demo", &Dice::System);
+    within(&folder, || {
+        play(&folder, matches.get_flag("keep"), &mut signals, screen)
+    })
+}
+
+/// Does something in a folder of our own, which is made for it and removed whatever comes of it.
+fn within(folder: &Path, act: impl FnOnce() -> Done) -> Done {
+    // Not `create_dir_all`: what is there already was made by somebody else.
+    DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
         .map_err(|fault| Failure::new(format!("cannot make {}: {fault}", folder.display())))?;
+    let done = act();
+    let gone = fs::remove_dir_all(folder)
+        .map_err(|fault| Failure::new(format!("cannot remove {}: {fault}", folder.display())));
+    done.and(gone)
+}
+
+fn play(folder: &Path, keep: bool, signals: &mut Signals, screen: &Screen) -> Done {
     let key = format!("demo-{}", new_secret(&Dice::System));
     let config = Config {
         data: folder.join("demo.db"),
@@ -70,14 +90,12 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
         begun: Instant::now(),
     }
     .tell();
-    if told.is_ok() && matches.get_flag("keep") {
+    if told.is_ok() && keep {
         screen.line("\nThe server is still running; Ctrl-C ends it and throws the file away.")?;
-        wait_for(&mut signals);
+        wait_for(signals);
     }
     started.stop();
-    let gone = fs::remove_dir_all(&folder)
-        .map_err(|fault| Failure::new(format!("cannot remove {}: {fault}", folder.display())));
-    told.and(gone)
+    told
 }
 
 struct Story<'a> {
@@ -296,4 +314,39 @@ fn order(outside: &str) -> Value {
         "metadata": {"channel": "web", "priority": 1},
         "async": {"enabled": true, "callback_url": format!("{outside}/callback")},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_demos_folder_is_new_its_owners_alone_and_gone_afterwards() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let folder = parent.path().join("demo");
+        let ends: [fn() -> Done; 2] = [|| Ok(()), || Err(Failure::new("no engine"))];
+        for end in ends {
+            let done = within(&folder, || {
+                let mode = fs::metadata(&folder).expect("it is there").permissions();
+                assert_eq!(mode.mode() & 0o777, 0o700);
+                fs::write(folder.join("demo.db"), "x").expect("it is writable");
+                end()
+            });
+            assert_eq!(done.is_ok(), end().is_ok());
+            assert!(!folder.exists());
+        }
+        let theirs = parent.path().join("theirs");
+        fs::create_dir(&theirs).expect("the parent is writable");
+        within(&theirs, || panic!("in somebody else's folder")).expect_err("it was there");
+        assert!(theirs.exists());
+    }
+
+    #[test]
+    fn nobody_can_guess_where_the_folder_will_be() {
+        let dice = Dice::System;
+        let [one, other] = [(); 2].map(|()| config::scratch_folder("skep-demo", &dice));
+        assert_ne!(one, other);
+    }
 }

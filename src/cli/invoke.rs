@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::{Server, with_server};
-use crate::cli::screen::{Screen, cell};
+use crate::cli::screen::{Screen, cell, clean};
 use crate::cli::{Done, Failure, required, text, text_arg, texts};
 use crate::outbound::skep::Ask;
 
@@ -70,7 +70,7 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
     if screen.json {
         screen.value(&answer)?;
     } else if text(matches, "callback").is_some() {
-        screen.line(&cell(&answer, "request_id"))?;
+        screen.line(&clean(&cell(&answer, "request_id")))?;
     } else if answer["run_status"] == "completed" {
         screen.output(&answer["output"])?;
     }

@@ -3,12 +3,15 @@
 //! Ids come as key-values (`log::info!(run_id:% = id; "…")`). No environment variable is read.
 
 use std::io::Write;
+use std::panic;
+use std::thread;
 
 use env_logger::{Builder, Target};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
 use serde_json::{Map, Value as Json};
 
+use crate::cli::screen::{harmless_json, steers};
 use crate::config::LogFormat;
 use crate::time::{Clock, Timestamp};
 
@@ -28,7 +31,19 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) {
             writeln!(out, "{line}")
         })
         .try_init();
-    drop(started);
+    if started.is_ok() {
+        panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// A panic is a log line like any other. What it says is left out: it may quote anything.
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    match panic.location() {
+        Some(at) => log::error!(thread = name; "panic at {}:{}", at.file(), at.line()),
+        None => log::error!(thread = name; "panic"),
+    }
 }
 
 fn text(now: Timestamp, record: &Record<'_>) -> String {
@@ -47,7 +62,7 @@ fn text(now: Timestamp, record: &Record<'_>) -> String {
     // A message may quote what came from outside: it must not be able to forge a line.
     line.chars()
         .flat_map(|c| {
-            if c.is_control() {
+            if steers(c) {
                 c.escape_default().collect()
             } else {
                 vec![c]
@@ -69,7 +84,7 @@ fn json(now: Timestamp, record: &Record<'_>) -> String {
         // A key-value cannot stand in for what the line itself says.
         line.entry(name).or_insert(value);
     }
-    Json::Object(line).to_string()
+    harmless_json(&Json::Object(line).to_string())
 }
 
 /// The record's key-values (`run_id`, `request_id`, `delivery_id`), in the order they were written.
@@ -121,6 +136,58 @@ mod tests {
             with_record("done \"well\"\n", |record| json(NOW, record)),
             r#"{"ts":"2021-02-25T15:02:10.007Z","level":"info","target":"skep::loops::worker","msg":"done \"well\"\n","run_id":"0190","attempt":3}"#
         );
+    }
+
+    #[test]
+    fn no_line_holds_what_steers_a_terminal() {
+        let message = "\u{9b}2J \u{202e}dexim";
+        for shown in [text, json] {
+            let line = with_record(message, |record| shown(NOW, record));
+            assert!(!line.chars().any(steers), "{line:?}");
+        }
+    }
+
+    /// Runs itself again, in a process where the hook is its own.
+    #[test]
+    fn a_panic_is_one_log_line_without_what_it_said() {
+        const AGAIN: &str = "SKEP_TEST_PANIC_IS_LOGGED";
+        if std::env::var_os(AGAIN).is_some() {
+            start(LevelFilter::Error, LogFormat::Json);
+            let secret = "hunter22";
+            let thrower = thread::Builder::new().name("thrower".to_owned());
+            let thrown = thrower
+                .spawn(move || panic!("it said {secret}"))
+                .map(thread::JoinHandle::join);
+            assert!(matches!(thrown, Ok(Err(_))));
+            return;
+        }
+        let this = std::env::current_exe().expect("a test has a binary");
+        let name = "cli::logging::tests::a_panic_is_one_log_line_without_what_it_said";
+        let output = std::process::Command::new(this)
+            .args(["--exact", name, "--nocapture"])
+            .env(AGAIN, "1")
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && !said.contains("hunter22"),
+            "{said}"
+        );
+        let lines: Vec<Json> = said
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        assert_eq!(
+            (&lines[0]["level"], &lines[0]["thread"]),
+            (&"error".into(), &"thrower".into())
+        );
+        let message = lines[0]["msg"].as_str().unwrap_or_default();
+        assert!(
+            message.starts_with("panic at src/cli/logging.rs:"),
+            "{message}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 
     #[test]

@@ -21,9 +21,11 @@ mod serve;
 mod settings;
 mod validate;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value};
 
@@ -154,18 +156,26 @@ impl Failure {
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
-    let matches = match root().try_get_matches() {
-        Ok(matches) => matches,
-        Err(usage) => {
-            // Help and version come this way too, with exit code 0.
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let (done, screen) = match root().try_get_matches_from(&args) {
+        Ok(matches) => {
+            let screen = Screen {
+                json: is_json(&matches),
+            };
+            let fits = none_in_vain(&matches);
+            (
+                fits.and_then(|()| dispatch(VERBS, &matches, &screen)),
+                screen,
+            )
+        }
+        // Help and version come this way too, with exit code 0.
+        Err(usage) if usage.exit_code() == 0 || !args.iter().any(|arg| arg == "--json") => {
             drop(usage.print());
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
+        Err(usage) => (Err(wrong_line(&usage)), Screen { json: true }),
     };
-    let screen = Screen {
-        json: is_json(&matches),
-    };
-    match dispatch(VERBS, &matches, &screen) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report(&failure, &screen);
@@ -174,12 +184,42 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What clap has against the line, in one sentence: its first paragraph.
+fn wrong_line(usage: &clap::Error) -> Failure {
+    if usage.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return verb_missing();
+    }
+    let text = usage.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let first = text.split("\n\n").next().unwrap_or_default();
+    Failure::wrong_use(first.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// What names a server is accepted before any verb, but only some verbs ask one.
+fn none_in_vain(matches: &ArgMatches) -> Done {
+    let verb = |name: &str| VERBS.iter().find(|verb| verb.name == name);
+    let found = matches.subcommand().and_then(|(name, matches)| {
+        let given = client::given_in_vain(&(verb(name)?.command)(), matches)?;
+        Some(format!(
+            "--{given} is for verbs that ask a server; `skep {name}` does not"
+        ))
+    });
+    found.map_or(Ok(()), |why| Err(Failure::wrong_use(why)))
+}
+
+fn verb_missing() -> Failure {
+    Failure::wrong_use("this verb needs another after it: see --help")
+}
+
 fn report(failure: &Failure, screen: &Screen) {
     if failure.exit == 0 {
         return;
     }
     let text = match screen.json {
-        true => format!("{}\n", failure.to_json()),
+        true => format!(
+            "{}\n",
+            screen::harmless_json(&failure.to_json().to_string())
+        ),
         false => format!(
             "{}error: {}\n",
             failure.excerpt,
@@ -197,7 +237,7 @@ fn root() -> Command {
         .action(ArgAction::SetTrue)
         .global(true)
         .help("Answer in JSON, errors included");
-    Command::new("skep")
+    let root = Command::new("skep")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .after_help("Exit codes: 0 done, 1 failed, 2 wrong use.")
@@ -205,7 +245,8 @@ fn root() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .arg(json)
-        .subcommands(VERBS.iter().map(|verb| (verb.command)()))
+        .subcommands(VERBS.iter().map(|verb| (verb.command)()));
+    client::with_early_server(root)
 }
 
 /// A verb with verbs of its own.
@@ -223,9 +264,7 @@ fn dispatch(verbs: &[Verb], matches: &ArgMatches, screen: &Screen) -> Done {
         .and_then(|(name, matches)| Some((verbs.iter().find(|verb| verb.name == name)?, matches)));
     match chosen {
         Some((verb, matches)) => (verb.run)(matches, screen),
-        None => Err(Failure::wrong_use(
-            "this verb needs another after it: see --help",
-        )),
+        None => Err(verb_missing()),
     }
 }
 
@@ -290,6 +329,63 @@ mod tests {
                     .try_get_matches_from(line)
                     .expect("the line is sound")
             ));
+        }
+    }
+
+    #[test]
+    fn the_server_is_named_before_or_behind_the_verbs() {
+        for line in [
+            ["skep", "--key", "K", "--url", "U", "keys", "list"],
+            ["skep", "keys", "--key", "K", "--url", "U", "list"],
+            ["skep", "keys", "list", "--key", "K", "--url", "U"],
+            ["skep", "--url", "U", "keys", "list", "--key", "K"],
+            [
+                "skep", "--url=V", "--key=L", "keys", "list", "--key=K", "--url=U",
+            ],
+        ] {
+            let matches = root()
+                .try_get_matches_from(line)
+                .expect("the line is sound");
+            let (_, keys) = matches.subcommand().expect("a verb");
+            let (_, list) = keys.subcommand().expect("a second verb");
+            assert_eq!(
+                (text(list, "key"), text(list, "url")),
+                (Some("K"), Some("U")),
+                "{line:?}"
+            );
+            assert!(none_in_vain(&matches).is_ok());
+        }
+        for line in [
+            ["skep", "--key", "K", "serve"],
+            ["skep", "demo", "--timeout", "1s"],
+        ] {
+            let matches = root()
+                .try_get_matches_from(line)
+                .expect("the line is sound");
+            let failure = none_in_vain(&matches).expect_err("nobody is asked");
+            assert_eq!(failure.exit, 2);
+            assert!(
+                failure.message.contains(" is for verbs that ask a server"),
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_told_in_one_sentence() {
+        for (line, told) in [
+            (
+                &["skep", "runs", "show", "--json"][..],
+                "the following required arguments were not provided: <ID>",
+            ),
+            (&["skep", "runs", "lst"], "unrecognized subcommand 'lst'"),
+            (
+                &["skep", "keys"],
+                "this verb needs another after it: see --help",
+            ),
+        ] {
+            let failure = wrong_line(&root().try_get_matches_from(line).expect_err("not a run"));
+            assert_eq!((failure.exit, failure.message.as_str()), (2, told));
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Text from elsewhere is cleaned, so that no stored value can steer a terminal.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde_json::Value;
 
@@ -35,12 +35,14 @@ impl Screen {
 
     /// A value for machines.
     pub(super) fn value(&self, value: &Value) -> Done {
-        self.line(&format!("{value:#}"))
+        self.line(&harmless_json(&format!("{value:#}")))
     }
 
-    /// A value for people: text as it is, anything else as JSON.
+    /// A value for people: text, anything else as JSON. Text goes into a file or a pipe as it is, and cleaned to a
+    /// terminal.
     pub(super) fn output(&self, value: &Value) -> Done {
         match value {
+            Value::String(text) if std::io::stdout().is_terminal() => self.line(&clean_lines(text)),
             Value::String(text) => self.line(text),
             other => self.value(other),
         }
@@ -96,14 +98,44 @@ fn table(columns: &[Column], rows: &[Value]) -> String {
     padded.collect::<Vec<_>>().join("\n")
 }
 
-/// The text without control characters (but line ends become spaces).
+/// Whether a character steers a terminal, or makes it show text in another order than it stands: the controls, C1
+/// included, and the marks of Unicode's bidirectional algorithm.
+pub(super) fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text as one line without characters that steer; line ends become spaces.
 pub(super) fn clean(text: &str) -> String {
     let visible = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() => '\u{fffd}',
+        c if steers(c) => '\u{fffd}',
         c => c,
     };
     text.chars().map(visible).collect()
+}
+
+/// The same for text of many lines, which it keeps.
+fn clean_lines(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        line.split('\t').map(clean).collect::<Vec<_>>().join("\t")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A JSON text that means the same, with `\u00xx` for what steers.
+pub(super) fn harmless_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Line ends stand between members only: within a text they are escaped already.
+        if steers(c) && c != '\n' {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// A member as a person reads it: text bare, null and absent as nothing, an error object by its message.
@@ -188,6 +220,33 @@ mod tests {
         assert_eq!(
             clean("a\x1b[31mred\r\nb\u{9b}1m"),
             "a\u{fffd}[31mred  b\u{fffd}1m"
+        );
+        for c in "\u{7f}\u{9b}\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+            assert_eq!(clean(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        assert_eq!(clean("größer 蜂 👩\u{200d}🚀"), "größer 蜂 👩\u{200d}🚀");
+    }
+
+    #[test]
+    fn an_output_keeps_its_lines_but_steers_nothing() {
+        assert_eq!(
+            clean_lines("a\tb\r\n\n\x1b[2Jc\rd\u{202e}\n"),
+            "a\tb\n\n\u{fffd}[2Jc d\u{fffd}\n"
+        );
+    }
+
+    #[test]
+    fn json_escapes_what_steers_and_means_the_same() {
+        let value = json!({"a\u{9b}": ["\x1b\u{7f}\u{85}\n", "\u{202e}é\u{2069}"]});
+        let shown = harmless_json(&format!("{value:#}"));
+        assert!(!shown.chars().any(|c| steers(c) && c != '\n'), "{shown}");
+        assert!(
+            shown.contains("\\u009b") && shown.contains("\\u202eé"),
+            "{shown}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Value>(&shown).expect("still JSON"),
+            value
         );
     }
 

@@ -94,7 +94,9 @@ fn hand_over_key(engine: &Engine, data: &Path) -> Done {
                 path.display()
             ))
         })?;
-        log::warn!("the new admin key is in {}", path.display());
+        // No log line: whoever starts a server needs it, whatever the log level.
+        let notice = format!("the new admin key is in {}\n", path.display());
+        drop(io::stderr().write_all(notice.as_bytes()));
     }
     Ok(())
 }

@@ -260,7 +260,17 @@ impl Reader<'_> {
             self.problem(node, at, message);
             return None;
         }
+        let before = self.problems.len();
         let mut template = self.template_of(node, at, form);
+        // A broken expression is told as what it is.
+        if spec.literal
+            && !matches!(template, Template::Literal(_))
+            && self.problems.len() == before
+        {
+            let message = format!("`{}` must be written out, without expressions", spec.name);
+            self.problem(node, at, message);
+            return None;
+        }
         if let (FieldKind::Text | FieldKind::Url, Template::Literal(value)) = (spec.kind, &template)
         {
             template = Template::Literal(crate::flow::values::as_text(value).into());

@@ -199,14 +199,10 @@ fn pairs(group: &[&str]) -> Vec<Value> {
 }
 
 fn field(spec: &FieldSpec) -> Value {
-    let typed = match spec.kind {
-        FieldKind::Any => return json!({ "description": spec.doc }),
-        FieldKind::Text => {
-            return json!({ "type": ["string", "number", "boolean"], "description": spec.doc });
-        }
-        FieldKind::Url => {
-            return json!({ "type": "string", "minLength": 1, "description": spec.doc });
-        }
+    let mut field = match spec.kind {
+        FieldKind::Any => json!({}),
+        FieldKind::Text => json!({ "type": ["string", "number", "boolean"] }),
+        FieldKind::Url => json!({ "type": "string", "minLength": 1 }),
         FieldKind::Number => json!({ "type": "number" }),
         FieldKind::Boolean => json!({ "type": "boolean" }),
         FieldKind::Array => json!({ "type": "array" }),
@@ -216,5 +212,16 @@ fn field(spec: &FieldSpec) -> Value {
             json!({ "type": "array", "items": { "type": ["string", "number", "boolean"] } })
         }
     };
-    json!({ "description": spec.doc, "anyOf": [typed, { "$ref": "#/$defs/expression" }] })
+    let takes_any_text = matches!(spec.kind, FieldKind::Any | FieldKind::Text | FieldKind::Url);
+    if spec.literal {
+        let no_expression = json!({ "type": "string", "pattern": r"\{\{" });
+        match field.get_mut("items") {
+            Some(items) => items["not"] = no_expression,
+            None => field["not"] = no_expression,
+        }
+    } else if !takes_any_text {
+        field = json!({ "anyOf": [field, { "$ref": "#/$defs/expression" }] });
+    }
+    field["description"] = spec.doc.into();
+    field
 }

@@ -134,6 +134,8 @@ pub struct FieldSpec {
     pub required: bool,
     /// Whether it may hold `{{ secrets.X }}`.
     pub secrets: bool,
+    /// Whether it must be written out: no expression may decide it.
+    pub literal: bool,
     /// One sentence for people.
     pub doc: &'static str,
 }

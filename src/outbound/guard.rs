@@ -43,6 +43,13 @@ impl Block {
     fn holds(self, ip: u128) -> bool {
         (ip ^ self.base) & self.mask() == 0
     }
+
+    /// The same for a block that a person allowed: one of IPv6 (`::/0`) does not speak of the IPv4 that lies mapped in
+    /// it, unless it lies within that itself.
+    fn names(self, ip: u128) -> bool {
+        let mapped = ip >> 32 == MAPPED >> 32;
+        self.holds(ip) && (!mapped || self.bits >= 96)
+    }
 }
 
 /// Every block that is not global unicast, from the IANA special-purpose registries (RFC 6890 and successors), the
@@ -156,7 +163,8 @@ enum Rule {
 
 impl AllowList {
     /// Reads the setting: comma-separated CIDRs or addresses (`10.0.0.0/8:8080`, `[fd00::/8]:443`, `192.168.1.5`) and
-    /// exact host names (`printer.local:631`). The error is a sentence naming the entry.
+    /// exact host names (`printer.local:631`). A block of IPv6 covers no IPv4, unless it lies within `::ffff:0:0/96`; one
+    /// of IPv4 covers it mapped too. The error is a sentence naming the entry.
     pub fn parse(text: &str) -> Result<AllowList, String> {
         let entries = text
             .split(',')
@@ -181,7 +189,7 @@ impl AllowList {
     fn covers(&self, host: &str, ip: IpAddr, port: u16) -> bool {
         self.0.iter().any(|rule| match rule {
             Rule::Block(block, only) => {
-                block.holds(bits(ip)) && only.is_none_or(|only| only == port)
+                block.names(bits(ip)) && only.is_none_or(|only| only == port)
             }
             Rule::Host(rule) => rule.covers(host, port),
         })

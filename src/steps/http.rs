@@ -2,15 +2,18 @@
 //!
 //! Owns how fields become a request and an answer becomes an output. Deadlines, caps and addresses are `outbound`'s.
 //!
-//! Decided here: JSON is parsed when the content type says so (`application/json`, `…+json`), or when there is no content
-//! type and the body is a JSON object or array. Any other body must be UTF-8 text. An empty body is null.
+//! What an answer's body becomes is `body`'s.
+
+mod body;
 
 use serde_json::{Map, Value, json};
 use url::{Url, form_urlencoded};
 
+use super::secrets::Secrets;
 use super::{StepContext, StepKind, failed};
 use crate::flow::expr::percent_encode;
 use crate::flow::hosts::HostRule;
+use crate::flow::names::kind_of;
 use crate::flow::step::{ErrorClass, Outcome, StepError};
 use crate::flow::workflow::{FieldKind, FieldSpec, KindSpec};
 use crate::outbound::guard::parse_url;
@@ -21,7 +24,7 @@ use crate::time::Clock;
 
 /// The largest answer that a step takes.
 pub const MOST_BODY: usize = 1 << 20;
-/// How much of a refusal's body is told.
+/// How many characters of anything that the other side said, or that a template inserted, are told.
 const TOLD: usize = 200;
 
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -60,12 +63,16 @@ const FIELDS: &[FieldSpec] = &[
         "the body, as application/x-www-form-urlencoded",
     ),
     field("body", FieldKind::Text, true, "the body, as it is"),
-    field(
-        "hosts",
-        FieldKind::TextList,
-        false,
-        "the hosts it may talk to: api.example, api.example:8443, *.example",
-    ),
+    // What lifts the rule that a templated host is public must not itself come from a template.
+    FieldSpec {
+        literal: true,
+        ..field(
+            "hosts",
+            FieldKind::TextList,
+            false,
+            "the hosts it may talk to, written out: api.example, api.example:8443, *.example",
+        )
+    },
 ];
 
 const fn field(name: &'static str, kind: FieldKind, secrets: bool, doc: &'static str) -> FieldSpec {
@@ -74,6 +81,7 @@ const fn field(name: &'static str, kind: FieldKind, secrets: bool, doc: &'static
         kind,
         required: false,
         secrets,
+        literal: false,
         doc,
     }
 }
@@ -121,7 +129,11 @@ impl StepKind for Http {
                 let (class, why) = error.unwrap_or_else(unsaid);
                 let error = StepError {
                     class,
-                    message: format!("{}: {why}", parts.name()),
+                    message: format!(
+                        "{}: {}",
+                        parts.name(context.secrets),
+                        told(context.secrets, &why)
+                    ),
                 };
                 Outcome::Failed {
                     error,
@@ -145,7 +157,7 @@ struct Parts {
 
 impl Parts {
     /// What the request is called in messages: no query, which may hold anything.
-    fn name(&self) -> String {
+    fn name(&self, secrets: &Secrets) -> String {
         let port = self
             .url
             .port()
@@ -154,7 +166,7 @@ impl Parts {
             "{} {}{port}{}",
             self.method,
             self.url.host_str().unwrap_or_default(),
-            self.url.path()
+            told(secrets, self.url.path())
         )
     }
 }
@@ -257,7 +269,7 @@ fn append_query(url: &mut Url, pairs: &[(String, String)]) {
 fn may_reach(hosts: &Value, host: &str, port: u16) -> Result<(), String> {
     let hosts = hosts
         .as_array()
-        .ok_or_else(|| format!("hosts: expected a list of hosts, got {}", kind_of(hosts)))?;
+        .ok_or_else(|| format!("hosts: expected an array of hosts, got {}", kind_of(hosts)))?;
     for rule in hosts {
         let rule = HostRule::parse(&text(rule, "hosts")?).map_err(|why| format!("hosts: {why}"))?;
         if rule.covers(host, port) {
@@ -332,17 +344,6 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
 /// `{status, headers}`; a repeated header's values are joined by a comma.
 fn meta_of(response: &Response) -> Value {
     let mut headers = Map::new();
@@ -356,20 +357,22 @@ fn meta_of(response: &Response) -> Value {
     json!({"status": response.status, "headers": headers})
 }
 
+/// The beginning of a text. Masked before it is cut: a cut value would not be known again.
+fn told(secrets: &Secrets, text: &str) -> String {
+    secrets.mask_text(text).trim().chars().take(TOLD).collect()
+}
+
 fn outcome(context: &StepContext<'_>, parts: &Parts, response: &Response) -> Outcome {
     let meta = Some(meta_of(response));
-    let answered = format!("{} answered {}", parts.name(), response.status);
+    let secrets = context.secrets;
+    let answered = format!("{} answered {}", parts.name(secrets), response.status);
     if !(200..300).contains(&response.status) {
         let redirect = if (300..400).contains(&response.status) {
             " (redirects are not followed)"
         } else {
             ""
         };
-        // Masked before it is cut: a cut value would not be known again.
-        let body = context
-            .secrets
-            .mask_text(&String::from_utf8_lossy(&response.body));
-        let told: String = body.trim().chars().take(TOLD).collect();
+        let told = told(secrets, &String::from_utf8_lossy(&response.body));
         let colon = if told.is_empty() { "" } else { ": " };
         return Outcome::Failed {
             error: StepError {
@@ -381,12 +384,12 @@ fn outcome(context: &StepContext<'_>, parts: &Parts, response: &Response) -> Out
             meta,
         };
     }
-    match output_of(response) {
+    match body::output_of(response) {
         Ok(output) => Outcome::Done { output, meta },
         Err(why) => {
             let error = StepError {
                 class: ErrorClass::Step,
-                message: format!("{answered}, but {why}"),
+                message: format!("{answered}, but {}", told(secrets, &why)),
             };
             Outcome::Failed {
                 error,
@@ -396,47 +399,6 @@ fn outcome(context: &StepContext<'_>, parts: &Parts, response: &Response) -> Out
             }
         }
     }
-}
-
-fn output_of(response: &Response) -> Result<Value, String> {
-    if response.truncated {
-        return Err(format!("the body is larger than {} MiB", MOST_BODY >> 20));
-    }
-    let body = response
-        .body
-        .strip_prefix("\u{feff}".as_bytes())
-        .unwrap_or(&response.body);
-    if body.is_empty() {
-        return Ok(Value::Null);
-    }
-    let content_type = response.header("content-type").map(|value| {
-        value
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase()
-    });
-    match content_type.as_deref() {
-        Some(kind) if kind == "application/json" || kind.ends_with("+json") => {
-            return serde_json::from_slice(body)
-                .map_err(|why| format!("the body is not the JSON it claims to be: {why}"));
-        }
-        None if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-            if let Ok(value) = serde_json::from_slice(body) {
-                return Ok(value);
-            }
-        }
-        _ => {}
-    }
-    let kind = content_type.as_deref().unwrap_or("no content type");
-    let wrong = |_| {
-        format!(
-            "the body is neither JSON nor UTF-8 text ({kind}, {} bytes)",
-            body.len()
-        )
-    };
-    std::str::from_utf8(body).map(Value::from).map_err(wrong)
 }
 
 #[cfg(test)]

@@ -1,28 +1,28 @@
 //! The secrets that a step uses: revealed to the hosts they name, masked everywhere else.
 //!
-//! Owns which host may see which value, and every form a value may come back in. Stores nothing, logs nothing.
+//! Owns which host may see which value, and what is masked. Stores nothing, logs nothing.
+
+mod forms;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use crate::flow::expr::{SecretMark, percent_encode};
+use crate::flow::expr::SecretMark;
 use crate::flow::hosts::HostRule;
 
 /// The secrets of one step's try, by name, and the mark that stands for them in its input.
 pub struct Secrets {
     mark: SecretMark,
     known: BTreeMap<String, Secret>,
+    /// Every form of every value, with the name of its secret.
+    forms: Vec<(String, String)>,
 }
 
 struct Secret {
     value: String,
     hosts: Vec<String>,
-    /// Each form to look for, longest first.
-    forms: Vec<String>,
 }
 
 impl Secrets {
@@ -31,6 +31,7 @@ impl Secrets {
         Secrets {
             mark,
             known: BTreeMap::new(),
+            forms: Vec::new(),
         }
     }
 
@@ -40,9 +41,11 @@ impl Secrets {
         let secret = Secret {
             value: value.to_owned(),
             hosts: hosts.to_vec(),
-            forms: forms(value),
         };
         self.known.insert(name.to_owned(), secret);
+        self.forms.retain(|(_, other)| other != name);
+        let forms = forms::forms(value).into_iter();
+        self.forms.extend(forms.map(|form| (form, name.to_owned())));
         self
     }
 
@@ -94,18 +97,31 @@ impl Secrets {
         })
     }
 
-    /// The text with every mark, and every form of every value, masked: as it is, percent-encoded, JSON-escaped, and
-    /// in base64 at any offset.
+    /// The text with every mark, and every form of every value, masked: as it is, percent-encoded, as JSON or HTML writes
+    /// it, and in base64 at any offset. Where values overlap, all that belongs to any of them is masked, under the name of
+    /// the longest.
     pub fn mask_text(&self, text: &str) -> String {
-        let mut text = self.mark.mask_text(text);
-        for (name, secret) in &self.known {
-            for form in secret.forms.iter().filter(|form| !form.is_empty()) {
-                if text.contains(form.as_str()) {
-                    text = text.replace(form.as_str(), &self.mark.mask_text(&self.mark.of(name)));
-                }
-            }
+        let text = self.mark.mask_text(text);
+        let mut found: Vec<Found<'_>> = Vec::new();
+        for (form, name) in &self.forms {
+            let at = text.match_indices(form.as_str());
+            found.extend(at.map(|(begin, _)| Found {
+                begin,
+                end: begin + form.len(),
+                longest: form.len(),
+                name,
+            }));
         }
-        text
+        found.sort_by_key(|found| (found.begin, found.end));
+        let mut masked = String::with_capacity(text.len());
+        let mut done = 0;
+        for found in joined(found) {
+            masked.push_str(&text[done..found.begin]);
+            masked.push_str(&self.mark.mask_text(&self.mark.of(found.name)));
+            done = found.end;
+        }
+        masked.push_str(&text[done..]);
+        masked
     }
 
     /// The same for a whole value; keys, and numbers that spell a secret, included.
@@ -131,72 +147,47 @@ impl Secrets {
     }
 }
 
+/// A piece of a text that belongs to a secret's value.
+struct Found<'s> {
+    begin: usize,
+    end: usize,
+    /// How long the form is whose name it has.
+    longest: usize,
+    name: &'s str,
+}
+
+/// The pieces, in order of their beginnings, with those that overlap made one.
+fn joined(pieces: Vec<Found<'_>>) -> Vec<Found<'_>> {
+    let mut joined: Vec<Found<'_>> = Vec::new();
+    for piece in pieces {
+        match joined.last_mut() {
+            Some(last) if piece.begin < last.end => {
+                last.end = last.end.max(piece.end);
+                if piece.longest > last.longest {
+                    (last.longest, last.name) = (piece.longest, piece.name);
+                }
+            }
+            _ => joined.push(piece),
+        }
+    }
+    joined
+}
+
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.known.keys()).finish()
     }
 }
 
-/// The forms in which a value may come back.
-fn forms(value: &str) -> Vec<String> {
-    let json = Value::String(value.to_owned()).to_string();
-    let json = json
-        .trim_start_matches('"')
-        .trim_end_matches('"')
-        .to_owned();
-    let upper = percent_encode(value);
-    let form = url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>();
-    let mut forms = vec![
-        value.to_owned(),
-        json,
-        lower_escapes(&upper),
-        upper,
-        lower_escapes(&form),
-        form,
-    ];
-    for offset in 0..3 {
-        forms.push(in_base64(&STANDARD_NO_PAD, value, offset));
-        forms.push(in_base64(&URL_SAFE_NO_PAD, value, offset));
-    }
-    // What is left of a short value at some offsets would mask innocent text.
-    forms.retain(|form| form.len() >= value.len().min(4));
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms.dedup();
-    forms
-}
-
-fn lower_escapes(text: &str) -> String {
-    let mut left = 0u32;
-    let lower = |c: char| {
-        left = if c == '%' { 3 } else { left };
-        let c = if left > 0 { c.to_ascii_lowercase() } else { c };
-        left = left.saturating_sub(1);
-        c
-    };
-    text.chars().map(lower).collect()
-}
-
-/// The part of a base64 text that only `value` decides, where it begins `offset` bytes (modulo 3) into what is encoded,
-/// as in `Authorization: Basic`.
-fn in_base64(engine: &impl Engine, value: &str, offset: usize) -> String {
-    let mut bytes = vec![0; offset];
-    bytes.extend_from_slice(value.as_bytes());
-    // The first group's characters hold bits of what stands before, the last one's of what follows.
-    let whole = bytes.len() * 8 / 6;
-    let first = (offset * 8).div_ceil(6);
-    engine
-        .encode(&bytes)
-        .get(first..whole)
-        .unwrap_or_default()
-        .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::STANDARD;
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use serde_json::json;
 
+    use super::forms::lower_escapes;
     use super::*;
+    use crate::flow::expr::percent_encode;
 
     const VALUE: &str = "s3cr\"t/Kä y+1";
 
@@ -274,6 +265,55 @@ mod tests {
             assert!(!masked.contains(VALUE));
         }
         assert_eq!(secrets.mask_text("nothing to hide"), "nothing to hide");
+    }
+
+    #[test]
+    fn values_that_overlap_leave_nothing_of_themselves() {
+        for (short, long, text, expected) in [
+            (
+                "abcd1234",
+                "abcd1234EFGHIJKL",
+                "abcd1234EFGHIJKL, abcd1234",
+                "[secret B], [secret A]",
+            ),
+            (
+                "abcd1234",
+                "12345678EFGH",
+                "abcd12345678EFGHx",
+                "[secret B]x",
+            ),
+            ("abcdabcd", "x-other-x", "abcdabcd", "[secret A]"),
+        ] {
+            for (first, second) in [("A", "B"), ("B", "A")] {
+                let value = |name: &str| if name == "A" { short } else { long };
+                let secrets = Secrets::none(mark()).with(first, value(first), &[]).with(
+                    second,
+                    value(second),
+                    &[],
+                );
+                assert_eq!(secrets.mask_text(text), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_service_wrote_in_its_own_spelling_is_masked() {
+        let secrets = Secrets::none(mark()).with("KEY", "s3c'r(t)/K\u{e4}&y<9\"", &[]);
+        for text in [
+            "s3c'r(t)%2FK%C3%A4%26y%3C9%22",
+            r#"s3c'r(t)\/Kä&y<9\""#,
+            r#"s3c'r(t)\/K\u00e4&y<9\""#,
+            r#"s3c'r(t)/K\u00E4&y<9\""#,
+            r#"s3c'r(t)/Kä\u0026y\u003c9\""#,
+            "s3c'r(t)/Kä&amp;y&lt;9&quot;",
+            "s3c&#39;r(t)/Kä&amp;y&lt;9&quot;",
+        ] {
+            assert_eq!(
+                secrets.mask_text(&format!("<{text}>")),
+                "<[secret KEY]>",
+                "{text}"
+            );
+        }
     }
 
     #[test]

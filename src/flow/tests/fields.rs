@@ -54,6 +54,40 @@ fn fields_of_kinds_are_checked() {
 }
 
 #[test]
+fn a_literal_field_takes_no_expression() {
+    let http = |hosts: &str| {
+        steps(&format!(
+            "  - {{id: a, http: {{method: GET, url: 'https://a.example/', hosts: {hosts}}}}}"
+        ))
+    };
+    yaml(&http("[a.example, '*.b.example', 10.0.0.1]"));
+    for hosts in [
+        "'{{ run.hosts }}'",
+        "['{{ run.host }}']",
+        "[a.example, '{{ run.host }}:80']",
+        "['{{ \"a.example\" }}']",
+    ] {
+        let problems = problems(&http(hosts));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(
+            (problems[0].field.as_str(), problems[0].message.as_str()),
+            (
+                "/steps/0/http/hosts",
+                "`hosts` must be written out, without expressions"
+            )
+        );
+    }
+    let schema = crate::flow::schema::json_schema(&KINDS);
+    let of =
+        |field: &str| schema["$defs"]["step"]["properties"]["http"]["properties"][field].clone();
+    assert!(of("tags")["anyOf"].is_array() && of("hosts").get("anyOf").is_none());
+    assert_eq!(
+        of("hosts")["items"]["not"],
+        json!({"type": "string", "pattern": r"\{\{"})
+    );
+}
+
+#[test]
 fn the_common_keys_are_checked() {
     let with = |keys: &str| steps(&format!("  - {{id: a, set: {{}}, {keys}}}"));
     yaml(&with(

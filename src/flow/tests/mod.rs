@@ -23,7 +23,15 @@ const fn field(name: &'static str, kind: FieldKind, required: bool, secrets: boo
         kind,
         required,
         secrets,
+        literal: false,
         doc: "A field.",
+    }
+}
+
+const fn literal(name: &'static str, kind: FieldKind) -> FieldSpec {
+    FieldSpec {
+        literal: true,
+        ..field(name, kind, false, false)
     }
 }
 
@@ -40,7 +48,8 @@ const KINDS: [KindSpec; 2] = [
             field("json", FieldKind::Any, false, true),
             field("form", FieldKind::Object, false, true),
             field("body", FieldKind::Text, false, true),
-            field("hosts", FieldKind::TextList, false, false),
+            literal("hosts", FieldKind::TextList),
+            field("tags", FieldKind::TextList, false, false),
         ],
         open: false,
         exclusive: &[&["json", "form", "body"]],

@@ -346,11 +346,11 @@ fn rendered_fields_must_be_what_the_kind_wants() {
         "`http.query` must be an object, got a text"
     );
     assert_eq!(
-        why(with("hosts", json!([[1]]))),
-        "`http.hosts` must be an array of texts, got an array"
+        why(with("tags", json!([[1]]))),
+        "`http.tags` must be an array of texts, got an array"
     );
     assert!(
-        matches!(with("hosts", json!(["a", 1])), Then::Start(start) if start.input["hosts"] == json!(["a", "1"]))
+        matches!(with("tags", json!(["a", 1])), Then::Start(start) if start.input["tags"] == json!(["a", "1"]))
     );
     assert!(
         matches!(with("query", Value::Null), Then::Start(start) if start.input.get("query").is_none())

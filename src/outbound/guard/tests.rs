@@ -294,6 +294,27 @@ fn what_is_allowed_is_reached_and_nothing_else() {
 }
 
 #[test]
+fn a_block_covers_its_own_family() {
+    for (list, address, passes) in [
+        ("::/0", "fd00::1", true),
+        ("::/0", "::1", true),
+        ("::/0", "127.0.0.1", false),
+        ("::/0", "::ffff:127.0.0.1", false),
+        ("::/64", "10.0.0.1", false),
+        ("::fffe:0:0/95", "10.0.0.1", false),
+        ("::ffff:0:0/96", "10.0.0.1", true),
+        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1", true),
+        ("0.0.0.0/0", "10.0.0.1", true),
+        ("0.0.0.0/0", "::ffff:10.0.0.1", true),
+        ("0.0.0.0/0", "fd00::1", false),
+    ] {
+        let verdict =
+            Guard::new(allow(list)).judge("any.local", ip(address), 80, Purpose::Steps, false);
+        assert_eq!(verdict.is_ok(), passes, "{list} {address} {verdict:?}");
+    }
+}
+
+#[test]
 fn a_list_for_one_purpose_replaces_the_general_one() {
     let guard = Guard::new(allow("127.0.0.0/8")).with(Purpose::Callbacks, AllowList::default());
     let judge = |purpose| guard.judge("127.0.0.1", ip("127.0.0.1"), 80, purpose, false);

@@ -232,7 +232,7 @@ fn what_cannot_be_sent_is_told_by_field() {
         ),
         (
             json!({"url": url, "query": [1]}),
-            "query: expected an object, got a list",
+            "query: expected an object, got an array",
         ),
         (
             json!({"url": url, "query": {"a": {"b": 1}}}),
@@ -254,7 +254,10 @@ fn what_cannot_be_sent_is_told_by_field() {
             json!({"url": url, "json": 1, "body": "x"}),
             "at most one of json, form, body",
         ),
-        (json!({"url": url, "hosts": "x"}), "hosts: expected a list"),
+        (
+            json!({"url": url, "hosts": "x"}),
+            "hosts: expected an array of hosts, got a text",
+        ),
         (
             json!({"url": url, "hosts": ["x/y"]}),
             "hosts: expected a host",
@@ -363,6 +366,7 @@ fn an_answer_is_json_or_text_or_nothing() {
         (None, "[1", json!("[1")),
         (None, "5", json!("5")),
         (Some("application/json"), "", json!(null)),
+        (Some("application/json"), "{", json!("{")),
     ] {
         let headers: Vec<_> = content_type
             .iter()
@@ -392,17 +396,13 @@ fn an_answer_is_json_or_text_or_nothing() {
 
 #[test]
 fn an_answer_in_a_wrong_form_fails_the_step() {
-    let (error, status, _) = failure(answer(200, &[("content-type", "application/json")], b"{"));
+    let png = [("content-type", "image/png")];
+    let (error, status, _) = failure(answer(200, &png, b"\x89PNG"));
+    assert_eq!((error.class, status), (ErrorClass::Step, None));
     assert!(
-        error.class == ErrorClass::Step && error.message.contains("not the JSON it claims to be"),
-        "{error:?}"
-    );
-    assert_eq!(status, None);
-    let (error, ..) = failure(answer(200, &[("content-type", "image/png")], b"\x89PNG"));
-    assert!(
-        error
-            .message
-            .contains("neither JSON nor UTF-8 text (image/png, 4 bytes)"),
+        error.message.contains(
+            "answered 200, but the body is neither JSON nor UTF-8 text (image/png, 4 bytes)"
+        ),
         "{error:?}"
     );
     let mut large = answer(200, &[], b"x");
@@ -438,6 +438,34 @@ fn a_refusal_is_told_short_and_without_the_query() {
         error.message,
         "GET api.example:8443/path answered 302 (redirects are not followed)"
     );
+}
+
+#[test]
+fn whatever_the_other_side_says_is_told_short_and_behind_the_status() {
+    let long = "x".repeat(5000);
+    let short = |text: &str| assert!(text.chars().count() < 500, "{text}");
+    let (error, ..) = failure(answer(500, &[], long.as_bytes()));
+    assert!(error.message.find("500") < error.message.find("xxx"));
+    short(&error.message);
+    let kind = format!("image/{long}");
+    short(
+        &failure(answer(200, &[("content-type", &kind)], b"\x89"))
+            .0
+            .message,
+    );
+    let broken = Exchange {
+        error: Some((ErrorClass::Reset, long.clone())),
+        ..Exchange::default()
+    };
+    short(&failure(broken).0.message);
+    let url = format!("https://api.example/{long}");
+    match run_with(&json!({"url": url}), answer(500, &[], b""), false).0 {
+        Outcome::Failed { error, .. } => {
+            assert!(error.message.contains("answered 500"));
+            short(&error.message);
+        }
+        done => panic!("{done:?}"),
+    }
 }
 
 #[test]
