@@ -234,7 +234,12 @@ fn a_lost_claim_cannot_record() {
     let run_id = shop.insert("a", "");
     let claim = shop.claim(1).remove(0);
     let late = Timestamp(NOW.0 + 61_000);
-    assert_eq!(shop.store.release_runs(false, late).expect("released"), 1);
+    assert_eq!(
+        shop.store.release_runs(false, late).expect("released"),
+        0,
+        "its worker lives"
+    );
+    assert_eq!(shop.store.release_runs(true, late).expect("released"), 1);
     let opened = Opened {
         path: "a".to_owned(),
         kind: "http".to_owned(),
