@@ -5,13 +5,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use standardwebhooks::Webhook;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::house::has_exactly;
-use crate::receiver::Arrival;
+use crate::house::{House, has_exactly, text};
+use crate::receiver::{Arrival, Receiver};
 
 /// HMAC-SHA256.
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -88,4 +88,50 @@ pub fn event(arrival: &Arrival, event_type: &str) -> Value {
     assert_eq!(event["event_type"], event_type, "{event}");
     assert_eq!(event["event_id"], arrival.header("webhook-id"), "{event}");
     event
+}
+
+/// Callbacks as an outside client captured them (`SKEP_TEST_CAPTURES` names the file), or as a receiver of our own does.
+fn captures() -> Value {
+    if let Ok(path) = std::env::var("SKEP_TEST_CAPTURES") {
+        let text = std::fs::read_to_string(path).expect("the captures are there");
+        return serde_json::from_str(&text).expect("the captures are JSON");
+    }
+    let (house, receiver) = (House::start(), Receiver::start());
+    let yaml = "steps: [{id: a, set: {text: 'café 💐'}}]";
+    let secret = house.deploy("quick", yaml)["webhook_secret"].clone();
+    house.start_run("quick", &json!({}), &receiver.at("/hook"));
+    receiver.wait_for("/hook", 1);
+    let captures: Vec<Value> = receiver
+        .arrived("/hook")
+        .iter()
+        .map(|one| {
+            let headers: Map<String, Value> = one
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
+            json!({"headers": headers, "body": STANDARD.encode(&one.body)})
+        })
+        .collect();
+    json!({"secret": secret, "captures": captures})
+}
+
+#[test]
+fn every_captured_callback_is_verified_by_the_published_package() {
+    let all = captures();
+    let secret = all["secret"].as_str().expect("a secret");
+    let list = all["captures"].as_array().expect("a list");
+    assert!(!list.is_empty());
+    for one in list {
+        let headers: Vec<(String, String)> = one["headers"]
+            .as_object()
+            .expect("headers")
+            .iter()
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect();
+        let mut body = STANDARD.decode(text(&one["body"])).expect("base64");
+        assert!(outside_opinion(secret, &headers, &body), "{one}");
+        body[0] ^= 1;
+        assert!(!outside_opinion(secret, &headers, &body), "a changed body");
+    }
 }
