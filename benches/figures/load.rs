@@ -1,10 +1,14 @@
-//! The load: some connections, each with a thread that sends its next request when the last is answered.
+//! The load: some connections, each sending its next request when the last is answered, all served by one thread, so that
+//! the load takes as little as it can of the cores that the server needs.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 
 use crate::stats::Times;
 use crate::wire::Client;
@@ -12,6 +16,9 @@ use crate::{Result, fault};
 
 /// A load that takes longer is cut; its rate counts what was answered by then.
 const MOST: Duration = Duration::from_secs(20);
+
+/// How long nothing may happen.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What became of a load.
 #[derive(Debug)]
@@ -22,6 +29,62 @@ pub struct Loaded {
     pub times: Times,
 }
 
+/// One connection, with its request in flight.
+struct Line {
+    stream: TcpStream,
+    seen: Vec<u8>,
+    begun: Instant,
+}
+
+impl Line {
+    fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.begun = Instant::now();
+        // A request fits the socket's buffer, which is empty when the last one is answered.
+        let written = self.stream.write(request)?;
+        match written == request.len() {
+            true => Ok(()),
+            false => Err(fault("a request was written in part")),
+        }
+    }
+
+    /// Whether the answer is whole; its status is checked.
+    fn is_answered(&mut self, status: &str) -> Result<bool> {
+        let mut chunk = [0; 8192];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(fault("closed unanswered")),
+                Ok(read) => self.seen.extend_from_slice(&chunk[..read]),
+                Err(why) if why.kind() == ErrorKind::WouldBlock => break,
+                Err(why) if why.kind() == ErrorKind::Interrupted => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+        let Some(end) = self.seen.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            return Ok(false);
+        };
+        let head = String::from_utf8_lossy(&self.seen[..end]);
+        let length: usize = head
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length:")?
+                    .trim()
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or(0);
+        if self.seen.len() < end + 4 + length {
+            return Ok(false);
+        }
+        if head.split(' ').nth(1) != Some(status) {
+            let answer = String::from_utf8_lossy(&self.seen).into_owned();
+            return Err(fault(format!("expected {status}, got: {answer}")));
+        }
+        self.seen.clear();
+        Ok(true)
+    }
+}
+
 /// Sends `request` `count` times over `connections`; an answer other than `status` is a fault.
 pub fn load(
     addr: SocketAddr,
@@ -30,59 +93,50 @@ pub fn load(
     request: &[u8],
     status: u16,
 ) -> Result<Loaded> {
-    let begin = Barrier::new(connections + 1);
-    let left = AtomicUsize::new(count);
-    let (results, took) = thread::scope(|scope| {
-        let hands: Vec<_> = (0..connections)
-            .map(|_| scope.spawn(|| one(addr, &begin, &left, request, status)))
-            .collect();
-        begin.wait();
-        let begun = Instant::now();
-        let results: Vec<Result<Vec<Duration>>> = hands
-            .into_iter()
-            .map(|hand| {
-                hand.join()
-                    .unwrap_or_else(|_| Err(fault("a load thread panicked")))
-            })
-            .collect();
-        (results, begun.elapsed())
-    });
+    let mut poll = Poll::new()?;
+    let mut lines = Vec::with_capacity(connections);
+    for number in 0..connections {
+        // Connected before the load begins.
+        let stream = std::net::TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry()
+            .register(&mut stream, Token(number), Interest::READABLE)?;
+        lines.push(Line {
+            stream,
+            seen: Vec::new(),
+            begun: Instant::now(),
+        });
+    }
+    let (begun, status) = (Instant::now(), status.to_string());
     let mut times = Vec::with_capacity(count);
-    for result in results {
-        times.extend(result?);
+    let mut sent = 0;
+    for line in &mut lines {
+        line.ask(request)?;
+        sent += 1;
+    }
+    let mut events = Events::with_capacity(connections);
+    while times.len() < sent {
+        poll.poll(&mut events, Some(SILENCE))?;
+        if events.is_empty() {
+            return Err(fault("no answer for 10 s"));
+        }
+        for event in &events {
+            let line = &mut lines[event.token().0];
+            if line.is_answered(&status)? {
+                times.push(line.begun.elapsed());
+                if sent < count && begun.elapsed() < MOST {
+                    line.ask(request)?;
+                    sent += 1;
+                }
+            }
+        }
     }
     Ok(Loaded {
-        rate: times.len() as f64 / took.as_secs_f64(),
+        rate: times.len() as f64 / begun.elapsed().as_secs_f64(),
         times: Times::new(times),
     })
-}
-
-fn one(
-    addr: SocketAddr,
-    begin: &Barrier,
-    left: &AtomicUsize,
-    request: &[u8],
-    status: u16,
-) -> Result<Vec<Duration>> {
-    let client = Client::connect(addr);
-    // Also without a connection: the others wait for it.
-    begin.wait();
-    let mut client = client?;
-    let deadline = Instant::now() + MOST;
-    let mut times = Vec::new();
-    let next = |left: usize| left.checked_sub(1);
-    while left
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-        .is_ok()
-    {
-        let begun = Instant::now();
-        if begun > deadline {
-            break;
-        }
-        client.expect(request, &[status])?;
-        times.push(begun.elapsed());
-    }
-    Ok(times)
 }
 
 /// The times of `count` requests one after the other, `pause` between them.
