@@ -5,12 +5,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skep::config::Config;
-use skep::engine::{Engine, Invoke};
-use skep::flow::source::Format;
 use skep::flow::step::{ErrorClass, Outcome};
 use skep::flow::workflow::{FieldKind, FieldSpec, KindSpec};
-use skep::steps::{StepContext, StepKind, failed};
+use skep::steps::failed;
+use skep::{Config, Engine, Format, Invoke, StepContext, StepKind};
 
 /// `shout: {text: …}` gives the text in capitals.
 struct Shout;

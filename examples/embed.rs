@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skep::config::Config;
-use skep::engine::{Engine, Invoke};
-use skep::flow::source::Format;
+use skep::{Config, Engine, Format, Invoke};
 
 const WORKFLOW: &str = r#"
 inputs:

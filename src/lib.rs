@@ -27,13 +27,13 @@
 //! | [`engine`] | starts, names, watches and joins every thread; the builder |
 //! | [`config`] | every setting; the only reader of the environment |
 //! | `cli` | the command line: one file per verb; speaks to a running server over HTTP |
-//! | [`error`], [`id`], [`time`], [`bell`] | the base |
+//! | [`error`], [`id`], [`time`], [`bell`], [`secret`] | the base |
 //!
 //! # The arrows
 //!
-//! `flow` uses the base alone. `store` uses `flow`; `outbound` the base; `steps` uses `outbound` and `flow`. `loops` uses
-//! `store`, `steps`, `outbound` and `flow`. `api` uses `store`, `steps`, `flow`, and of `outbound` what judges addresses
-//! and makes secrets. `engine` uses them all but `cli`. `api` and `loops` never name each other. Inside the crate an item
+//! `flow` uses the base alone. `store` uses `flow`; `outbound` the base and plain values of `flow`; `steps` uses `outbound`
+//! and `flow`. `loops` uses `store`, `steps`, `outbound` and `flow`. `api` uses `store`, `steps`, `flow`, and of `outbound`
+//! what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, and the server's API from outside. `api` and `loops` never name each other. Inside the crate an item
 //! is imported from the module that owns it. `tests/tidy.rs` holds all of this.
 //!
 //! # A run's walk
@@ -64,3 +64,9 @@ pub mod secret;
 pub mod steps;
 pub mod store;
 pub mod time;
+
+pub use config::Config;
+pub use engine::{Builder, Engine, Invoke, Started};
+pub use error::{Error, Result};
+pub use flow::source::Format;
+pub use steps::{StepContext, StepKind};

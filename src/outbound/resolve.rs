@@ -163,10 +163,16 @@ impl Pool {
             recv(stopped) -> _ => NoAddress::Stopped,
             default(left) => NoAddress::Late,
         };
-        if let Some(waiting) = locked(&self.state).waiting.get_mut(host) {
+        let mut state = locked(&self.state);
+        if let Some(waiting) = state.waiting.get_mut(host) {
             waiting.retain(|(other, _)| *other != number);
         }
-        Err(given_up)
+        // A name whose turn never came says nothing of its host, which must not count as slow for it.
+        let never_asked = state.queue.iter().any(|queued| queued == host);
+        match given_up {
+            NoAddress::Late if never_asked => Err(NoAddress::Busy),
+            given_up => Err(given_up),
+        }
     }
 
     /// Makes every answer stale.
