@@ -4,7 +4,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder as Thread, JoinHandle};
 use std::time::{Duration, Instant};
@@ -392,6 +392,7 @@ impl Engine {
             dice: dice.clone(),
             stop: self.pools.cut.clone(),
             halt: self.pools.halt.clone(),
+            taken_at: AtomicI64::new(0),
         });
         for number in 1..=self.config.senders {
             let (sender, pools) = (sender.clone(), self.pools.clone());

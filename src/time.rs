@@ -82,29 +82,39 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn wall() -> Timestamp {
-    Timestamp(millis(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default(),
-    ))
+/// What the machine's clock shows, in microseconds.
+fn wall_us() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The machine's time, but never back: where its clock is set back, time goes on from where it was, so that nothing that
-/// was due is suddenly in the future.
+/// What was shown last, in microseconds, and when.
+type Shown = Option<(i64, Instant)>;
+
+/// The machine's time, but never back: where its clock is set back, time goes on from where it was, at half speed until
+/// the clock has caught up, so that nothing that was due is suddenly in the future.
 fn steady() -> Timestamp {
-    static LAST: Mutex<Option<(Timestamp, Instant)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = after(*last, wall());
-    *last = Some((now, Instant::now()));
-    now
+    static SHOWN: Mutex<Shown> = Mutex::new(None);
+    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = after(*shown, wall_us(), Instant::now());
+    *shown = Some(next);
+    Timestamp(next.0.div_euclid(1000))
 }
 
-fn after(last: Option<(Timestamp, Instant)>, wall: Timestamp) -> Timestamp {
-    match last {
-        // A clock that is merely behind by less than it takes to look is left alone.
-        Some((shown, at)) if wall < shown => shown.plus(at.elapsed()),
-        Some(_) | None => wall,
+fn after(shown: Shown, wall: i64, at: Instant) -> (i64, Instant) {
+    match shown {
+        Some((us, since)) if wall < us => {
+            let step = i64::try_from(at.duration_since(since).as_micros() / 2).unwrap_or(0);
+            // Too little time for a step is kept for the next one.
+            if step == 0 {
+                (us, since)
+            } else {
+                (us + step, at)
+            }
+        }
+        Some(_) | None => (wall, at),
     }
 }
 
@@ -134,7 +144,7 @@ impl Clock {
     /// What the machine's clock shows, even where it was set back: for what others compare with theirs.
     pub fn wall(&self) -> Timestamp {
         match self {
-            Clock::System => wall(),
+            Clock::System => Timestamp(wall_us().div_euclid(1000)),
             Clock::Manual(_) => self.now(),
         }
     }
@@ -182,12 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_does_not_take_time_back() {
-        let shown = Timestamp(10_000_000);
-        let last = Some((shown, Instant::now()));
-        assert!(after(last, Timestamp(6_400_000)) >= shown);
-        assert_eq!(after(last, Timestamp(10_000_005)), Timestamp(10_000_005));
-        assert_eq!(after(None, Timestamp(5)), Timestamp(5));
+    fn a_clock_set_back_does_not_take_time_back_and_is_caught_up_with() {
+        let (start, hour) = (Instant::now(), 3_600_000_000);
+        let mut shown = (10 * hour, start);
+        // Set back an hour, and looked at every 300 microseconds for three hours.
+        for look in 1..=36_000_000_i64 {
+            let at = start + Duration::from_micros(look as u64 * 300);
+            let wall = 9 * hour + look * 300;
+            let next = after(Some(shown), wall, at);
+            assert!(next.0 >= shown.0, "time went back");
+            shown = next;
+            if look == 3_600_000_000 / 300 {
+                assert_eq!(shown.0, 10 * hour + hour / 2, "half speed while behind");
+            }
+        }
+        assert_eq!(shown.0, 12 * hour, "caught up");
+        assert_eq!(after(None, 5, start), (5, start));
     }
 
     #[test]

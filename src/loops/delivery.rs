@@ -2,12 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::bell::{Bell, Stop};
+use crate::error::Code;
 use crate::flow::delivery::{Heard, Verdict};
 use crate::flow::step::ErrorClass;
 use crate::id::Dice;
@@ -17,7 +18,7 @@ use crate::outbound::sign::{hex_signature, standard_signature};
 use crate::outbound::{Exchange, Outside, Purpose, Request};
 use crate::store::Store;
 use crate::store::sending::{Attempt, DeliveryClaim};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// The header that signs the body alone.
 const SIGNATURE: &str = "X-Fetch-Hive-Signature";
@@ -42,6 +43,8 @@ pub struct Sender {
     pub stop: Stop,
     /// Set when nothing more is to be recorded.
     pub halt: Arc<AtomicBool>,
+    /// When due deliveries were last looked for, in milliseconds.
+    pub taken_at: AtomicI64,
 }
 
 impl std::fmt::Debug for Sender {
@@ -54,8 +57,10 @@ impl Sender {
     /// Takes up to `limit` due deliveries.
     pub fn take(&self, limit: usize) -> Vec<DeliveryClaim> {
         let token = i64::from_le_bytes(self.dice.bytes());
+        let now = self.clock.now();
+        self.taken_at.store(now.0, Ordering::SeqCst);
         self.store
-            .claim_deliveries(limit, token, self.clock.now())
+            .claim_deliveries(limit, token, now)
             .unwrap_or_else(|fault| {
                 log::error!("no delivery could be claimed: {fault}");
                 Vec::new()
@@ -64,15 +69,23 @@ impl Sender {
 
     /// How long there is nothing to take.
     pub fn nap(&self) -> Duration {
-        let now = self.clock.now();
-        match self.store.next_delivery(now) {
-            Ok(Some(due)) => due.since(now),
+        // Since the last look: what has come due in between is not slept over.
+        let looked = Timestamp(self.taken_at.load(Ordering::SeqCst));
+        match self.store.next_delivery(looked) {
+            Ok(Some(due)) => due.since(self.clock.now()).max(Duration::from_millis(1)),
             Ok(None) | Err(_) => NAP,
         }
     }
 
     /// Makes one attempt.
     pub fn turn(&self, claim: DeliveryClaim) {
+        let id = claim.delivery_id.prefixed("dlv_");
+        if catch_unwind(AssertUnwindSafe(|| self.attempt(claim))).is_err() {
+            log::error!(delivery_id = id; "a sender panicked over {id}; it is given back when its claim expires");
+        }
+    }
+
+    fn attempt(&self, claim: DeliveryClaim) {
         let headers = match self.headers(&claim) {
             Ok(headers) => headers,
             Err(fault) => {
@@ -151,7 +164,8 @@ impl Sender {
         };
         let id = claim.delivery_id.prefixed("dlv_");
         let number = claim.number;
-        let attempt = Arc::new(attempt(headers, exchange, heard));
+        let mut attempt = Arc::new(attempt(headers, exchange, heard));
+        let mut is_bare = false;
         loop {
             match self.store.record_attempt(claim, &attempt, heard, now) {
                 Ok(Some(verdict)) => {
@@ -161,6 +175,14 @@ impl Sender {
                 Ok(None) => return,
                 Err(refused) => {
                     let (kept, fault) = *refused;
+                    if fault.code != Code::Unavailable && !is_bare {
+                        // Something of what came back cannot be kept; that it was tried can.
+                        log::error!("{id}: an attempt could not be recorded whole: {fault}");
+                        attempt = Arc::new(bare(&attempt));
+                        is_bare = true;
+                        claim = kept;
+                        continue;
+                    }
                     if !wait_out(
                         &format!("delivery {id}"),
                         &fault,
@@ -217,6 +239,17 @@ fn object(pairs: Vec<(String, String)>) -> Value {
         }
     }
     Value::Object(object)
+}
+
+/// That an attempt was made, and no more.
+fn bare(attempt: &Attempt) -> Attempt {
+    Attempt {
+        request_headers: Value::Null,
+        response_headers: None,
+        response_body: None,
+        remote_address: None,
+        ..attempt.clone()
+    }
 }
 
 /// What is kept of an exchange.

@@ -71,7 +71,7 @@ impl Upkeep {
         loop {
             let released = (
                 self.store.release_runs(true, now)?,
-                self.store.release_deliveries(now)?,
+                self.store.release_deliveries(true, now)?,
             );
             runs += released.0;
             deliveries += released.1;
@@ -84,9 +84,12 @@ impl Upkeep {
     /// Does what is due; says how long there is nothing to do, unless the timer bell rings.
     pub fn turn(&self) -> Duration {
         let now = self.clock.now();
+        // It needs no write, and a key that was revoked must not live as long as the disk is full.
+        if let Err(fault) = self.store.refresh_if_stale() {
+            log::error!("keys and deployments cannot be read: {fault}; trying again");
+        }
         let work = || -> Result<bool> {
             let woken = self.store.wake_due(WAKE, now)?;
-            self.store.refresh_if_stale()?;
             self.expire(now)?;
             Ok(self.prune(now)? || woken == WAKE)
         };
@@ -107,8 +110,11 @@ impl Upkeep {
         if is_due(locked(&self.state).expired_at, EXPIRE_EVERY, now) {
             locked(&self.state).expired_at = Some(now);
             let runs = self.store.release_runs(false, now)?;
-            if runs > 0 {
-                log::warn!("{runs} runs were left by their workers and are given back");
+            let deliveries = self.store.release_deliveries(false, now)?;
+            if runs + deliveries > 0 {
+                log::warn!(
+                    "{runs} runs and {deliveries} deliveries were left lying and are given back"
+                );
             }
         }
         Ok(())
@@ -125,7 +131,11 @@ impl Upkeep {
                     attempts: Some(0),
                     idempotency: true,
                 };
-                while self.store.cancel_deleted(Actor::system(), now)? > 0 {}
+                while self
+                    .store
+                    .cancel_deleted(None, &Actor::system(), now)?
+                    .is_some()
+                {}
                 while self.store.purge_deleted()? {}
             }
             state.pass

@@ -23,7 +23,7 @@ use crate::outbound::Outside;
 use crate::steps::secrets::Secrets;
 use crate::steps::{Registry, StepContext, perform};
 use crate::store::Store;
-use crate::store::claims::{Claim, Next, Record, Recorded};
+use crate::store::claims::{Claim, Next, Record, Recorded, Ticket};
 use crate::store::steps::{Finished, Opened};
 use crate::time::Clock;
 
@@ -78,13 +78,15 @@ impl Worker {
         if catch_unwind(AssertUnwindSafe(|| self.execute(claim))).is_err() {
             // It would panic again: the run ends here, with its reason in the log.
             log::error!(run_id:% = run_id; "a worker panicked over run {run_id}");
-            let ended =
-                self.store
-                    .give_up(ticket, cannot_go_on("an internal error"), self.clock.now());
-            if let Err(fault) = ended {
-                log::error!(
-                    "run {run_id} could not be ended: {fault}; it is given back when its claim expires"
-                );
+            self.abandon(ticket, &cannot_go_on("an internal error"));
+        }
+    }
+
+    /// Ends a run that cannot go on, however often the file refuses.
+    fn abandon(&self, ticket: Ticket, ending: &Ending) {
+        while let Err(fault) = self.store.give_up(ticket, ending.clone(), self.clock.now()) {
+            if !wait_out("the end of a run", &fault, &Bell::default(), &self.halt) {
+                return;
             }
         }
     }
@@ -158,7 +160,9 @@ impl Worker {
             claim = kept;
             let Some(start) = start else { return };
             note_start(&mut claim.steps, &start);
-            let outcome = self.try_step(&workflow, &claim, &start);
+            let Some(outcome) = self.try_step(&workflow, &claim, &start) else {
+                return;
+            };
             if claim.stop.is_asked() && matches!(outcome, Outcome::Failed { .. }) {
                 // Cancelled (the row says so already), or the server stops: the try was interrupted, not failed.
                 return;
@@ -178,7 +182,7 @@ impl Worker {
         }
         if finished.is_some() {
             // The server stops between two steps: what is done is recorded, and the run goes on at the next start.
-            let then = Next::Retry(self.clock.now());
+            let then = Next::Retry(self.clock.now().min(self.clock.wall()));
             self.record(
                 claim,
                 Record {
@@ -243,8 +247,10 @@ impl Worker {
                 Recorded::Refused(kept, fault) if fault.code != Code::Unavailable => {
                     // Trying again would give the same.
                     log::error!("run {run_id} could not be recorded: {fault}");
-                    let ending = cannot_go_on("its result could not be recorded");
-                    drop(self.store.give_up(kept.ticket(), ending, self.clock.now()));
+                    self.abandon(
+                        kept.ticket(),
+                        &cannot_go_on("its result could not be recorded"),
+                    );
                     return None;
                 }
                 Recorded::Refused(kept, fault) => {
@@ -267,9 +273,11 @@ impl Worker {
         start.timeout.or_else(default).unwrap_or(HOLD)
     }
 
-    fn try_step(&self, workflow: &Workflow, claim: &Claim, start: &StepStart) -> Outcome {
+    /// One try. `None`: the server stops, and it was not made.
+    fn try_step(&self, workflow: &Workflow, claim: &Claim, start: &StepStart) -> Option<Outcome> {
         let Some(kind) = self.kinds.get(&start.kind) else {
-            return step_failed(format!("the step kind `{}` is not available", start.kind));
+            let why = format!("the step kind `{}` is not available", start.kind);
+            return Some(step_failed(why));
         };
         // All that the workflow knows, not only what this step sends: any service may echo what another was sent.
         let mut secrets = Secrets::none(self.mark.clone());
@@ -281,10 +289,16 @@ impl Worker {
                     }
                     break;
                 }
-                Err(fault)
-                    if fault.code == Code::Unavailable
-                        && wait_out("the secrets", &fault, &Bell::default(), &self.halt) => {}
-                Err(fault) => return step_failed(format!("the secrets cannot be opened: {fault}")),
+                Err(fault) if fault.code == Code::Unavailable => {
+                    if !wait_out("the secrets", &fault, &Bell::default(), &self.halt) {
+                        return None;
+                    }
+                }
+                Err(fault) => {
+                    return Some(step_failed(format!(
+                        "the secrets cannot be opened: {fault}"
+                    )));
+                }
             }
         }
         let context = StepContext {
@@ -299,7 +313,7 @@ impl Worker {
             outside: self.outside.as_ref(),
             secrets: &secrets,
         };
-        perform(kind.as_ref(), &context)
+        Some(perform(kind.as_ref(), &context))
     }
 
     /// What an outcome means for the step: its record, and, if it is to be tried again, when.

@@ -55,6 +55,8 @@ pub struct Counts {
     log: Vec<(i64, RunStatus, bool)>,
     /// Where the round of claims goes on.
     pub turn: i64,
+    /// Whose turn it is of those origins that do not answer.
+    pub hung_turn: bool,
 }
 
 impl Counts {

@@ -35,12 +35,12 @@ impl Store {
         let who = actor.clone();
         let found = self.write(move |tx| {
             let Some(id) = tx.deployment_id(&name)? else {
-                return Ok(false);
+                return Ok(None);
             };
             let variant = match variant {
                 Some(variant) => match tx.variant(id, &variant)? {
                     Some((row, _)) => Some((row, variant)),
-                    None => return Ok(false),
+                    None => return Ok(None),
                 },
                 None => None,
             };
@@ -69,24 +69,25 @@ impl Store {
                     tx.audit(&who, "deployment.delete", &name, &Value::Null, now)?;
                 }
             }
-            Ok(true)
+            Ok(Some(id))
         })?;
         self.refresh_directory()?;
-        if !found {
-            return Ok(None);
-        }
+        let Some(found) = found else { return Ok(None) };
         let mut cancelled = 0;
-        loop {
-            let count = self.cancel_deleted(actor.clone(), now)?;
+        while let Some(count) = self.cancel_deleted(Some(found), &actor, now)? {
             cancelled += count;
-            if count == 0 {
-                return Ok(Some(cancelled));
-            }
         }
+        Ok(Some(cancelled))
     }
 
-    /// Cancels some of the runs that are still open although their deployment or variant is deleted; says how many.
-    pub fn cancel_deleted(&self, actor: Actor, now: Timestamp) -> Result<usize> {
+    /// Cancels some of the runs that are still open although their deployment or variant is deleted: of one deployment,
+    /// or of any. Says how many it cancelled; `None`: there are none left.
+    pub fn cancel_deleted(
+        &self,
+        of: Option<i64>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Option<usize>> {
         let since = now.0.saturating_sub(millis(LOOK_BACK));
         let ids = self.look(|conn| {
             Ok(conn
@@ -96,19 +97,22 @@ impl Store {
                      WHERE r.ended_at IS NULL AND (d.deleted_at IS NOT NULL OR va.deleted_at IS NOT NULL)
                          AND r.deployment IN (SELECT id FROM deployments WHERE deleted_at >= ?1
                                               UNION SELECT deployment FROM variants WHERE deleted_at >= ?1)
-                     LIMIT ?2",
+                         AND (?2 IS NULL OR r.deployment = ?2)
+                     LIMIT ?3",
                 )?
-                .query_map((since, CHUNK), |row| row.get(0))?
+                .query_map((since, of, CHUNK), |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?)
         })?;
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(None);
         }
+        let actor = actor.clone();
         self.write(move |tx| {
+            let mut cancelled = 0;
             for id in &ids {
-                tx.cancel_one(*id, &actor, now)?;
+                cancelled += usize::from(tx.cancel_one(*id, &actor, now)?);
             }
-            Ok(ids.len())
+            Ok(Some(cancelled))
         })
     }
 
@@ -119,8 +123,10 @@ impl Store {
                 .prepare_cached(
                     "SELECT d.id FROM deployments d WHERE d.deleted_at IS NOT NULL AND length(d.secret) > 0
                      AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.deployment = d.id AND r.ended_at IS NULL)
-                     AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN runs r ON r.id = o.run
-                         WHERE r.deployment = d.id AND o.status IN ('pending', 'delivering')) LIMIT 1",
+                     AND NOT EXISTS (SELECT 1 FROM deliveries o CROSS JOIN runs r
+                         WHERE o.status = 'pending' AND r.id = o.run AND r.deployment = d.id)
+                     AND NOT EXISTS (SELECT 1 FROM deliveries o CROSS JOIN runs r
+                         WHERE o.status = 'delivering' AND r.id = o.run AND r.deployment = d.id) LIMIT 1",
                 )?
                 .query_row([], |row| row.get(0))
                 .optional()?)
@@ -130,8 +136,10 @@ impl Store {
             tx.sql(
                 "UPDATE deployments SET secret = x'', staged_secret = NULL, old_secret = NULL,
                      old_secret_until = NULL
-                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN runs r ON r.id = o.run
-                     WHERE o.status IN ('pending', 'delivering') AND r.deployment = ?1)",
+                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deliveries o CROSS JOIN runs r
+                         WHERE o.status = 'pending' AND r.id = o.run AND r.deployment = ?1)
+                     AND NOT EXISTS (SELECT 1 FROM deliveries o CROSS JOIN runs r
+                         WHERE o.status = 'delivering' AND r.id = o.run AND r.deployment = ?1)",
             )?
             .execute([id])?;
             Ok(true)
@@ -149,10 +157,11 @@ impl Tx<'_> {
             .query_row((deployment, variant), |row| row.get(0))?)
     }
 
-    fn cancel_one(&mut self, id: i64, actor: &Actor, now: Timestamp) -> Result<()> {
+    fn cancel_one(&mut self, id: i64, actor: &Actor, now: Timestamp) -> Result<bool> {
         let row = self.run_row(id)?;
         let reason = "its deployment or variant was deleted";
-        if self.cancel(&row, reason, now)? {
+        let cancelled = self.cancel(&row, reason, now)?;
+        if cancelled {
             let target = row.run_id.request_id();
             self.audit(
                 actor,
@@ -162,6 +171,6 @@ impl Tx<'_> {
                 now,
             )?;
         }
-        Ok(())
+        Ok(cancelled)
     }
 }

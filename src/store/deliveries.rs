@@ -232,7 +232,7 @@ impl Store {
         })
     }
 
-    /// Owes a delivery again, at once, with a fresh budget; behind an attempt in flight, if there is one. `None`: no such
+    /// Owes a delivery again, at once, with a fresh budget; an attempt in flight is the first of it. `None`: no such
     /// delivery.
     ///
     /// # Errors

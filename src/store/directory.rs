@@ -88,6 +88,8 @@ impl Store {
     /// Reads the snapshot anew. One at a time, so that the last one read is the last one kept. Where that fails, upkeep
     /// tries again: the change itself is on disk.
     pub(super) fn refresh_directory(&self) -> Result<()> {
+        // Over the flag too: a later success must not cover an earlier failure that it has not seen.
+        let _one = locked(&self.refreshing);
         let read = self.read_directory();
         self.is_stale.store(read.is_err(), Ordering::SeqCst);
         read
@@ -102,7 +104,6 @@ impl Store {
     }
 
     fn read_directory(&self) -> Result<()> {
-        let _one = locked(&self.refreshing);
         let fresh = self.look(|conn| {
             let mut directory = Directory::default();
             let mut statement = conn.prepare_cached(

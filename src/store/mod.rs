@@ -107,6 +107,7 @@ pub struct Store {
     is_stale: AtomicBool,
     touched: Arc<Touched>,
     stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    in_hand: sending::InHand,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
     _lock: File,
@@ -166,6 +167,7 @@ impl Store {
             is_stale: AtomicBool::new(false),
             touched,
             stops,
+            in_hand: sending::InHand::default(),
             changes,
             bells,
             _lock: lock,
@@ -285,14 +287,18 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 impl From<rusqlite::Error> for Error {
     fn from(fault: rusqlite::Error) -> Error {
         use rusqlite::ErrorCode::{
-            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure,
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
+            OutOfMemory, ReadOnly, SystemIoFailure,
         };
         match fault.sqlite_error_code() {
             Some(DiskFull) => Error::unavailable("the disk is full; nothing was accepted"),
             Some(ReadOnly | CannotOpen | SystemIoFailure) => Error::unavailable(format!(
                 "the file cannot be written ({fault}); nothing was accepted"
             )),
-            Some(DatabaseBusy | DatabaseLocked) => {
+            Some(OutOfMemory) => {
+                Error::unavailable("there is no memory left; nothing was accepted")
+            }
+            Some(DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed) => {
                 Error::unavailable("another program holds the file; nothing was accepted")
             }
             _ => Error::internal(format!("the database answered: {fault}")),

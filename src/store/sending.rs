@@ -3,13 +3,14 @@
 //! An origin's `ready_at` says when its next delivery may be taken: nothing while its share is in flight. Whoever has
 //! been ready longest is served next, so that a backlog of one costs the others nothing.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, named_params};
 use serde_json::Value;
 
+use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::delivery::{
     Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, EventFacts, Heard, Refused, SCHEDULE,
@@ -104,6 +105,20 @@ pub struct DeliveryClaim {
     pub deadline: Duration,
     token: i64,
     attempt: i64,
+    _held: Held,
+}
+
+/// The deliveries that are in a sender's hands.
+pub(super) type InHand = Arc<Mutex<HashSet<i64>>>;
+
+/// Keeps a delivery in hand for as long as it lives.
+#[derive(Debug)]
+struct Held(i64, InHand);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        locked(&self.1).remove(&self.0);
+    }
 }
 
 /// What an attempt was, as it is kept.
@@ -296,6 +311,7 @@ impl Tx<'_> {
         &mut self,
         id: i64,
         token: i64,
+        in_hand: &InHand,
         now: Timestamp,
     ) -> Result<Option<DeliveryClaim>> {
         let deployment = self.deployment_of(id)?;
@@ -342,6 +358,7 @@ impl Tx<'_> {
                     deadline,
                     token,
                     attempt: 0,
+                    _held: Held(id, in_hand.clone()),
                 })
             })?;
         // Longer than the exchange can take; whoever has not recorded by then never will.
@@ -354,6 +371,7 @@ impl Tx<'_> {
                  SELECT id, ?2, trigger, ?3 FROM deliveries WHERE id = ?1 RETURNING id",
             )?
             .query_row((id, claim.number, now.0), |row| row.get(0))?;
+        locked(in_hand).insert(id);
         Ok(Some(DeliveryClaim { attempt, ..claim }))
     }
 
@@ -361,6 +379,7 @@ impl Tx<'_> {
         &mut self,
         limit: usize,
         token: i64,
+        in_hand: &InHand,
         now: Timestamp,
     ) -> Result<Vec<DeliveryClaim>> {
         let senders = self.shares.senders;
@@ -372,7 +391,10 @@ impl Tx<'_> {
         while any && free > 0 {
             any = false;
             // Turn about, so that neither of the two starves behind the other at their common limit.
-            order.swap(1, 2);
+            self.counts.hung_turn = !self.counts.hung_turn;
+            if self.counts.hung_turn {
+                order.swap(1, 2);
+            }
             for health in order {
                 let hung =
                     [Health::Unanswered, Health::TimedOut].map(|one| held_by(&in_flight, one));
@@ -398,7 +420,7 @@ impl Tx<'_> {
                     continue;
                 };
                 let token = token.wrapping_add(claims.len() as i64);
-                if let Some(claim) = self.claim_delivery(id, token, now)? {
+                if let Some(claim) = self.claim_delivery(id, token, in_hand, now)? {
                     claims.push(claim);
                     *in_flight.entry(health.as_str().to_owned()).or_default() += 1;
                     free -= 1;
@@ -457,7 +479,8 @@ impl Store {
         token: i64,
         now: Timestamp,
     ) -> Result<Vec<DeliveryClaim>> {
-        self.write(move |tx| tx.claim_deliveries(limit, token, now))
+        let in_hand = self.in_hand.clone();
+        self.write(move |tx| tx.claim_deliveries(limit, token, &in_hand, now))
     }
 
     /// Records what was heard of an attempt, and what follows from it; spends the claim. Answers what it came to; `None`:
@@ -496,13 +519,17 @@ impl Store {
         written.map_err(|fault| Box::new((claim, fault)))
     }
 
-    /// Gives back, at start, whatever a dead process held.
-    pub fn release_deliveries(&self, now: Timestamp) -> Result<usize> {
+    /// Gives back what is held longer than its claim allows and is in no sender's hands any more; with `all` (at start,
+    /// when every claim is that of a dead process) whatever is held. Returns how many.
+    pub fn release_deliveries(&self, all: bool, now: Timestamp) -> Result<usize> {
+        let before = if all { i64::MAX } else { now.0 };
+        let in_hand = self.in_hand.clone();
         self.write(move |tx| {
-            let ids = tx
-                .sql("SELECT id FROM deliveries WHERE status = 'delivering' LIMIT 1000")?
-                .query_map([], |row| row.get(0))?
+            let mut ids = tx
+                .sql("SELECT id FROM deliveries WHERE status = 'delivering' AND claim_expires_at < ?1 LIMIT 1000")?
+                .query_map([before], |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?;
+            ids.retain(|id| all || !locked(&in_hand).contains(id));
             let mut released = 0;
             for id in ids {
                 released += usize::from(tx.interrupt(id, now)?);

@@ -203,6 +203,11 @@ impl Touched {
     }
 }
 
+/// What a verb is told whose batch failed through no fault of its own: it may be tried again.
+fn lost_with_others(fault: &Error) -> Error {
+    Error::unavailable(fault.message.clone())
+}
+
 /// What the writer is made of.
 pub(super) struct Parts {
     pub(super) conn: Connection,
@@ -288,7 +293,7 @@ impl Writer {
             return first.answer(Err(Error::unavailable("the process is dead")));
         }
         if let Err(fault) = self.exec("BEGIN IMMEDIATE") {
-            return first.answer(Err(fault.into()));
+            return first.answer(Err(lost_with_others(&fault.into())));
         }
         let changes_before = self.parts.conn.total_changes();
         let mut jobs = Vec::new();
@@ -312,7 +317,7 @@ impl Writer {
             Ok(()) => self.commit(),
             Err(fault) => {
                 self.roll_back();
-                Err(fault)
+                Err(lost_with_others(&fault))
             }
         };
         match &committed {

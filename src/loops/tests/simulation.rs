@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
@@ -218,6 +218,7 @@ impl Life {
             dice,
             stop: Stop::default(),
             halt: dead.clone(),
+            taken_at: AtomicI64::new(0),
         };
         let upkeep = Upkeep {
             store: store.clone(),
