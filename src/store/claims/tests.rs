@@ -75,7 +75,7 @@ fn inserted() -> i64 {
     };
     store().insert_run(new, NOW).expect("inserted");
     store()
-        .write(move |tx| Ok(tx.run_number(run_id)?))
+        .write(move |tx| tx.run_number(run_id))
         .expect("readable")
         .expect("inserted")
 }
