@@ -223,9 +223,12 @@ impl Tx<'_> {
     ) -> Result<()> {
         let error = result.error.as_ref();
         self.sql(
-            "INSERT INTO steps (run, path, kind, status, failures, input, output, error, error_class,
+            "INSERT INTO steps (run, path, kind, status, failures, attempts, input, output, error, error_class,
                                 started_at, ended_at)
-             VALUES (:run, :path, :kind, :status, :failed, :input, :output, :error, :class, :now, :now)
+             VALUES (:run, :path, :kind, :status, :failed,
+                     CASE :status WHEN 'skipped' THEN '[]' ELSE json_array(json_object('number', 1,
+                         'started_at', :now, 'ended_at', :now, 'error_class', :class, 'error', :error)) END,
+                     :input, :output, :error, :class, :now, :now)
              ON CONFLICT (run, path) DO UPDATE SET
                  status = :status, output = :output, error = :error, error_class = :class, due_at = NULL,
                  failures = failures + :failed, ended_at = :now,
