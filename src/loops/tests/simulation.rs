@@ -513,17 +513,17 @@ fn forget(history: &History) {
 }
 
 /// How many histories; `scripts/proof` asks for more.
-fn seeds() -> u64 {
-    std::env::var("SKEP_TEST_SEEDS")
+fn asked(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable)
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(1_000)
+        .unwrap_or(usual)
 }
 
 #[test]
 fn every_seeded_history_survives_a_crash_at_a_commit_of_its_choice() {
     let folder = folder();
-    for seed in 0..seeds() {
+    for seed in 0..asked("SKEP_TEST_SEEDS", 1_000) {
         let at = (1 + seed % 40, seed % 2 == 0);
         let mut history = History::new(folder.path(), seed);
         history.run(Some(at));
@@ -532,9 +532,9 @@ fn every_seeded_history_survives_a_crash_at_a_commit_of_its_choice() {
 }
 
 #[test]
-fn one_history_survives_a_crash_at_each_of_its_commits() {
+fn a_history_survives_a_crash_at_each_of_its_commits() {
     let folder = folder();
-    for seed in 0..(seeds() / 100).max(1) {
+    for seed in 0..asked("SKEP_TEST_HISTORIES", 10) {
         let mut whole = History::new(folder.path(), seed);
         let commits = whole.run(None);
         forget(&whole);
