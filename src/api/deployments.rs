@@ -62,7 +62,7 @@ pub fn deploy(request: &Request<'_>) -> Result<Answer> {
         "version": put.version,
         "endpoint_id": put.endpoint_id,
         "variant_id": put.variant_id,
-        "webhook_url": webhook::url(&request.api.public_url(), put.endpoint_id, put.variant_id),
+        "webhook_url": webhook::url(request.api.public_url(), put.endpoint_id, put.variant_id),
         "webhook_secret": put.secret,
     });
     Ok(Answer::Now(Reply::json(
@@ -190,7 +190,7 @@ fn whole(request: &Request<'_>, row: &DeploymentRow) -> Value {
             "variant": variant.name,
             "variant_id": variant.variant_id,
             "version": variant.version,
-            "webhook_url": webhook::url(&public_url, row.endpoint_id, variant.variant_id),
+            "webhook_url": webhook::url(public_url, row.endpoint_id, variant.variant_id),
             "created_at": variant.created_at,
         })
     };

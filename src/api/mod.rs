@@ -32,8 +32,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -69,7 +69,7 @@ pub struct Parts {
     pub dice: Arc<Dice>,
     /// `admin_key`, if it is set.
     pub admin_key: Option<String>,
-    /// `public_url`; see [`Api::set_public_url`].
+    /// `public_url`, or the listening URL.
     pub public_url: String,
     /// How many callers may wait for the end of a run.
     pub max_direct: usize,
@@ -87,7 +87,7 @@ pub struct Api {
     dice: Arc<Dice>,
     /// SHA-256 of the admin key.
     admin_key: Option<[u8; 32]>,
-    public_url: RwLock<String>,
+    public_url: String,
     direct: Direct,
     stopping: AtomicBool,
 }
@@ -117,26 +117,14 @@ impl Api {
             guard: parts.guard,
             clock: parts.clock,
             dice: parts.dice,
-            public_url: RwLock::new(parts.public_url),
+            public_url: parts.public_url,
             stopping: AtomicBool::new(false),
         }
     }
 
-    /// Sets what heads the URLs that are shown, once the listening address is known.
-    pub fn set_public_url(&self, url: String) {
-        *self
-            .public_url
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = url;
-    }
-
     /// What heads the URLs that are shown; without a slash at its end.
-    pub fn public_url(&self) -> String {
-        let url = self
-            .public_url
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        url.trim_end_matches('/').to_owned()
+    pub fn public_url(&self) -> &str {
+        self.public_url.trim_end_matches('/')
     }
 
     /// No run is started any more, and `/readyz` says so. Who waits for a run goes on waiting.

@@ -191,11 +191,6 @@ impl Store {
         &self.changes
     }
 
-    /// Whether secrets are sealed.
-    pub fn is_sealed(&self) -> bool {
-        self.sealer.is_on()
-    }
-
     /// Notes that a key was used; written with some later commit, at most once a minute a key.
     pub fn touch_key(&self, id: i64, now: Timestamp) {
         self.touched.note(id, now);
