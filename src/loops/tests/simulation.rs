@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 
 use crate::bell::{Stop, locked};
+use crate::error::Error;
 use crate::flow::delivery::SCHEDULE;
 use crate::flow::expr::SecretMark;
 use crate::flow::run::RunStatus;
@@ -360,21 +361,28 @@ impl History {
         }
     }
 
+    fn is_refused_only_by_a_crash(&self, what: &str, refused: Option<Error>) {
+        if let Some(fault) = refused {
+            let is_dead = self.dead.load(Ordering::SeqCst);
+            assert!(is_dead, "seed {}: {what} was refused: {fault}", self.seed);
+        }
+    }
+
     fn step(&mut self, life: &Life) {
         match self.roll(10) {
             0..3 => self.ask(life),
             3 if !self.answered.is_empty() => {
                 let run = self.answered[self.roll(self.answered.len() as u64) as usize];
-                drop(life.store.cancel_run(
-                    run,
-                    "by the script".to_owned(),
-                    Actor::system(),
-                    self.clock.now(),
-                ));
+                let reason = "by the script".to_owned();
+                let done = life
+                    .store
+                    .cancel_run(run, reason, Actor::system(), self.clock.now());
+                self.is_refused_only_by_a_crash("a cancellation", done.err());
             }
             4 if !self.answered.is_empty() => {
                 let run = self.answered[self.roll(self.answered.len() as u64) as usize];
-                drop(life.store.redeliver(run, Actor::system(), self.clock.now()));
+                let done = life.store.redeliver(run, Actor::system(), self.clock.now());
+                self.is_refused_only_by_a_crash("a redelivery", done.err());
             }
             5 | 6 => {
                 let ms = self.roll(20_000) as i64;
