@@ -367,12 +367,25 @@ impl Engine {
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
+        if self.config.workers > 0 {
+            self.store.open_hands();
+        }
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());
             self.executing(&format!("skep-worker-{number}"), move || {
                 let bell = &worker.store.bells().work;
+                let execute = |claim| {
+                    let mut next = Some(claim);
+                    while let Some(claim) = next {
+                        next = worker.turn(claim);
+                    }
+                };
                 while let Some(claim) = pools.workers.next(bell, |idle| worker.take(idle), || NAP) {
-                    worker.turn(claim);
+                    execute(claim);
+                }
+                // What was handed over before hands were closed is answered for.
+                while let Some(claim) = worker.store.handed(1).pop() {
+                    execute(claim);
                 }
             })?;
         }
@@ -491,6 +504,7 @@ impl Engine {
             server.stop();
         }
         let bells = self.store.bells();
+        self.store.close_hands();
         self.pools.workers.stop(&bells.work);
         self.pools.senders.stop(&bells.delivery);
         if !self.executing.wait_for_none(deadline) {

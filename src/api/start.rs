@@ -153,7 +153,8 @@ impl Api {
             Some(asked) => Some(self.callback_url(deployment, asked)?),
             None => None,
         };
-        let workflow = self.store().workflow(target.variant.version_id)?;
+        let deployed = self.store().deployed(target.variant.version_id)?;
+        let workflow = &deployed.workflow;
         if callback_url.is_none() && workflow.asks_a_person() {
             return Err(Error::of(Code::CallbackDeliveryRequired));
         }

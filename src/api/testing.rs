@@ -251,23 +251,18 @@ impl House {
     /// Ends every queued run.
     pub fn end_all(&self, ending: &Ending) -> usize {
         let now = self.api.clock.now();
-        let claims = self
-            .api
-            .store()
-            .claim_runs(100, 1, Duration::from_secs(60), now)
-            .expect("claimed");
+        let claims = self.api.store().claim_runs(100, 1, now).expect("claimed");
         let count = claims.len();
         for claim in claims {
-            let record = Record {
-                finished: None,
-                results: Vec::new(),
-                then: Next::End(ending.clone()),
-            };
+            let record = Record::only(Next::End(ending.clone()));
             let recorded = self
                 .api
                 .store()
                 .record(claim, std::sync::Arc::new(record), now);
-            assert!(matches!(recorded, crate::store::claims::Recorded::Ended));
+            assert!(matches!(
+                recorded,
+                crate::store::claims::Recorded::Ended(None)
+            ));
         }
         count
     }

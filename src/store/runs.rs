@@ -1,13 +1,14 @@
 //! Runs as callers see them: started, shown, listed, cancelled.
 
-use rusqlite::{OptionalExtension, Row, named_params};
+use rusqlite::{OptionalExtension, Row, RowIndex, params};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Code, Error, Result};
-use crate::flow::run::{Ending, Event, RunStatus};
+use crate::flow::run::{Ending, Event, Run, RunStatus, next};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
+use crate::store::claims::LEASE;
 use crate::store::page::{Page, Paged, weight, weight_of};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
@@ -48,6 +49,25 @@ pub struct Idempotency {
     pub key: String,
     /// SHA-256 of what was asked.
     pub digest: [u8; 32],
+}
+
+/// What of a new run is stored as text: written out before the writer has to wait for it.
+struct Texts {
+    metadata: Option<String>,
+    inputs: String,
+}
+
+impl Texts {
+    fn of(new: &NewRun) -> Result<Texts> {
+        let text = |map| serde_json::to_string(map).map_err(Error::internal);
+        Ok(Texts {
+            metadata: match new.metadata.is_empty() {
+                true => None,
+                false => Some(text(&new.metadata)?),
+            },
+            inputs: text(&new.inputs)?,
+        })
+    }
 }
 
 /// What became of a run to be started.
@@ -142,10 +162,10 @@ pub(super) fn time_column(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<
     Ok(row.get::<_, Option<i64>>(name)?.map(Timestamp))
 }
 
-pub(super) fn status_column(row: &Row<'_>, name: &str) -> rusqlite::Result<RunStatus> {
-    let word: String = row.get(name)?;
-    RunStatus::parse(&word)
-        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
+pub(super) fn run_status<I: RowIndex>(row: &Row<'_>, column: I) -> rusqlite::Result<RunStatus> {
+    let word = row.get_ref(column)?.as_str()?;
+    RunStatus::parse(word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
 }
 
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -157,7 +177,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         variant: row.get("variant_name")?,
         version: row.get("version_number")?,
         version_id: row.get("version")?,
-        status: status_column(row, "status")?,
+        status: run_status(row, "status")?,
         source: row.get("source")?,
         delivery: row.get("delivery")?,
         callback_url: row.get("callback_url")?,
@@ -231,7 +251,7 @@ impl Tx<'_> {
         let found: Option<(Id, [u8; 32], RunStatus)> = self
             .sql("SELECT run_id, digest, status FROM idempotency WHERE scope = ?1 AND key = ?2")?
             .query_row((&asked.scope, &asked.key), |row| {
-                Ok((Id(row.get(0)?), row.get(1)?, status_column(row, "status")?))
+                Ok((Id(row.get(0)?), row.get(1)?, run_status(row, "status")?))
             })
             .optional()?;
         match found {
@@ -243,41 +263,62 @@ impl Tx<'_> {
         }
     }
 
-    fn insert_run(&mut self, new: &NewRun, now: Timestamp) -> Result<Inserted> {
+    fn insert_run(&mut self, new: &NewRun, texts: &Texts, now: Timestamp) -> Result<Inserted> {
         if let Some(asked) = &new.idempotency
             && let Some(replayed) = self.replay(asked)?
         {
             return Ok(replayed);
         }
         let answered = self.admit(new)?;
-        let inserted = self
+        let is_there: bool = self
             .sql(
-                "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key,
-                                   user, metadata, inputs, created_at)
-                 SELECT :run_id, :deployment, :version, 'queued', :source, :delivery, :callback_url, :api_key,
-                        :user, :metadata, :inputs, :now
-                 FROM deployments WHERE id = :deployment AND deleted_at IS NULL
-                     AND EXISTS (SELECT 1 FROM versions v JOIN variants va ON va.id = v.variant
-                                 WHERE v.id = :version AND va.deleted_at IS NULL)",
+                "SELECT EXISTS (SELECT 1 FROM versions v JOIN variants va ON va.id = v.variant
+                                    JOIN deployments d ON d.id = va.deployment
+                                WHERE v.id = ?1 AND va.deleted_at IS NULL AND d.deleted_at IS NULL)",
             )?
-            .execute(named_params! {
-                ":run_id": new.run_id.0,
-                ":deployment": new.deployment,
-                ":version": new.version,
-                ":source": new.source,
-                ":delivery": if new.callback_url.is_some() { "callback" } else { "direct" },
-                ":callback_url": new.callback_url,
-                ":api_key": new.api_key,
-                ":user": new.user,
-                ":metadata": (!new.metadata.is_empty()).then(|| json!(new.metadata).to_string()),
-                ":inputs": json!(new.inputs).to_string(),
-                ":now": now.0,
-            })?;
-        if inserted == 0 {
+            .query_row([new.version], |row| row.get(0))?;
+        if !is_there {
             return Err(Error::not_found(
                 "the deployment or variant was just deleted",
             ));
         }
+        let claim = self.hands_on(new, now)?;
+        let status = match &claim {
+            Some(claim) => {
+                let queued = Run {
+                    status: RunStatus::Queued,
+                    claim: None,
+                    wake_at: None,
+                };
+                next(&queued, &Event::Claimed(claim.token), now)
+                    .map_err(|refused| Error::internal(format!("{refused:?}")))?
+                    .status
+            }
+            None => RunStatus::Queued,
+        };
+        self.sql(
+            "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key, user,
+                               metadata, inputs, created_at, started_at, claim_token, claim_expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            new.run_id.0,
+            new.deployment,
+            new.version,
+            status.as_str(),
+            new.source,
+            if new.callback_url.is_some() { "callback" } else { "direct" },
+            new.callback_url,
+            new.api_key,
+            new.user,
+            texts.metadata,
+            texts.inputs,
+            now.0,
+            claim.as_ref().map(|_| now.0),
+            claim.as_ref().map(|claim| claim.token),
+            claim.as_ref().map(|_| now.plus(LEASE).0),
+        ])?;
+        let id = self.conn.last_insert_rowid();
         if let Some(asked) = &new.idempotency {
             self.sql(
                 "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
@@ -292,8 +333,11 @@ impl Tx<'_> {
                 now.0,
             ))?;
         }
-        self.counts.enter(new.deployment, RunStatus::Queued);
-        self.after(Effect::Run(new.run_id, RunStatus::Queued));
+        self.counts.enter(new.deployment, status);
+        self.after(Effect::Run(new.run_id, status));
+        if let Some(claim) = claim {
+            self.hand(claim, id);
+        }
         Ok(Inserted::New(answered))
     }
 
@@ -303,7 +347,7 @@ impl Tx<'_> {
             reason: reason.to_owned(),
         };
         let changed = self
-            .apply(row.id, &Event::Cancelled, Some(&ending), now)?
+            .apply(row.id, &Event::Cancelled, Some((&ending, None)), now)?
             .is_ok();
         if changed {
             self.after(Effect::StopStep(row.id));
@@ -318,7 +362,8 @@ impl Store {
     /// # Errors
     /// `concurrency_limit_reached`, `too_many_requests`, `idempotency_key_reused`, `not_found`, `unavailable`.
     pub fn insert_run(&self, new: NewRun, now: Timestamp) -> Result<Inserted> {
-        self.write(move |tx| tx.insert_run(&new, now))
+        let texts = Texts::of(&new)?;
+        self.write(move |tx| tx.insert_run(&new, &texts, now))
     }
 
     /// Cancels a run, whatever it is doing: it is `cancelled` in this commit. A final one is returned unchanged.

@@ -1,8 +1,12 @@
 //! The one writer: many verbs, one commit.
 //!
-//! Owns the write connection. Takes up to 256 closures that wait, runs each in a savepoint, commits once with
+//! Owns the write connection. Takes up to 256 closures that wait, runs them in one transaction, commits once with
 //! `synchronous=FULL`, and answers each only after COMMIT has returned: the fsync of one batch is the window in which
 //! the next one gathers. It never waits to fill a batch.
+//!
+//! A verb that fails must leave no trace. Most fail before they write, so a batch first runs without savepoints (each
+//! would copy every page it touches); only if a verb fails after it wrote is the batch rolled back and run once more,
+//! with a savepoint for each.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,12 +18,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{CachedStatement, Connection};
 
-use crate::bell::{Stop, locked};
+use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Bells;
 use crate::store::changes::Changes;
+use crate::store::claims::{Claim, Hands, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::seal::Sealer;
 use crate::store::sending::Shares;
@@ -41,14 +46,18 @@ pub(super) struct Tx<'a> {
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
+    pub(super) stops: &'a Stops,
+    pub(super) hands: &'a Hands,
     effects: &'a mut Vec<Effect>,
 }
 
 /// What happens after the commit.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Effect {
     /// A run is in a new state.
     Run(Id, RunStatus),
+    /// A run was claimed when it was inserted: a free worker is to have it.
+    Hand(Box<Claim>),
     /// A delivery may be due.
     Delivery,
     /// A worker's slot is free.
@@ -71,7 +80,7 @@ impl Tx<'_> {
 
 /// A verb on its way through the writer.
 pub(super) trait Job: Send {
-    /// Runs it; true if its changes are to be kept.
+    /// Runs it, from its beginning each time; true if its changes are to be kept.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Answers it: its own result, or why the commit failed.
     fn answer(self: Box<Self>, commit: Result<()>);
@@ -79,21 +88,21 @@ pub(super) trait Job: Send {
 
 /// A verb with its result and the way back to its caller.
 pub(super) struct Typed<T, F> {
-    verb: Option<F>,
+    verb: F,
     result: Option<Result<T>>,
     reply: Sender<Result<T>>,
 }
 
 impl<T: Send, F> Typed<T, F>
 where
-    F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
 {
     /// The job, and where its answer will come.
     pub(super) fn new(verb: F) -> (Box<Typed<T, F>>, Receiver<Result<T>>) {
         let (reply, answer) = bounded(1);
         (
             Box::new(Typed {
-                verb: Some(verb),
+                verb,
                 result: None,
                 reply,
             }),
@@ -104,13 +113,10 @@ where
 
 impl<T: Send, F> Job for Typed<T, F>
 where
-    F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
-        let Some(verb) = self.verb.take() else {
-            return false;
-        };
-        let result = catch_unwind(AssertUnwindSafe(|| verb(tx)))
+        let result = catch_unwind(AssertUnwindSafe(|| (self.verb)(tx)))
             .unwrap_or_else(|_| Err(Error::internal("a store verb panicked")));
         let keep = result.is_ok();
         self.result = Some(result);
@@ -217,7 +223,8 @@ pub(super) struct Parts {
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
-    pub(super) stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    pub(super) stops: Stops,
+    pub(super) hands: Arc<Hands>,
     pub(super) inline: bool,
 }
 
@@ -226,7 +233,15 @@ pub struct Writer {
     parts: Parts,
     counts: Counts,
     effects: Vec<Effect>,
+    /// How many rows had been changed when the last commit returned.
+    committed_changes: u64,
     queue: Receiver<Message>,
+}
+
+/// Whether a verb failed after it had changed something.
+enum Spoiled {
+    No,
+    Yes,
 }
 
 impl fmt::Debug for Writer {
@@ -249,6 +264,7 @@ impl Writer {
             parts,
             counts,
             effects: Vec::new(),
+            committed_changes: 0,
             queue,
         };
         Ok(match inline {
@@ -292,40 +308,24 @@ impl Writer {
         if crash::is_dead() {
             return first.answer(Err(Error::unavailable("the process is dead")));
         }
-        if let Err(fault) = self.exec("BEGIN IMMEDIATE") {
-            return first.answer(Err(lost_with_others(&fault.into())));
-        }
-        let changes_before = self.parts.conn.total_changes();
         let mut jobs = Vec::new();
-        let mut next = Some(first);
-        let mut whole = Ok(());
-        while let Some(mut job) = next.take() {
-            let ran = self.one(job.as_mut());
-            jobs.push(job);
-            if let Err(fault) = ran {
-                whole = Err(fault);
-                break;
-            }
-            if jobs.len() < BATCH {
-                next = more();
-            }
-        }
-        if whole.is_ok() && self.parts.conn.total_changes() != changes_before {
-            whole = self.write_touched();
-        }
-        let committed = match whole {
-            Ok(()) => self.commit(),
-            Err(fault) => {
+        let committed = match self.gather(first, &mut jobs, &mut more) {
+            Ok(Spoiled::No) => self.touch_and_commit(),
+            Ok(Spoiled::Yes) => {
                 self.roll_back();
-                Err(lost_with_others(&fault))
+                self.forget();
+                self.one_by_one(&mut jobs)
+                    .and_then(|()| self.touch_and_commit())
             }
+            Err(fault) => Err(fault),
         };
+        let committed = committed.map_err(|fault| lost_with_others(&fault));
         match &committed {
             Ok(()) => self.counts.keep(),
             Err(fault) => {
+                self.roll_back();
+                self.forget();
                 log::error!("a commit of {} failed: {fault}", jobs.len());
-                self.counts.undo(0);
-                self.effects.clear();
             }
         }
         for job in jobs {
@@ -334,9 +334,45 @@ impl Writer {
         self.tell();
     }
 
-    /// One verb in its savepoint. An error means that the whole batch is lost.
-    fn one(&mut self, job: &mut dyn Job) -> Result<()> {
-        self.exec("SAVEPOINT verb")?;
+    /// Begins, and runs whatever waits, without savepoints.
+    fn gather(
+        &mut self,
+        first: Box<dyn Job>,
+        jobs: &mut Vec<Box<dyn Job>>,
+        more: &mut impl FnMut() -> Option<Box<dyn Job>>,
+    ) -> Result<Spoiled> {
+        jobs.push(first);
+        self.exec("BEGIN IMMEDIATE")?;
+        let mut at = 0;
+        while let Some(job) = jobs.get_mut(at) {
+            let before = self.parts.conn.total_changes();
+            let keep = self.one(job.as_mut())?;
+            if !keep && self.parts.conn.total_changes() != before {
+                return Ok(Spoiled::Yes);
+            }
+            at += 1;
+            if at < BATCH {
+                jobs.extend(more());
+            }
+        }
+        Ok(Spoiled::No)
+    }
+
+    /// Runs a batch once more, each verb in a savepoint of its own.
+    fn one_by_one(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+        self.exec("BEGIN IMMEDIATE")?;
+        for job in jobs {
+            self.exec("SAVEPOINT verb")?;
+            if !self.one(job.as_mut())? {
+                self.exec("ROLLBACK TO verb")?;
+            }
+            self.exec("RELEASE verb")?;
+        }
+        Ok(())
+    }
+
+    /// One verb: whether its changes are to be kept. An error means that the whole batch is lost.
+    fn one(&mut self, job: &mut dyn Job) -> Result<bool> {
         let (counted, told) = (self.counts.mark(), self.effects.len());
         let mut tx = Tx {
             conn: &self.parts.conn,
@@ -344,6 +380,8 @@ impl Writer {
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
+            stops: &self.parts.stops,
+            hands: &self.parts.hands,
             effects: &mut self.effects,
         };
         let keep = job.run(&mut tx);
@@ -356,10 +394,23 @@ impl Writer {
         if !keep {
             self.counts.undo(counted);
             self.effects.truncate(told);
-            self.exec("ROLLBACK TO verb")?;
         }
-        self.exec("RELEASE verb")?;
+        Ok(keep)
+    }
+
+    fn touch_and_commit(&mut self) -> Result<()> {
+        if self.parts.conn.total_changes() != self.committed_changes {
+            self.write_touched()?;
+        }
+        self.commit()?;
+        self.committed_changes = self.parts.conn.total_changes();
         Ok(())
+    }
+
+    /// What was counted and was to be told of a transaction that is rolled back.
+    fn forget(&mut self) {
+        self.counts.undo(0);
+        self.effects.clear();
     }
 
     fn exec(&self, sql: &str) -> rusqlite::Result<()> {
@@ -415,6 +466,7 @@ impl Writer {
     /// After the commit: rings the bells, publishes, stops what is to stop.
     fn tell(&mut self) {
         let (mut work, mut timer, mut delivery, mut ended) = (false, false, false, false);
+        let mut freed = false;
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Run(run_id, status) => {
@@ -423,8 +475,12 @@ impl Writer {
                     ended |= status.is_final();
                     self.parts.changes.publish(run_id, status);
                 }
+                Effect::Hand(claim) => {
+                    self.parts.hands.give(*claim);
+                    work = true;
+                }
                 Effect::Delivery => delivery = true,
-                Effect::SlotFree => work |= self.counts.total().queued > 0,
+                Effect::SlotFree => freed = true,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();
                     if let Some(stop) = stop {
@@ -433,11 +489,12 @@ impl Writer {
                 }
             }
         }
+        let total = self.counts.total();
+        // Where all slots are taken again, nobody has to look.
+        work |= freed && total.queued > 0 && total.running < self.parts.limits.workers as u64;
         let bells = &self.parts.bells;
         // Before the bell, so that whoever wakes sees it.
-        bells
-            .queued
-            .store(self.counts.total().queued, Ordering::SeqCst);
+        bells.queued.store(total.queued, Ordering::SeqCst);
         for (ring, bell) in [
             (work, &bells.work),
             (timer, &bells.timer),
