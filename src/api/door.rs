@@ -193,8 +193,8 @@ impl Access {
 
 /// Where one answer goes.
 pub trait Respond: Send {
-    /// Sends the answer; nobody may be listening any more.
-    fn send(self: Box<Self>, reply: Reply);
+    /// Sends the answer, or the error that becomes one; nobody may be listening any more.
+    fn send(self: Box<Self>, answer: Result<Reply>);
 
     /// Whether nobody is listening any more.
     fn is_gone(&self) -> bool;
@@ -209,9 +209,9 @@ impl Responder {
         Responder(Box::new(to))
     }
 
-    /// Sends the answer; it is lost if the client has left.
-    pub fn send(self, reply: Reply) {
-        self.0.send(reply);
+    /// Sends the answer, or the error that becomes one; it is lost if the client has left.
+    pub fn send(self, answer: Result<Reply>) {
+        self.0.send(answer);
     }
 
     /// Whether the client has left.
@@ -230,7 +230,8 @@ impl std::fmt::Debug for Responder {
 
 /// Answers into a channel, which never leaves: for tests and for callers in the same process.
 impl Respond for crossbeam_channel::Sender<Reply> {
-    fn send(self: Box<Self>, reply: Reply) {
+    fn send(self: Box<Self>, answer: Result<Reply>) {
+        let reply = answer.unwrap_or_else(|error| Reply::error(&error));
         // A full or closed channel means that nobody waits for this answer.
         drop(self.try_send(reply));
     }

@@ -170,7 +170,11 @@ impl Server {
             held,
         } = job;
         match guarded(|| self.door.answer(&call, &admission)) {
-            Ok(Answer::Now(reply)) => responder.send(reply),
+            Ok(Answer::Now(reply)) => responder.send(Ok(reply)),
+            Ok(Answer::Later(later)) => {
+                drop((call, held));
+                later.go(responder);
+            }
             Ok(Answer::WhenEnded { run_id, replayed }) => {
                 drop((call, held));
                 let waiting = guarded(|| {
@@ -182,7 +186,7 @@ impl Server {
                     log::error!("waiting for run {run_id}: {error}");
                 }
             }
-            Err(error) => responder.send(refusal(error)),
+            Err(error) => responder.send(Err(error)),
         }
     }
 }
@@ -213,10 +217,10 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         .unwrap_or_else(|_| Err(Error::internal("a handler panicked")))
 }
 
-impl Respond for oneshot::Sender<Reply> {
-    fn send(self: Box<Self>, reply: Reply) {
+impl Respond for oneshot::Sender<Result<Reply>> {
+    fn send(self: Box<Self>, answer: Result<Reply>) {
         // The client may have left meanwhile.
-        drop(oneshot::Sender::send(*self, reply));
+        drop(oneshot::Sender::send(*self, answer));
     }
 
     fn is_gone(&self) -> bool {
@@ -501,7 +505,7 @@ impl Edge {
             }
         })?;
         match timeout(self.config.answer_time, answer).await {
-            Ok(Ok(reply)) => Ok(reply),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::internal("a responder was dropped unanswered")),
             Err(_) => Err(Error::internal(format_args!(
                 "{}: no answer in {:?}",

@@ -207,6 +207,11 @@ impl House {
                 self.api.wait(run_id, replayed, Responder::new(sender));
                 Err(receiver)
             }
+            Ok(Answer::Later(later)) => {
+                let (sender, receiver) = bounded(1);
+                later.go(Responder::new(sender));
+                Ok(receiver.recv().expect("it is answered").into())
+            }
             Err(error) => Ok(Reply::error(&error).into()),
         }
     }

@@ -79,7 +79,8 @@ impl Engine {
             idempotency: None,
             waits: false,
         };
-        self.api.invoke(&body, caller).map(|started| Started {
+        let started = self.api.start(self.api.judge_invoke(&body, caller)?)?;
+        Ok(Started {
             run_id: started.run_id,
         })
     }

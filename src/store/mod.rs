@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
@@ -47,7 +48,7 @@ use crate::flow::workflow::{KindSpec, Workflow};
 use crate::store::changes::Changes;
 use crate::store::directory::Directory;
 use crate::store::seal::Sealer;
-use crate::store::writer::{Channel, Job, Touched, Tx, Typed, Writer};
+use crate::store::writer::{Channel, Touched, Tx, Typed, Writer};
 use crate::time::Timestamp;
 
 /// How to open a store.
@@ -263,14 +264,26 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let (job, answer) = Typed::new(verb);
-        self.channel.send(job as Box<dyn Job>)?;
+        let (reply, answer) = bounded(1);
+        // A caller that is gone wants no answer.
+        self.write_then(verb, move |result| drop(reply.send(result)));
         match answer.recv() {
             Ok(result) => result,
             Err(_) => Err(Error::unavailable(
                 "the server is stopping; nothing was accepted",
             )),
         }
+    }
+
+    /// One whole transaction; `then` hears of it in the writer's thread once it is on disk, and must not block. A job that
+    /// is dropped unanswered drops `then`.
+    fn write_then<T, F, G>(&self, verb: F, then: G)
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        G: FnOnce(Result<T>) + Send + 'static,
+    {
+        self.channel.send(Typed::new(verb, then));
     }
 
     /// A look at what is on disk, for a caller.

@@ -366,6 +366,19 @@ impl Store {
         self.write(move |tx| tx.insert_run(&new, &texts, now))
     }
 
+    /// The same, without waiting: `then` hears of it in the writer's thread, and must not block.
+    pub fn insert_run_then(
+        &self,
+        new: NewRun,
+        now: Timestamp,
+        then: impl FnOnce(Result<Inserted>) + Send + 'static,
+    ) {
+        match Texts::of(&new) {
+            Ok(texts) => self.write_then(move |tx| tx.insert_run(&new, &texts, now), then),
+            Err(fault) => then(Err(fault)),
+        }
+    }
+
     /// Cancels a run, whatever it is doing: it is `cancelled` in this commit. A final one is returned unchanged.
     /// `None`: no such run.
     pub fn cancel_run(

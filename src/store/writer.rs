@@ -86,34 +86,34 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, commit: Result<()>);
 }
 
-/// A verb with its result and the way back to its caller.
-pub(super) struct Typed<T, F> {
+/// A verb, its result, and who is to hear of it.
+pub(super) struct Typed<T, F, G> {
     verb: F,
     result: Option<Result<T>>,
-    reply: Sender<Result<T>>,
+    then: G,
 }
 
-impl<T: Send, F> Typed<T, F>
+impl<T, F, G> Typed<T, F, G>
 where
+    T: Send,
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    G: FnOnce(Result<T>) + Send,
 {
-    /// The job, and where its answer will come.
-    pub(super) fn new(verb: F) -> (Box<Typed<T, F>>, Receiver<Result<T>>) {
-        let (reply, answer) = bounded(1);
-        (
-            Box::new(Typed {
-                verb,
-                result: None,
-                reply,
-            }),
-            answer,
-        )
+    /// The job. `then` is called in the writer's thread, once the result is on disk: it must not block.
+    pub(super) fn new(verb: F, then: G) -> Box<Typed<T, F, G>> {
+        Box::new(Typed {
+            verb,
+            result: None,
+            then,
+        })
     }
 }
 
-impl<T: Send, F> Job for Typed<T, F>
+impl<T, F, G> Job for Typed<T, F, G>
 where
+    T: Send,
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    G: FnOnce(Result<T>) + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         let result = catch_unwind(AssertUnwindSafe(|| (self.verb)(tx)))
@@ -129,8 +129,7 @@ where
             (Err(fault), _) => Err(fault),
             (Ok(()), None) => Err(Error::internal("a store verb was not run")),
         };
-        // A caller that is gone wants no answer.
-        drop(self.reply.send(result));
+        (self.then)(result);
     }
 }
 
@@ -154,22 +153,20 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
-    /// Hands a job over.
-    pub(super) fn send(&self, job: Box<dyn Job>) -> Result<()> {
+    /// Hands a job over. One that finds no place is answered so.
+    pub(super) fn send(&self, job: Box<dyn Job>) {
         match self {
             Channel::Thread(sender) => {
-                sender
-                    .send_timeout(Message::Job(job), QUEUE_WAIT)
-                    .map_err(|_| {
-                        Error::unavailable(
-                            "the writer is overloaded or stopping; nothing was accepted",
-                        )
-                    })
+                let Err(refused) = sender.send_timeout(Message::Job(job), QUEUE_WAIT) else {
+                    return;
+                };
+                if let Message::Job(job) = refused.into_inner() {
+                    job.answer(Err(Error::unavailable(
+                        "the writer is overloaded or stopping; nothing was accepted",
+                    )));
+                }
             }
-            Channel::Inline(writer) => {
-                locked(writer).batch(job, || None);
-                Ok(())
-            }
+            Channel::Inline(writer) => locked(writer).batch(job, || None),
         }
     }
 
