@@ -109,6 +109,15 @@ CREATE INDEX runs_open ON runs (deployment, status, id, ended_at) WHERE ended_at
 -- wake_due
 CREATE INDEX runs_waiting ON runs (wake_at) WHERE wake_at IS NOT NULL;
 
+-- Which blocks of 1,024 runs (runs.id >> 10) may hold a value: lets list_runs skip the others. What `facet` numbers
+-- says src/store/facets.rs.
+CREATE TABLE facets (
+    facet INTEGER NOT NULL,
+    value TEXT    NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (facet, value, block)
+) STRICT, WITHOUT ROWID;
+
 -- One execution of one step. `id` is the order of execution.
 CREATE TABLE steps (
     id         INTEGER PRIMARY KEY,

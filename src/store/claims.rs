@@ -105,6 +105,20 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// What a run becomes that is claimed by the commit that inserts it.
+    pub(super) fn first_status(&self, now: Timestamp) -> Result<RunStatus> {
+        let queued = Run {
+            status: RunStatus::Queued,
+            claim: None,
+            wake_at: None,
+        };
+        next(&queued, &Event::Claimed(self.token), now)
+            .map(|change| change.status)
+            .map_err(|refused| Error::internal(format!("a new run: {refused:?}")))
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut stops = locked(&self.stops);
@@ -219,6 +233,7 @@ impl Tx<'_> {
         self.counts.leave(deployment, before.status);
         self.counts.enter(deployment, change.status);
         self.after(Effect::Run(run_id, change.status));
+        self.note_end(id, change.status)?;
         if let (true, Some((ending, owed))) = (change.status.is_final(), ending) {
             match owed {
                 Some(owed) => self.insert_delivery(id, deployment, owed, now)?,

@@ -4,12 +4,12 @@ use rusqlite::{OptionalExtension, Row, RowIndex, params};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Code, Error, Result};
-use crate::flow::run::{Ending, Event, Run, RunStatus, next};
+use crate::flow::run::{Ending, Event, RunStatus};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
 use crate::store::claims::LEASE;
-use crate::store::page::{Page, Paged, weight, weight_of};
+use crate::store::facets::{Facet, pair};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -38,6 +38,16 @@ pub struct NewRun {
     pub idempotency: Option<Idempotency>,
     /// Whether someone waits for its end: then it must find a free slot, and is never queued behind others.
     pub waits: bool,
+}
+
+impl NewRun {
+    /// How its result goes back.
+    fn delivery(&self) -> &'static str {
+        match self.callback_url {
+            Some(_) => "callback",
+            None => "direct",
+        }
+    }
 }
 
 /// What an `Idempotency-Key` stands for.
@@ -110,36 +120,6 @@ pub struct RunRow {
     pub ended_at: Option<Timestamp>,
     pub wake_at: Option<Timestamp>,
 }
-
-/// Which runs a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// In one of these states.
-    pub status: Vec<RunStatus>,
-    /// From one of these sources.
-    pub source: Vec<String>,
-    /// `direct` or `callback`.
-    pub delivery: Option<String>,
-    /// Of the deployment of that name.
-    pub deployment: Option<String>,
-    /// Of the variant of that name.
-    pub variant: Option<String>,
-    /// Started by one of these keys.
-    pub api_key: Vec<i64>,
-    /// For that user.
-    pub user: Option<String>,
-    /// With these labels; `None`: whatever the value.
-    pub metadata: Vec<(String, Option<String>)>,
-    /// Accepted then or later.
-    pub from: Option<Timestamp>,
-    /// Accepted before.
-    pub to: Option<Timestamp>,
-    /// That run alone, if it fits the rest.
-    pub run_id: Option<Id>,
-}
-
-/// How many rows a page of a list looks at: a filter that matches little gives short pages, not long waits.
-const SCAN: i64 = 20_000;
 
 pub(super) const SELECT_RUN: &str = "
     SELECT r.*, d.name AS deployment_name, v.number AS version_number, va.name AS variant_name
@@ -270,55 +250,20 @@ impl Tx<'_> {
             return Ok(replayed);
         }
         let answered = self.admit(new)?;
-        let is_there: bool = self
-            .sql(
-                "SELECT EXISTS (SELECT 1 FROM versions v JOIN variants va ON va.id = v.variant
-                                    JOIN deployments d ON d.id = va.deployment
-                                WHERE v.id = ?1 AND va.deleted_at IS NULL AND d.deleted_at IS NULL)",
-            )?
-            .query_row([new.version], |row| row.get(0))?;
-        if !is_there {
-            return Err(Error::not_found(
-                "the deployment or variant was just deleted",
-            ));
-        }
+        let place = self.place(new.version)?;
         let claim = self.hands_on(new, now)?;
         let status = match &claim {
-            Some(claim) => {
-                let queued = Run {
-                    status: RunStatus::Queued,
-                    claim: None,
-                    wake_at: None,
-                };
-                next(&queued, &Event::Claimed(claim.token), now)
-                    .map_err(|refused| Error::internal(format!("{refused:?}")))?
-                    .status
-            }
+            Some(claim) => claim.first_status(now)?,
             None => RunStatus::Queued,
         };
-        self.sql(
-            "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key, user,
-                               metadata, inputs, created_at, started_at, claim_token, claim_expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?
-        .execute(params![
-            new.run_id.0,
-            new.deployment,
-            new.version,
-            status.as_str(),
-            new.source,
-            if new.callback_url.is_some() { "callback" } else { "direct" },
-            new.callback_url,
-            new.api_key,
-            new.user,
-            texts.metadata,
-            texts.inputs,
-            now.0,
-            claim.as_ref().map(|_| now.0),
+        let id = self.write_run(
+            new,
+            texts,
+            status,
             claim.as_ref().map(|claim| claim.token),
-            claim.as_ref().map(|_| now.plus(LEASE).0),
-        ])?;
-        let id = self.conn.last_insert_rowid();
+            now,
+        )?;
+        self.note_run(id, new, &place)?;
         if let Some(asked) = &new.idempotency {
             self.sql(
                 "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
@@ -339,6 +284,85 @@ impl Tx<'_> {
             self.hand(claim, id);
         }
         Ok(Inserted::New(answered))
+    }
+
+    /// The names of where a version stands.
+    ///
+    /// # Errors
+    /// `not_found` if its deployment or variant was deleted.
+    fn place(&self, version: i64) -> Result<(String, String)> {
+        self.sql(
+            "SELECT d.name, va.name FROM versions v JOIN variants va ON va.id = v.variant
+                 JOIN deployments d ON d.id = va.deployment
+             WHERE v.id = ?1 AND va.deleted_at IS NULL AND d.deleted_at IS NULL",
+        )?
+        .query_row([version], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .ok_or_else(|| Error::not_found("the deployment or variant was just deleted"))
+    }
+
+    fn write_run(
+        &self,
+        new: &NewRun,
+        texts: &Texts,
+        status: RunStatus,
+        claim: Option<i64>,
+        now: Timestamp,
+    ) -> Result<i64> {
+        self.sql(
+            "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key, user,
+                               metadata, inputs, created_at, started_at, claim_token, claim_expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            new.run_id.0,
+            new.deployment,
+            new.version,
+            status.as_str(),
+            new.source,
+            new.delivery(),
+            new.callback_url,
+            new.api_key,
+            new.user,
+            texts.metadata,
+            texts.inputs,
+            now.0,
+            claim.map(|_| now.0),
+            claim,
+            claim.map(|_| now.plus(LEASE).0),
+        ])?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    /// A label's value as lists compare it: the way the database writes it.
+    fn label_text(&self, value: &Value) -> Result<String> {
+        Ok(match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) if number.as_i64().is_none() => self
+                .sql("SELECT CAST(?1 AS TEXT)")?
+                .query_row([number.as_f64()], |row| row.get(0))?,
+            other => other.to_string(),
+        })
+    }
+
+    /// What the run can be found by.
+    fn note_run(&mut self, id: i64, new: &NewRun, place: &(String, String)) -> Result<()> {
+        self.note(id, Facet::Source, new.source)?;
+        self.note(id, Facet::Delivery, new.delivery())?;
+        self.note(id, Facet::Deployment, &place.0)?;
+        self.note(id, Facet::Variant, &place.1)?;
+        if let Some(key) = new.api_key {
+            self.note(id, Facet::ApiKey, &key.to_string())?;
+        }
+        if let Some(user) = &new.user {
+            self.note(id, Facet::User, user)?;
+        }
+        for (key, value) in &new.metadata {
+            self.note(id, Facet::Label, key)?;
+            let text = self.label_text(value)?;
+            self.note(id, Facet::LabelValue, &pair(key, &text))?;
+        }
+        Ok(())
     }
 
     /// Cancels an open run. A final one stays as it is.
@@ -423,132 +447,4 @@ impl Store {
             Ok((total.queued, total.running, total.parked))
         })
     }
-
-    /// Runs, newest first. A page may be short and still have a next one.
-    pub fn list_runs(&self, filter: &RunFilter, page: Page) -> Result<Paged<RunRow>> {
-        self.read(|conn| {
-            let (sql, values) = conditions(filter);
-            if let Some(run_id) = filter.run_id {
-                let mut all: Vec<rusqlite::types::Value> =
-                    vec![run_id.0.to_vec().into(), page.below().into()];
-                all.extend(values);
-                let found = conn
-                    .prepare_cached(&format!(
-                        "{SELECT_RUN} WHERE r.run_id = ? AND r.id < ?{sql}"
-                    ))?
-                    .query_row(rusqlite::params_from_iter(all), run)
-                    .optional()?;
-                return Ok(Paged {
-                    rows: found.into_iter().collect(),
-                    next: None,
-                });
-            }
-            // Run ids sort by time, so their index finds where a span of time begins and ends.
-            let at = |time: Timestamp, slack: i64| -> rusqlite::Result<Option<i64>> {
-                let mut bound = [0; 16];
-                bound[..6].copy_from_slice(&(time.0 + slack).max(0).to_be_bytes()[2..]);
-                conn.prepare_cached(
-                    "SELECT id FROM runs WHERE run_id >= ?1 ORDER BY run_id LIMIT 1",
-                )?
-                .query_row([bound], |row| row.get(0))
-                .optional()
-            };
-            let mut below = page.below();
-            if let Some(to) = filter.to
-                && let Some(id) = at(to, 60_000)?
-            {
-                below = below.min(id);
-            }
-            let lowest = match filter.from {
-                Some(from) => at(from, -60_000)?.unwrap_or(i64::MAX),
-                None => conn.query_row("SELECT coalesce(min(id), 0) FROM runs", [], |row| {
-                    row.get(0)
-                })?,
-            };
-            let newest: i64 =
-                conn.query_row("SELECT coalesce(max(id), 0) FROM runs", [], |row| {
-                    row.get(0)
-                })?;
-            let floor = (below.min(newest + 1).saturating_sub(SCAN)).max(lowest);
-            let mut statement = conn.prepare_cached(&format!(
-                "{SELECT_RUN} WHERE r.id < ? AND r.id >= ?{sql} ORDER BY r.id DESC LIMIT ?"
-            ))?;
-            let mut all: Vec<rusqlite::types::Value> = vec![below.into(), floor.into()];
-            all.extend(values);
-            all.push((page.limit as i64 + 1).into());
-            let rows = statement.query(rusqlite::params_from_iter(all))?;
-            // The output is shown under two names.
-            let shown = |row: &Row<'_>| weight(row) + weight_of(row, "output");
-            let mut page = Paged::gather(rows, page.limit, run, shown, |row| row.id)?;
-            if page.next.is_none() && floor > lowest {
-                page.next = Some(floor);
-            }
-            Ok(page)
-        })
-    }
-}
-
-/// The filter as conditions, each beginning with AND, and their values in order.
-fn conditions(filter: &RunFilter) -> (String, Vec<rusqlite::types::Value>) {
-    let mut sql = String::new();
-    let mut values: Vec<rusqlite::types::Value> = Vec::new();
-    let mut any_of = |column: &str, list: Vec<rusqlite::types::Value>| {
-        if !list.is_empty() {
-            sql.push_str(&format!(
-                " AND {column} IN ({})",
-                vec!["?"; list.len()].join(", ")
-            ));
-            values.extend(list);
-        }
-    };
-    let texts = |list: &[String]| {
-        list.iter()
-            .map(|text| text.clone().into())
-            .collect::<Vec<_>>()
-    };
-    let text = |one: &Option<String>| {
-        one.iter()
-            .map(|text| text.clone().into())
-            .collect::<Vec<_>>()
-    };
-    any_of(
-        "r.status",
-        filter
-            .status
-            .iter()
-            .map(|status| status.as_str().to_owned().into())
-            .collect(),
-    );
-    any_of("r.source", texts(&filter.source));
-    any_of("r.delivery", text(&filter.delivery));
-    any_of("d.name", text(&filter.deployment));
-    any_of("va.name", text(&filter.variant));
-    any_of(
-        "r.api_key",
-        filter.api_key.iter().map(|id| (*id).into()).collect(),
-    );
-    any_of("r.user", text(&filter.user));
-    for (key, value) in &filter.metadata {
-        // The key is a parameter of a path, so that no character of it means anything.
-        sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(r.metadata) label WHERE label.key = ?");
-        values.push(key.clone().into());
-        if let Some(value) = value {
-            sql.push_str(
-                " AND CASE label.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'
-                  WHEN 'null' THEN 'null' ELSE CAST(label.value AS TEXT) END = ?",
-            );
-            values.push(value.clone().into());
-        }
-        sql.push(')');
-    }
-    for (comparison, time) in [
-        ("r.created_at >= ?", filter.from),
-        ("r.created_at < ?", filter.to),
-    ] {
-        if let Some(time) = time {
-            sql.push_str(&format!(" AND {comparison}"));
-            values.push(time.0.into());
-        }
-    }
-    (sql, values)
 }

@@ -26,6 +26,7 @@ use crate::store::Bells;
 use crate::store::changes::Changes;
 use crate::store::claims::{Claim, Hands, Stops};
 use crate::store::counts::{Counts, Limits};
+use crate::store::facets::Noted;
 use crate::store::seal::Sealer;
 use crate::store::sending::Shares;
 use crate::time::Timestamp;
@@ -43,6 +44,7 @@ const QUEUE_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) counts: &'a mut Counts,
+    pub(super) noted: &'a mut Noted,
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
@@ -229,6 +231,7 @@ pub(super) struct Parts {
 pub struct Writer {
     parts: Parts,
     counts: Counts,
+    noted: Noted,
     effects: Vec<Effect>,
     /// How many rows had been changed when the last commit returned.
     committed_changes: u64,
@@ -260,6 +263,7 @@ impl Writer {
         let writer = Writer {
             parts,
             counts,
+            noted: Noted::default(),
             effects: Vec::new(),
             committed_changes: 0,
             queue,
@@ -374,6 +378,7 @@ impl Writer {
         let mut tx = Tx {
             conn: &self.parts.conn,
             counts: &mut self.counts,
+            noted: &mut self.noted,
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
@@ -390,6 +395,7 @@ impl Writer {
         }
         if !keep {
             self.counts.undo(counted);
+            self.noted.forget();
             self.effects.truncate(told);
         }
         Ok(keep)
@@ -407,6 +413,7 @@ impl Writer {
     /// What was counted and was to be told of a transaction that is rolled back.
     fn forget(&mut self) {
         self.counts.undo(0);
+        self.noted.forget();
         self.effects.clear();
     }
 
