@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,7 +47,8 @@ pub struct Server {
 
 impl Server {
     /// Starts one on the data in `folder`, with these flags.
-    pub fn start(folder: &TempDir, flags: &[&str]) -> Result<Server> {
+    pub fn start(folder: impl AsRef<Path>, flags: &[&str]) -> Result<Server> {
+        let folder = folder.as_ref();
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SKEP_") {
@@ -56,7 +58,7 @@ impl Server {
         let log = File::options()
             .create(true)
             .append(true)
-            .open(folder.path().join("log"))?;
+            .open(folder.join("log"))?;
         command
             .args(["serve", "--data", "skep.db", "--listen", "127.0.0.1:0"])
             .args([
@@ -66,7 +68,7 @@ impl Server {
                 "10000000",
             ])
             .args(flags)
-            .current_dir(folder.path())
+            .current_dir(folder)
             .env("SKEP_ADMIN_KEY", KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -88,7 +90,7 @@ impl Server {
         }
         let listening_after = begun.elapsed();
         let Some(addr) = found else {
-            let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+            let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             let status = child.wait()?;
             return Err(fault(format!(
                 "the server did not start ({status}): {}",
@@ -112,6 +114,22 @@ impl Server {
         let path = format!("/v1/deployments/{name}/variants/{VARIANT}");
         let bytes = request("PUT", &path, KEY, "application/yaml", yaml.as_bytes());
         self.connect()?.expect(&bytes, &[200, 201]).map(drop)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has written everything.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = self.pid().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status()?;
+        let status = self.child.wait()?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(fault(format!("the server ended with {status}"))),
+        }
     }
 
     /// Kills it, as a power cut would.
