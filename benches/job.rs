@@ -22,6 +22,9 @@ pub const NOWHERE: &str = "http://127.0.0.1:9/callback";
 /// How many connections, or callers, the load has.
 pub const CONNECTIONS: usize = 64;
 
+/// How many send direct invokes: fewer than there are workers, for a direct invoke without a free one is refused.
+pub const DIRECT: usize = 16;
+
 /// The flags of a server that only accepts.
 pub const STILL: [&str; 8] = [
     "--workers",

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::job::{CONNECTIONS, JOB, inputs, look};
+use crate::job::{CONNECTIONS, DIRECT, JOB, inputs, look};
 use crate::load::load;
 use crate::receiver::Receiver;
 use crate::report::Report;
 use crate::server::{Server, invoke, scratch, until};
 use crate::{Asked, Result, progress};
 
-const DIRECT: &str = "a finished one-step run of 200 bytes";
+const PLAIN: &str = "a finished one-step run of 200 bytes";
 const DELIVERED: &str = "the same with its callback delivered";
 
 /// Of file, for a finished one-step run.
@@ -26,7 +26,11 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let count = asked.of(100_000, 1_000);
     let receiver = Receiver::start()?;
     let url = receiver.url("callback");
-    for (name, url, status) in [(DIRECT, None, 200), (DELIVERED, Some(url.as_str()), 202)] {
+    let turns = [
+        (PLAIN, DIRECT, None, 200),
+        (DELIVERED, CONNECTIONS, Some(url.as_str()), 202),
+    ];
+    for (name, connections, url, status) in turns {
         progress(name);
         let folder = scratch()?;
         let server = Server::start(&folder, &[])?;
@@ -36,7 +40,7 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
         let mut made = 0;
         while made < count {
             let more = (count - made).min(20_000);
-            made += load(server.addr, CONNECTIONS, more, &request, status)?
+            made += load(server.addr, connections, more, &request, status)?
                 .times
                 .count();
         }

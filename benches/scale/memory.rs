@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::job::{CONNECTIONS, JOB, NOWHERE, STILL, inputs};
+use crate::job::{CONNECTIONS, DIRECT, JOB, NOWHERE, STILL, inputs};
 use crate::load::load;
 use crate::proc::memory;
 use crate::report::Report;
@@ -25,13 +25,8 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     note(&server, "a new file", report)?;
     server.deploy("job", JOB)?;
     let requests = asked.of(10_000, 500);
-    load(
-        server.addr,
-        CONNECTIONS,
-        requests,
-        &invoke("job", &inputs(), None),
-        200,
-    )?;
+    let bytes = invoke("job", &inputs(), None);
+    load(server.addr, DIRECT, requests, &bytes, 200)?;
     note(&server, &format!("after {requests} direct invokes"), report)?;
     let connections = asked.of(5_000, 200);
     progress(&format!("{connections} idle connections"));
