@@ -136,7 +136,7 @@ fn other(asked: &Asked, name: &str, count: usize) -> Result<Turn> {
         return Err(fault("not installed: scripts/compare does that"));
     };
     let folder = scratch()?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/huey.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/with_huey.py");
     let mut command = Command::new(program);
     if name == "huey" {
         command.arg(script);

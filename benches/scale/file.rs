@@ -91,7 +91,7 @@ fn trees(conn: &Connection, name: &'static str, runs: usize, report: &mut Report
                WHERE s.aggregate = TRUE ORDER BY s.pgsize DESC";
     let mut statement = conn.prepare(sql)?;
     let mut rows = statement.query([])?;
-    let mut rest = bytes(conn)?;
+    let (mut rest, mut small) = (bytes(conn)?, 0.0);
     while let Some(row) = rows.next()? {
         let tree: String = row.get(0)?;
         let kind: Option<String> = row.get(1)?;
@@ -99,7 +99,9 @@ fn trees(conn: &Connection, name: &'static str, runs: usize, report: &mut Report
         let numbers: [i64; 3] = [row.get(3)?, row.get(4)?, row.get(5)?];
         let [pages, payload, unused] = numbers.map(|bytes| bytes as f64 / runs as f64);
         rest -= numbers[0] as f64;
-        if pages < LEAST {
+        // One page is what an empty one has.
+        if pages < LEAST || numbers[0] <= 4096 {
+            small += pages;
             continue;
         }
         let label = match (kind.as_deref(), table) {
@@ -109,6 +111,7 @@ fn trees(conn: &Connection, name: &'static str, runs: usize, report: &mut Report
         let split = format!("{label} (content {payload:.0}, unused {unused:.0})");
         report.note(name, split, pages, "B");
     }
+    report.note(name, "all other tables and indexes", small, "B");
     let rest = rest / runs as f64;
     report.note(name, "free pages and pointers to pages", rest, "B");
     Ok(())

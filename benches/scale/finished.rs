@@ -9,7 +9,7 @@ use crate::job::STILL;
 use crate::report::Report;
 use crate::server::{Server, healthz};
 use crate::stats::{median, ms};
-use crate::turns::{accepted, worked};
+use crate::turns::{Seconds, accepted, against, worked};
 use crate::wire::Client;
 use crate::{Asked, Result, progress};
 
@@ -23,6 +23,9 @@ const START: f64 = 1_000.0;
 
 /// Turns alternate between the files; the middle ratio of so many rounds counts.
 const ROUNDS: usize = 3;
+
+/// The first seconds after a fill are the disk's.
+const WINDOW: Seconds = (5.0, 10.0);
 
 type Turn = fn(&Asked, &Path) -> Result<f64>;
 
@@ -41,7 +44,7 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
         asked,
         &files,
         "invokes, --workers 0",
-        accepted,
+        |asked, folder| accepted(folder, asked.of(WINDOW, (0.5, 1.0))),
         true,
         report,
     )?;
@@ -73,9 +76,8 @@ fn compare(
         if at == 0 {
             continue;
         }
-        let pairs = rates[at].iter().zip(&rates[0]);
-        let ratio = median(pairs.map(|(full, empty)| full / empty.max(1e-9)).collect());
-        let what = format!("{what} : empty");
+        let (ratio, rounds) = against(&rates[at], &rates[0]);
+        let what = format!("{what} : empty{rounds}");
         match claimed {
             true => {
                 let claim = format!(">= {FLAT}");

@@ -37,7 +37,10 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let age = AGE;
     fill(folder.path(), Wanted { kind, count, age })?;
     let steps = Receiver::start()?;
-    let old: i64 = look(folder.path())?.query_row("SELECT max(id) FROM runs", [], |r| r.get(0))?;
+    // The original that was cloned is new, and stays.
+    let sql = "SELECT min(id), max(id) FROM runs";
+    let (original, last): (i64, i64) =
+        look(folder.path())?.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let before = size(folder.path())?;
     report.note(NAME, format!("file with {count} old runs"), before, "MiB");
 
@@ -60,13 +63,13 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let beside = look(folder.path())?;
     let (mut ended, mut told) = (None, Instant::now());
     let mut is_done = || -> Result<bool> {
-        let sql = "SELECT min(id) FROM runs";
-        let oldest: Option<i64> = beside.query_row(sql, [], |row| row.get(0))?;
+        let sql = "SELECT min(id) FROM runs WHERE id > ?1";
+        let oldest: Option<i64> = beside.query_row(sql, [original], |row| row.get(0))?;
         if told.elapsed() > Duration::from_secs(5) {
             told = Instant::now();
-            progress(&format!("pruning: {} of {count}", oldest.unwrap_or(old)));
+            progress(&format!("pruning: {} of {count}", oldest.unwrap_or(last)));
         }
-        if oldest.is_none_or(|oldest| oldest > old) {
+        if oldest.is_none_or(|oldest| oldest > last) {
             ended = Some(begun.elapsed());
         }
         Ok(ended.is_some())

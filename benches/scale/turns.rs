@@ -7,22 +7,25 @@ use crate::fill::put_back;
 use crate::job::{CONNECTIONS, NOWHERE, STILL, WORKS, inputs, through};
 use crate::load::load;
 use crate::server::{Server, invoke};
+use crate::stats::median;
 use crate::{Asked, Result};
 
 /// What one warming load sends.
-const CHUNK: usize = 4_000;
+const CHUNK: usize = 2_000;
 
-/// Accepted runs a second, with `--workers 0`; the first five seconds are left out. The file is as before afterwards.
-pub fn accepted(asked: &Asked, folder: &Path) -> Result<f64> {
+/// Seconds that are left out, and seconds that are measured.
+pub type Seconds = (f64, f64);
+
+/// Accepted runs a second, with `--workers 0`. The file is as before afterwards.
+pub fn accepted(folder: &Path, (warm, measured): Seconds) -> Result<f64> {
     let server = Server::start(folder, &STILL)?;
     server.settle()?;
     let bytes = invoke("job", &inputs(), Some(NOWHERE));
     let send = |count| load(server.addr, CONNECTIONS, count, &bytes, 202);
-    let (warm, measured) = asked.of((5.0, 10.0), (0.5, 1.0));
     let begun = Instant::now();
     let mut rate = send(CONNECTIONS)?.rate;
     while begun.elapsed().as_secs_f64() < warm {
-        rate = send(asked.of(CHUNK, CHUNK / 8))?.rate;
+        rate = send(CHUNK)?.rate;
     }
     let rate = send((rate * measured) as usize)?.rate;
     server.stop()?;
@@ -39,4 +42,12 @@ pub fn worked(asked: &Asked, folder: &Path) -> Result<f64> {
     server.stop()?;
     put_back(folder)?;
     Ok(rate)
+}
+
+/// The median ratio of rates measured next to each other, and each round's in words.
+pub fn against(these: &[f64], those: &[f64]) -> (f64, String) {
+    let pairs = these.iter().zip(those);
+    let ratios: Vec<f64> = pairs.map(|(this, that)| this / that.max(1e-9)).collect();
+    let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    (median(ratios), format!(" (rounds: {})", each.join(" ")))
 }

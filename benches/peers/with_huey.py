@@ -1,4 +1,4 @@
-"""huey for scripts/compare: huey.py FILE JOBS CALLERS. Prints its rate, and what was in force."""
+"""huey for scripts/compare: with_huey.py FILE JOBS CALLERS. Prints its rate, and what was in force."""
 
 import json
 import os
