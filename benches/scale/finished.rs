@@ -65,7 +65,12 @@ fn compare(
 ) -> Result<()> {
     let mut rates = vec![Vec::new(); files.len()];
     for round in 0..asked.of(ROUNDS, 1) {
-        for (at, (count, folder)) in files.iter().enumerate() {
+        // Who comes first is who finds the disk as the last round left it: that changes.
+        let mut turns: Vec<_> = files.iter().enumerate().collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (at, (count, folder)) in turns {
             progress(&format!("round {}: {what} with {count}", round + 1));
             rates[at].push(turn(asked, folder)?);
         }
