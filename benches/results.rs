@@ -38,14 +38,28 @@ fn replaced(text: &str, name: &str, body: &str) -> String {
     }
 }
 
+/// The commit that was measured, and whether something was changed since (beside the results themselves).
 fn commit() -> String {
-    let out = Command::new("git")
-        .args(["describe", "--always", "--dirty"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output();
-    match out {
-        Ok(out) if out.status.success() => String::from_utf8_lossy(&out.stdout).trim().to_owned(),
-        _ => env!("CARGO_PKG_VERSION").to_owned(),
+    let git = |words: &[&str]| -> Option<String> {
+        let mut command = Command::new("git");
+        command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let out = command.output().ok().filter(|out| out.status.success())?;
+        Some(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
+        return env!("CARGO_PKG_VERSION").to_owned();
+    };
+    let changed = git(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        ":!benches/RESULTS.md",
+    ]);
+    match changed.as_deref() {
+        Some("") => commit,
+        _ => format!("{commit} with changes"),
     }
 }
 

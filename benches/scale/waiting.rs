@@ -78,7 +78,8 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
 
 /// Who comes first is who finds the disk as the last round left it: that changes from round to round.
 fn turns_of(round: usize) -> [bool; 2] {
-    [round % 2 == 1, round % 2 == 0]
+    let first = round % 2 == 1;
+    [first, !first]
 }
 
 fn judge(
