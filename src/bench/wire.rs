@@ -1,4 +1,7 @@
-//! A minimal HTTP/1.1 client on one keep-alive connection: writes a request at once, reads its answer.
+//! HTTP/1.1 by hand, as little of it as a load needs: requests as bytes, one client on a keep-alive connection, and how
+//! long a message is.
+//!
+//! Loopback only: messages announce their length, and heads are ours or Skep's own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,13 +9,86 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Result, fault};
+use crate::bench::{Result, fault};
 
 /// Longer than any answer that is waited for; beyond it something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest head that is read.
 const MOST_HEAD: usize = 64 << 10;
+
+/// Where the head of a message ends and where its length stands. The messages of one load are alike, so that the last
+/// one's shape is tried first and a head is searched through but once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    head: usize,
+    digits: Option<usize>,
+}
+
+const END: &[u8] = b"\r\n\r\n";
+const LENGTH: &[u8] = b"\r\ncontent-length: ";
+
+impl Shape {
+    /// The shape of the message that these bytes begin with. `None`: its head is not whole.
+    pub fn of(bytes: &[u8]) -> Option<Shape> {
+        let head = bytes.windows(4).position(|window| window == END)? + 4;
+        let digits = bytes[..head]
+            .windows(LENGTH.len())
+            .position(|window| window.eq_ignore_ascii_case(LENGTH))
+            .map(|at| at + LENGTH.len());
+        Some(Shape { head, digits })
+    }
+
+    /// Where the head ends.
+    pub fn end(self) -> usize {
+        self.head
+    }
+
+    fn fits(self, bytes: &[u8]) -> bool {
+        let is = |end: usize, word: &[u8]| {
+            end >= word.len()
+                && bytes
+                    .get(end - word.len()..end)
+                    .is_some_and(|found| found.eq_ignore_ascii_case(word))
+        };
+        is(self.head, END) && self.digits.is_some_and(|at| is(at, LENGTH))
+    }
+
+    /// The length of the whole message, body included; `self` is left as its shape. `None`: the head is not whole.
+    pub fn whole(&mut self, bytes: &[u8]) -> Option<usize> {
+        if !self.fits(bytes) {
+            *self = Shape::of(bytes)?;
+        }
+        let digits = &bytes[self.digits.unwrap_or(self.head)..self.head];
+        let body =
+            digits
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .fold(0_usize, |sum, byte| {
+                    sum.saturating_mul(10)
+                        .saturating_add(usize::from(byte - b'0'))
+                });
+        Some(self.head.saturating_add(body))
+    }
+}
+
+impl Default for Shape {
+    /// One that fits nothing.
+    fn default() -> Shape {
+        Shape {
+            head: 0,
+            digits: None,
+        }
+    }
+}
+
+/// The status of an answer that begins with these bytes; 0 if it has none.
+pub fn status(answer: &[u8]) -> u16 {
+    let digits = answer
+        .get(9..12)
+        .and_then(|text| std::str::from_utf8(text).ok());
+    digits.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
 
 /// A message as it came: its head, and its body.
 #[derive(Debug)]
@@ -41,9 +117,10 @@ impl Reader {
 
     /// The next message; `None` if the other side closed between two.
     pub fn next(&mut self) -> Result<Option<Message>> {
-        let end = loop {
-            if let Some(at) = self.seen.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break at + 4;
+        let mut shape = Shape::default();
+        let whole = loop {
+            if let Some(whole) = shape.whole(&self.seen) {
+                break whole;
             }
             if self.seen.len() > MOST_HEAD {
                 return Err(fault("a head without an end"));
@@ -56,8 +133,8 @@ impl Reader {
                 };
             }
         };
+        let end = shape.head;
         let head = String::from_utf8_lossy(&self.seen[..end]).into_owned();
-        let whole = end + length(&head)?;
         while self.seen.len() < whole {
             if !self.more()? {
                 return Err(fault("cut within a body"));
@@ -87,17 +164,6 @@ impl Reader {
             }
         }
     }
-}
-
-fn length(head: &str) -> Result<usize> {
-    for line in head.split("\r\n").skip(1) {
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            return Ok(value.trim().parse()?);
-        }
-    }
-    Ok(0)
 }
 
 /// A request's bytes.
@@ -130,8 +196,7 @@ impl Client {
     pub fn send(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>)> {
         self.0.stream().write_all(request)?;
         let answer = self.0.next()?.ok_or_else(|| fault("closed unanswered"))?;
-        let status = answer.head.split(' ').nth(1).unwrap_or_default().parse()?;
-        Ok((status, answer.body))
+        Ok((status(answer.head.as_bytes()), answer.body))
     }
 
     /// Sends a request that must be answered with one of these statuses; its body as JSON.
@@ -144,5 +209,26 @@ impl Client {
             )));
         }
         Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_as_long_as_its_head_says() {
+        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 12\r\nx: y\r\n\r\n{\"a\": \"b c\"}";
+        let mut shape = Shape::default();
+        assert_eq!(shape.whole(&answer[..30]), None);
+        assert_eq!(shape.whole(answer), Some(answer.len()));
+        assert_eq!(status(answer), 202);
+        let known = shape;
+        let alike = b"HTTP/1.1 202 Accepted\r\nContent-Length: 42\r\nx: z\r\n\r\n";
+        assert_eq!(shape.whole(alike), Some(alike.len() + 42));
+        assert_eq!(shape, known);
+        let other = b"HTTP/1.1 204 No Content\r\n\r\n";
+        assert_eq!(shape.whole(other), Some(other.len()));
+        assert_eq!((status(b"HTTP/1.1"), status(b"HTTP/1.1 abc")), (0, 0));
     }
 }
