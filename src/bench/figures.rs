@@ -310,92 +310,105 @@ impl Figures {
 
     /// Every ratio. Those of a round are taken in the round, and the middle one counts.
     pub fn claims(&self) -> Vec<Claim> {
+        let mut claims = self.intake_claims();
+        claims.extend(self.run_claims());
+        claims
+    }
+
+    fn intake_claims(&self) -> Vec<Claim> {
         let commits =
             |of: fn(&Round) -> &Loaded| self.middle(|round| ratio(of(round).rate, round.single));
         let to_noop = self.middle(|round| ratio(round.many.rate, round.noop.rate));
         let to_flush = self.middle(|round| ratio(round.one.times.p50(), round.flush.p50()));
-        let beside = ratio(self.beside.many.rate, self.beside.single);
-        let slowest = ratio(self.slowest(), self.flush());
-        let inside = ratio(self.inside.rate, self.inside.life_64);
-        let whole = ratio(self.whole.rate, self.in_turn());
-        let idle = |ms: f64| ratio(ms, self.idle.flush.p50());
-        let (p50, p99) = (self.idle.to_step.p50(), self.idle.to_step.p99());
-        let all = [
-            (
+        let [many, few, one] = [
+            commits(|round| &round.many),
+            commits(|round| &round.few),
+            commits(|round| &round.one),
+        ];
+        vec![
+            claim(
                 "invokes_64_to_noop",
                 "invokes, 64 : POST {}",
                 to_noop,
                 AtLeast(0.25),
             ),
-            (
+            claim(
                 "invokes_64_to_commits",
                 "invokes, 64 : single-row commits",
-                commits(|round| &round.many),
+                many,
                 AtLeast(3.2),
             ),
-            (
+            claim(
                 "invokes_8_to_commits",
                 "invokes, 8 : single-row commits",
-                commits(|round| &round.few),
+                few,
                 AtLeast(1.9),
             ),
-            (
+            claim(
                 "invokes_1_to_commits",
                 "invokes, 1 : single-row commits",
-                commits(|round| &round.one),
+                one,
                 AtLeast(0.45),
             ),
-            (
+            claim(
                 "invokes_1_p50_to_flush",
                 "invokes, 1, p50 : fdatasync p50",
                 to_flush,
                 AtMost(3.0),
             ),
-            (
+            claim(
                 "invokes_64_executing_to_commits",
                 "invokes, 64, runs executing : single-row commits",
-                beside,
+                ratio(self.beside.many.rate, self.beside.single),
                 AtLeast(2.2),
             ),
-            (
+            claim(
                 "slowest_commit_to_flush",
                 "slowest of all, 64 : fdatasync p50",
-                slowest,
+                ratio(self.slowest(), self.flush()),
                 AtMost(300.0),
             ),
-            ("errors", "errors", self.errors() as f64, AtMost(0.0)),
-            (
+            claim("errors", "errors", self.errors() as f64, AtMost(0.0)),
+        ]
+    }
+
+    fn run_claims(&self) -> Vec<Claim> {
+        let idle = |ms: f64| ratio(ms, self.idle.flush.p50());
+        vec![
+            claim(
                 "in_process_to_life",
                 "runs in process : insert, claim, finish by 64",
-                inside,
+                ratio(self.inside.rate, self.inside.life_64),
                 AtLeast(0.2),
             ),
-            (
+            claim(
                 "end_to_end_to_in_turn",
                 "end to end : 1/(1/a + 1/b), a accepted, b posted",
-                whole,
+                ratio(self.whole.rate, self.in_turn()),
                 AtLeast(0.5),
             ),
-            (
+            claim(
                 "idle_p50_to_flush",
                 "invoke to step, p50 : fdatasync p50",
-                idle(p50),
+                idle(self.idle.to_step.p50()),
                 AtMost(5.0),
             ),
-            (
+            claim(
                 "idle_p99_to_flush",
                 "invoke to step, p99 : fdatasync p50",
-                idle(p99),
+                idle(self.idle.to_step.p99()),
                 AtMost(20.0),
             ),
-        ];
-        let claim = |(key, label, value, goal)| Claim {
-            key,
-            label,
-            value,
-            goal,
-        };
-        all.into_iter().map(claim).collect()
+        ]
+    }
+}
+
+fn claim(key: &'static str, label: &'static str, value: f64, goal: Goal) -> Claim {
+    Claim {
+        key,
+        label,
+        value,
+        goal,
     }
 }
 

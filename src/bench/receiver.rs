@@ -250,6 +250,14 @@ impl Desk {
                 break;
             }
             let now = Instant::now();
+            // Before the answer: who has it may count on being noted.
+            if self.seen.count.fetch_add(1, Ordering::SeqCst) == 0 {
+                *locked(&self.seen.first) = Some(line.seen[..whole].to_vec());
+            }
+            if let Some(arrivals) = &self.arrivals {
+                // Nobody may be looking any more.
+                drop(arrivals.send((path(&line.seen[..whole]), now)));
+            }
             // An answer fits the socket's buffer, or nobody reads the answers.
             if !line
                 .stream
@@ -257,13 +265,6 @@ impl Desk {
                 .is_ok_and(|written| written == OK.len())
             {
                 return false;
-            }
-            if self.seen.count.fetch_add(1, Ordering::SeqCst) == 0 {
-                *locked(&self.seen.first) = Some(line.seen[..whole].to_vec());
-            }
-            if let Some(arrivals) = &self.arrivals {
-                // Nobody may be looking any more.
-                drop(arrivals.send((path(&line.seen[..whole]), now)));
             }
             line.seen.drain(..whole);
         }

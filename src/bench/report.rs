@@ -168,3 +168,154 @@ fn number(value: f64) -> String {
         fraction => format!("{apart}.{fraction}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bench::Size;
+    use crate::bench::idle::Idle;
+    use crate::bench::inside::Inside;
+    use crate::bench::intake::{Beside, Round};
+    use crate::bench::load::Loaded;
+    use crate::bench::stats::Times;
+    use crate::bench::whole::Whole;
+
+    fn times(us: u64) -> Times {
+        Times::new(vec![Duration::from_micros(us)])
+    }
+
+    fn loaded(rate: f64, us: u64) -> Loaded {
+        Loaded {
+            rate,
+            times: times(us),
+            errors: 0,
+            first_error: None,
+        }
+    }
+
+    fn round(single: f64) -> Round {
+        Round {
+            flush: times(100),
+            single,
+            one: loaded(4_500.0, 300),
+            few: loaded(19_000.0, 400),
+            many: loaded(32_000.0, 30_000),
+            noop: loaded(100_000.0, 500),
+            grouped: 170_000.0,
+            life_1: 2_700.0,
+            life_64: 100_000.0,
+            memory: Some(20.0),
+        }
+    }
+
+    fn figures() -> Figures {
+        Figures {
+            size: Size::new(None, false),
+            before: times(100),
+            after: times(100),
+            rounds: vec![round(10_000.0), round(10_000.0), round(40_000.0)],
+            beside: Beside {
+                single: 10_000.0,
+                many: loaded(22_000.0, 4_000),
+            },
+            inside: Inside {
+                rate: 20_000.0,
+                runs: 100_000,
+                life_64: 100_000.0,
+            },
+            whole: Whole {
+                rate: 5_500.0,
+                runs: 30_000,
+                errors: 0,
+                connections: 64,
+                memory: Some(30.0),
+                posts: 22_000.0,
+                times: times(5_000),
+            },
+            idle: Idle {
+                to_step: times(500),
+                to_answer: times(300),
+                flush: times(100),
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_just_enough_meets_its_goal_and_a_round_alone_decides_nothing() {
+        let figures = figures();
+        let missed: Vec<&str> = figures
+            .claims()
+            .iter()
+            .filter(|claim| !claim.is_met())
+            .map(|claim| claim.key)
+            .collect();
+        assert!(missed.is_empty(), "{missed:?}");
+        let text = table(&figures);
+        assert!(text.contains("12 of 12 goals are met"), "{text}");
+        assert!(
+            text.contains("accept about 32,000 runs/s from many callers and 4,500 from one"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("NOT MET") && !text.contains("uneven"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_falls_short_is_said() {
+        let mut figures = figures();
+        figures.rounds[0].many.errors = 2;
+        figures.rounds[0].many.first_error = Some("closed\nunanswered".to_owned());
+        figures.after = times(151);
+        figures.inside.rate = 19_000.0;
+        let shown = json(&figures);
+        assert_eq!(shown["disk_uneven"], true);
+        assert_eq!(shown["figures"]["errors"], 2.0);
+        assert_eq!(shown["ratios"]["errors"]["met"], false);
+        let inside = &shown["ratios"]["in_process_to_life"];
+        assert_eq!(
+            *inside,
+            json!({"value": 0.19, "goal": ">= 0.2", "met": false})
+        );
+        let text = table(&figures);
+        for told in [
+            "The disk was uneven: a flush took 1.51 times as long",
+            "2 requests failed; the first: closed",
+            "10 of 12 goals are met",
+        ] {
+            assert!(text.contains(told), "{told} is missing from {text}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_none_is_named() {
+        let mut figures = figures();
+        for round in &mut figures.rounds {
+            round.flush = times(2);
+        }
+        (figures.before, figures.after) = (times(2), times(2));
+        assert!(table(&figures).contains("No disk is flushed that fast"));
+    }
+
+    #[test]
+    fn numbers_show_the_digits_that_say_something() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.0321, "0.032"),
+            (4.567, "4.57"),
+            (45.67, "45.7"),
+            (456.7, "457"),
+            (1_234_567.0, "1,234,567"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(
+            (about(48_312.0), about(0.0)),
+            ("48,000".to_owned(), "0".to_owned())
+        );
+        assert_eq!(about(87.4), "87");
+    }
+}

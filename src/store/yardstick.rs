@@ -54,7 +54,7 @@ impl Yardstick {
         conn.execute_batch(SCHEMA)?;
         let job = format!(
             "{{\"to\":\"a@example.com\",\"body\":\"{}\"}}",
-            "x".repeat(200 - 33)
+            "x".repeat(200 - 32)
         );
         Ok(Yardstick { conn, job, now: 0 })
     }
