@@ -14,6 +14,8 @@ use crate::bench::whole::Whole;
 pub struct Figures {
     /// How much was asked for.
     pub size: Size,
+    /// How many threads wanted to compute before it began, on average over a minute. `None`: this system does not say.
+    pub busy: Option<f64>,
     /// Flushes to the disk, before everything.
     pub before: Times,
     /// And after it.

@@ -113,6 +113,7 @@ impl Bench<'_> {
     /// # Errors
     /// The first thing that could not be measured.
     pub fn measure(&self) -> Result<Figures> {
+        let busy = busy();
         (self.say)("the disk");
         let before = self.flushes()?;
         let mut rounds = Vec::new();
@@ -126,6 +127,7 @@ impl Bench<'_> {
         (self.say)("the disk again");
         Ok(Figures {
             size: self.size,
+            busy,
             before,
             rounds,
             beside,
@@ -139,6 +141,12 @@ impl Bench<'_> {
     fn flushes(&self) -> Result<Times> {
         disk::flushes(self.place.folder(), self.size.singles())
     }
+}
+
+/// What Linux calls the load average.
+fn busy() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
 }
 
 /// The inputs and the body of an invoke of [`BODY`] bytes whose result goes to that URL.

@@ -169,7 +169,7 @@ mod tests {
         let (said, last) = bounded::<()>(1);
         place
             .give_up_when(
-                move || drop(asked.recv()),
+                move || assert!(asked.recv().is_ok()),
                 move || said.send(()).expect("somebody listens"),
             )
             .expect("a thread");

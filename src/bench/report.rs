@@ -8,6 +8,9 @@ use crate::bench::figures::{Claim, Figures, Row};
 /// A flush to a disk takes longer than this, in milliseconds: memory is faster, and a cache that answers for the disk.
 const NO_DISK: f64 = 0.01;
 
+/// More than so many threads that compute, for each core, before it begins: somebody else's work is measured too.
+const BUSY: f64 = 0.5;
+
 /// For people.
 pub fn table(figures: &Figures) -> String {
     let (rows, claims) = (figures.rows(), figures.claims());
@@ -60,7 +63,9 @@ pub fn json(figures: &Figures) -> Value {
     };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "debug_build": cfg!(debug_assertions),
         "cores": cores(),
+        "load_average": figures.busy,
         "seconds": figures.size.seconds,
         "quick": figures.size.quick,
         "disk_uneven": figures.unevenness() > STEADY,
@@ -117,6 +122,16 @@ fn sentences(figures: &Figures, claims: &[Claim]) -> Vec<String> {
     if let Some(why) = figures.first_error() {
         let (count, first) = (figures.errors(), why.lines().next().unwrap_or_default());
         said.push(format!("{count} requests failed; the first: {first}"));
+    }
+    let busy = figures.busy.unwrap_or(0.0);
+    if busy > BUSY * cores() as f64 {
+        let busy = number(busy);
+        said.push(format!(
+            "The machine was busy before it began (load average {busy}): others' work is in these figures."
+        ));
+    }
+    if cfg!(debug_assertions) {
+        said.push("This is a debug build: its figures say nothing about a release.".to_owned());
     }
     let met = claims.iter().filter(|claim| claim.is_met()).count();
     let quick = match figures.size.quick {
@@ -213,6 +228,7 @@ mod tests {
     fn figures() -> Figures {
         Figures {
             size: Size::new(None, false),
+            busy: Some(0.0),
             before: times(100),
             after: times(100),
             rounds: vec![round(10_000.0), round(10_000.0), round(40_000.0)],
@@ -270,6 +286,7 @@ mod tests {
         figures.rounds[0].many.errors = 2;
         figures.rounds[0].many.first_error = Some("closed\nunanswered".to_owned());
         figures.after = times(151);
+        figures.busy = Some(10_000.0);
         figures.inside.rate = 19_000.0;
         let shown = json(&figures);
         assert_eq!(shown["disk_uneven"], true);
@@ -284,6 +301,7 @@ mod tests {
         for told in [
             "The disk was uneven: a flush took 1.51 times as long",
             "2 requests failed; the first: closed",
+            "busy before it began (load average 10,000)",
             "10 of 12 goals are met",
         ] {
             assert!(text.contains(told), "{told} is missing from {text}");

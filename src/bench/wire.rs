@@ -92,23 +92,23 @@ pub fn status(answer: &[u8]) -> u16 {
 
 /// A message as it came: its head, and its body.
 #[derive(Debug)]
-pub struct Message {
+struct Message {
     /// First line and headers.
-    pub head: String,
+    head: String,
     /// Whole.
-    pub body: Vec<u8>,
+    body: Vec<u8>,
 }
 
 /// Reads messages that announce their length from one stream.
 #[derive(Debug)]
-pub struct Reader {
+struct Reader {
     stream: TcpStream,
     seen: Vec<u8>,
 }
 
 impl Reader {
     /// On that stream.
-    pub fn new(stream: TcpStream) -> Reader {
+    fn new(stream: TcpStream) -> Reader {
         Reader {
             stream,
             seen: Vec::with_capacity(4096),
@@ -116,7 +116,7 @@ impl Reader {
     }
 
     /// The next message; `None` if the other side closed between two.
-    pub fn next(&mut self) -> Result<Option<Message>> {
+    fn message(&mut self) -> Result<Option<Message>> {
         let mut shape = Shape::default();
         let whole = loop {
             if let Some(whole) = shape.whole(&self.seen) {
@@ -146,7 +146,7 @@ impl Reader {
     }
 
     /// The stream, to write to.
-    pub fn stream(&mut self) -> &mut TcpStream {
+    fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
 
@@ -195,7 +195,10 @@ impl Client {
     /// Sends a whole request; its status and body.
     pub fn send(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>)> {
         self.0.stream().write_all(request)?;
-        let answer = self.0.next()?.ok_or_else(|| fault("closed unanswered"))?;
+        let answer = self
+            .0
+            .message()?
+            .ok_or_else(|| fault("closed unanswered"))?;
         Ok((status(answer.head.as_bytes()), answer.body))
     }
 
