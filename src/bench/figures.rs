@@ -120,7 +120,7 @@ impl Figures {
     pub fn errors(&self) -> usize {
         let each = |round: &Round| round.one.errors + round.few.errors + round.many.errors;
         let rounds: usize = self.rounds.iter().map(each).sum();
-        rounds + self.beside.many.errors + self.whole.errors
+        rounds + self.beside.many.errors + self.whole.taken.errors
     }
 
     /// What the first of them was.
@@ -128,7 +128,7 @@ impl Figures {
         let rounds = self.rounds.iter();
         rounds
             .flat_map(|round| [&round.one, &round.few, &round.many])
-            .chain([&self.beside.many])
+            .chain([&self.beside.many, &self.whole.taken])
             .find_map(|loaded| loaded.first_error.as_deref())
     }
 

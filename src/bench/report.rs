@@ -85,54 +85,27 @@ fn cores() -> usize {
 fn sentences(figures: &Figures, claims: &[Claim]) -> Vec<String> {
     let mut said = vec![
         format!(
-            "This disk lets Skep accept about {} runs/s from many callers and {} from one; each is on disk before it is \
-             answered, and a flush takes {} µs.",
+            "This disk lets Skep accept about {} runs/s from many callers and {} from one; each is on \
+             disk before it is answered, and a flush takes {} µs.",
             about(figures.middle(|round| round.many.rate)),
             about(figures.middle(|round| round.one.rate)),
             about(figures.flush() * 1e3),
         ),
         format!(
-            "With its runs executing beside, it accepts about {}/s; from the invoke to the signed callback it brings about \
-             {} runs/s to their end, embedded as a library about {}.",
+            "With its runs executing beside, it accepts about {}/s; from the invoke to the signed \
+             callback it brings about {} runs/s to their end, embedded as a library about {}.",
             about(figures.beside.many.rate),
             about(figures.whole.rate),
             about(figures.inside.rate),
         ),
         format!(
-            "When nothing else is going on, a run's first step begins {} ms after its invoke is sent, {} ms at worst in a \
-             hundred.",
+            "When nothing else is going on, a run's first step begins {} ms after its invoke is sent, \
+             {} ms at worst in ninety-nine of a hundred.",
             number(figures.idle.to_step.p50()),
             number(figures.idle.to_step.p99()),
         ),
     ];
-    if figures.flush() < NO_DISK {
-        said.push(
-            "No disk is flushed that fast: this is memory, or a cache that answers for the disk. What is answered here may \
-             not survive a power cut."
-                .to_owned(),
-        );
-    }
-    if figures.unevenness() > STEADY {
-        said.push(format!(
-            "The disk was uneven: a flush took {} times as long at one time as at another. What is held against it is \
-             uncertain; measure again when nobody else uses it.",
-            number(figures.unevenness()),
-        ));
-    }
-    if let Some(why) = figures.first_error() {
-        let (count, first) = (figures.errors(), why.lines().next().unwrap_or_default());
-        said.push(format!("{count} requests failed; the first: {first}"));
-    }
-    let busy = figures.busy.unwrap_or(0.0);
-    if busy > BUSY * cores() as f64 {
-        let busy = number(busy);
-        said.push(format!(
-            "The machine was busy before it began (load average {busy}): others' work is in these figures."
-        ));
-    }
-    if cfg!(debug_assertions) {
-        said.push("This is a debug build: its figures say nothing about a release.".to_owned());
-    }
+    said.extend(doubts(figures));
     let met = claims.iter().filter(|claim| claim.is_met()).count();
     let quick = match figures.size.quick {
         true => " This was a quick look, not a record.",
@@ -143,6 +116,40 @@ fn sentences(figures: &Figures, claims: &[Claim]) -> Vec<String> {
         claims.len(),
         cores()
     ));
+    said
+}
+
+/// Why the figures may not be what they seem.
+fn doubts(figures: &Figures) -> Vec<String> {
+    let mut said = Vec::new();
+    if figures.flush() < NO_DISK {
+        said.push(
+            "No disk is flushed that fast: this is memory, or a cache that answers for the disk. What \
+             is answered here may not survive a power cut."
+                .to_owned(),
+        );
+    }
+    if figures.unevenness() > STEADY {
+        said.push(format!(
+            "The disk was uneven: a flush took {} times as long at one time as at another. What is \
+             held against it is uncertain; measure again when nobody else uses it.",
+            number(figures.unevenness()),
+        ));
+    }
+    if let Some(why) = figures.first_error() {
+        let (count, first) = (figures.errors(), why.lines().next().unwrap_or_default());
+        said.push(format!("{count} requests failed; the first: {first}"));
+    }
+    let busy = figures.busy.unwrap_or(0.0);
+    if busy > BUSY * cores() as f64 {
+        said.push(format!(
+            "The machine was busy before it began (load average {}): others' work is in these figures.",
+            number(busy)
+        ));
+    }
+    if cfg!(debug_assertions) {
+        said.push("This is a debug build: its figures say nothing about a release.".to_owned());
+    }
     said
 }
 
@@ -244,11 +251,10 @@ mod tests {
             whole: Whole {
                 rate: 5_500.0,
                 runs: 30_000,
-                errors: 0,
+                taken: loaded(22_000.0, 5_000),
                 connections: 64,
                 memory: Some(30.0),
                 posts: 22_000.0,
-                times: times(5_000),
             },
             idle: Idle {
                 to_step: times(500),

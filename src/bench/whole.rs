@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use ureq::Agent;
 
 use crate::bench::intake::invoke;
-use crate::bench::load::{Until, load};
+use crate::bench::load::{Loaded, Until, load};
 use crate::bench::receiver::Receiver;
 use crate::bench::server::Server;
-use crate::bench::stats::Times;
 use crate::bench::wire::Shape;
 use crate::bench::{Bench, MANY, NAME, Result, WORKFLOW, fault, hands};
 use crate::outbound::sign::verify_standard;
@@ -30,16 +29,14 @@ pub struct Whole {
     pub rate: f64,
     /// How many there were.
     pub runs: usize,
-    /// Invokes that failed.
-    pub errors: usize,
+    /// The invokes.
+    pub taken: Loaded,
     /// Connections that the callbacks took.
     pub connections: usize,
     /// The most memory of the server, in MiB.
     pub memory: Option<f64>,
     /// Posts a second of as many bytes by 64 threads, with the HTTP client that Skep uses, and nothing of Skep.
     pub posts: f64,
-    /// What was answered to all invokes.
-    pub times: Times,
 }
 
 /// Invokes by 64 connections, callbacks to 16 origins; then the plain posts.
@@ -75,11 +72,10 @@ pub fn measure(bench: &Bench<'_>) -> Result<Whole> {
     Ok(Whole {
         rate: runs as f64 / took.as_secs_f64(),
         runs,
-        errors: taken.errors,
+        taken,
         connections,
         memory,
         posts: posts(urls, body, bench.size.part(0.1))?,
-        times: taken.times,
     })
 }
 
