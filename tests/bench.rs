@@ -151,7 +151,7 @@ fn a_file_that_exists_is_refused_and_left_as_it_is() {
 fn stopped_in_the_middle_it_leaves_nothing_behind_either() {
     for signal in ["INT", "TERM"] {
         let folder = folder();
-        let mut command = bench(folder.path(), &["--data", "new.db"]);
+        let mut command = bench(folder.path(), &["--data", "new.db", "--json"]);
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -176,7 +176,10 @@ fn stopped_in_the_middle_it_leaves_nothing_behind_either() {
         assert_eq!(status.code(), Some(1));
         let mut rest = String::new();
         lines.read_to_string(&mut rest).expect("it can be read");
-        assert!(rest.contains("stopped; what it made is removed"), "{rest}");
+        let told = rest.lines().last().unwrap_or_default();
+        let told: Value = serde_json::from_str(told).expect("errors are JSON too");
+        let told = told["error"].as_str().unwrap_or_default().to_owned();
+        assert!(told.starts_with("stopped before its end"), "{rest}");
         assert_eq!(names(folder.path()), Vec::<String>::new());
         wait_until("its server is gone", PATIENCE, || {
             working_in(folder.path()).is_empty().then_some(())

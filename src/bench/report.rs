@@ -100,7 +100,7 @@ fn sentences(figures: &Figures, claims: &[Claim]) -> Vec<String> {
         ),
         format!(
             "When nothing else is going on, a run's first step begins {} ms after its invoke is sent, \
-             {} ms at worst in ninety-nine of a hundred.",
+             and within {} ms in 99 of 100 cases.",
             number(figures.idle.to_step.p50()),
             number(figures.idle.to_step.p99()),
         ),

@@ -7,10 +7,11 @@ use std::time::Instant;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::bench::place::Place;
-use crate::bench::{Bench, Fault, Size, report};
+use crate::bench::report::{json, table};
+use crate::bench::{Bench, Fault, Size};
 use crate::cli::screen::Screen;
 use crate::cli::serve::signals;
-use crate::cli::{Done, Failure, logging, text, text_arg};
+use crate::cli::{Done, Failure, logging, report, text, text_arg};
 use crate::config::LogFormat;
 use crate::id::Dice;
 
@@ -65,13 +66,17 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
         ),
     };
     let place = place.map_err(failure)?;
+    let is_json = screen.json;
     let watched = place.give_up_when(
         move || {
             let _ = signals.forever().next();
         },
-        || {
-            drop(io::stderr().write_all(b"\nerror: stopped; what it made is removed\n"));
-            std::process::exit(1);
+        move || {
+            let stopped = Failure::new("stopped before its end; what it made is removed");
+            // Behind the line of the progress.
+            drop(io::stderr().write_all(b"\n"));
+            report(&stopped, &Screen { json: is_json });
+            std::process::exit(stopped.exit.into());
         },
     );
     let size = Size::new(
@@ -90,8 +95,8 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
     let figures = measured.map_err(failure)?;
     gone.map_err(failure)?;
     match screen.json {
-        true => screen.value(&report::json(&figures)),
-        false => screen.line(&report::table(&figures)),
+        true => screen.value(&json(&figures)),
+        false => screen.line(&table(&figures)),
     }
 }
 
