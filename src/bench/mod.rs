@@ -80,7 +80,12 @@ impl Size {
         if self.quick { 1 } else { 3 }
     }
 
-    /// How many flushes, and how many idle invokes.
+    /// How many flushes at a time: enough for a median, and few, as some disks allow so many a second only.
+    fn flushes(self) -> usize {
+        if self.quick { 100 } else { 200 }
+    }
+
+    /// How many idle invokes.
     fn singles(self) -> usize {
         if self.quick { 100 } else { 500 }
     }
@@ -139,7 +144,7 @@ impl Bench<'_> {
     }
 
     fn flushes(&self) -> Result<Times> {
-        disk::flushes(self.place.folder(), self.size.singles())
+        disk::flushes(self.place.folder(), self.size.flushes())
     }
 }
 
