@@ -10,24 +10,13 @@ mod disk;
 mod inside;
 #[allow(dead_code, reason = "shared with scale")]
 mod job;
-#[path = "figures/load.rs"]
-#[allow(dead_code, reason = "shared with figures")]
-mod load;
 mod parts;
 #[path = "figures/report.rs"]
 mod report;
 mod results;
 #[path = "figures/server.rs"]
-#[allow(dead_code, reason = "shared with figures")]
 mod server;
-#[path = "figures/stats.rs"]
-#[allow(dead_code, reason = "shared with figures")]
-mod stats;
-#[path = "figures/wire.rs"]
-#[allow(dead_code, reason = "shared with figures")]
-mod wire;
 
-use std::fmt::Display;
 use std::process::{Command, ExitCode};
 
 use serde_json::Value;
@@ -35,17 +24,9 @@ use serde_json::Value;
 use job::{JOB, WORKS, through};
 use parts::{Asked, Part, progress};
 use report::Report;
-use server::{Server, scratch};
-use stats::median;
-
-/// Why a part could not be measured.
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Fault>;
-
-/// A fault with a sentence of its own.
-fn fault(text: impl Display) -> Fault {
-    text.to_string().into()
-}
+use server::{scratch, start};
+use skep::bench::stats::median;
+use skep::bench::{Result, fault};
 
 const PARTS: &[Part] = &[("peers", peers)];
 
@@ -123,7 +104,7 @@ fn peers(asked: &Asked, report: &mut Report) -> Result<()> {
 /// The real binary, 64 keep-alive connections; callbacks are owed and not sent.
 fn over_http(count: usize) -> Result<Turn> {
     let folder = scratch()?;
-    let server = Server::start(&folder, &WORKS)?;
+    let server = start(&folder, &WORKS)?;
     server.deploy("job", JOB)?;
     let rate = through(&server, folder.path(), count)?;
     server.stop()?;

@@ -18,10 +18,12 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::job::{JOB, NOWHERE, STILL, inputs};
-use crate::receiver::Receiver;
-use crate::server::{Server, invoke, scratch, until};
-use crate::{Result, fault, progress};
+use crate::progress;
+use crate::server::{scratch, start};
 use original::{Family, ids};
+use skep::bench::receiver::Receiver;
+use skep::bench::server::{invoke, until};
+use skep::bench::{Result, fault};
 
 /// A workflow that will not wake while anybody measures.
 const LONG: &str = "\
@@ -223,7 +225,7 @@ pub fn fill(folder: &Path, wanted: Wanted) -> Result<()> {
     conn.execute_batch("PRAGMA locking_mode = NORMAL; PRAGMA journal_mode = WAL;")?;
     flush(conn, &path)?;
     // The first start of a file this large may look at its statistics; later ones find them.
-    let server = Server::start(folder, &STILL)?;
+    let server = start(folder, &STILL)?;
     server.settle()?;
     server.stop()
 }
@@ -271,7 +273,7 @@ fn make_one(folder: &Path, kind: Kind) -> Result<()> {
         Kind::Finished | Kind::Delivered | Kind::Delayed => &[],
     };
     let receiver = Receiver::start()?;
-    let server = Server::start(folder, flags)?;
+    let server = start(folder, flags)?;
     server.deploy("job", JOB)?;
     let mut client = server.connect()?;
     let url = receiver.url("callback");

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::Result;
-use crate::load::load;
-use crate::server::{Server, invoke, until};
+use skep::bench::Result;
+use skep::bench::load::{Loaded, Until, load};
+use skep::bench::server::{Server, invoke, until};
 
 /// The workflow, to be deployed as `job`.
 pub const JOB: &str = "\
@@ -52,9 +52,21 @@ pub fn inputs() -> Value {
     json!({"to": "a@example.com", "body": "x".repeat(167)})
 }
 
+/// Invokes the job, with its callback to `url` or direct; none may be refused.
+pub fn accept(
+    server: &Server,
+    connections: usize,
+    until: Until,
+    url: Option<&str>,
+) -> Result<Loaded> {
+    let status = if url.is_some() { 202 } else { 200 };
+    let requests = [invoke("job", &inputs(), url)];
+    load(server.addr, connections, until, &requests, status)?.faultless()
+}
+
 /// Sends so many runs over HTTP, and waits until none is open; runs a second.
 pub fn through(server: &Server, folder: &Path, count: usize) -> Result<f64> {
-    let bytes = invoke("job", &inputs(), Some(NOWHERE));
+    let send = |count| accept(server, CONNECTIONS, Until::Sent(count), Some(NOWHERE));
     let look = look(folder)?;
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE ended_at IS NULL)";
     let patience = Duration::from_secs(120);
@@ -64,10 +76,10 @@ pub fn through(server: &Server, folder: &Path, count: usize) -> Result<f64> {
         })
     };
     // Connections and caches are warm when it counts.
-    load(server.addr, CONNECTIONS, count / 20, &bytes, 202)?;
+    send(count / 20)?;
     ended()?;
     let begun = Instant::now();
-    let sent = load(server.addr, CONNECTIONS, count, &bytes, 202)?;
+    let sent = send(count)?;
     ended()?;
     Ok(sent.times.count() as f64 / begun.elapsed().as_secs_f64())
 }

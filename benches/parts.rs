@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::disk;
 use crate::report::Report;
 use crate::results::record;
-use crate::{Result, disk, fault};
+use skep::bench::{Result, fault};
 
 /// What was asked for.
 #[derive(Debug, Default)]

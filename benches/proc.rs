@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::{Result, fault};
+use skep::bench::{Result, fault};
 
 /// Counted since the process began.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +36,7 @@ pub fn used(pid: u32) -> Result<Used> {
 /// Resident memory: all of it, and what is its own (without mapped files), in MiB.
 pub fn memory(pid: u32) -> Result<(f64, f64)> {
     let status = format!("/proc/{pid}/status");
-    let mib = |name: &str| Ok::<_, crate::Fault>(field(&status, name)? as f64 / 1024.0);
+    let mib = |name: &str| Ok::<_, skep::bench::Fault>(field(&status, name)? as f64 / 1024.0);
     Ok((mib("VmRSS")?, mib("RssAnon")?))
 }
 

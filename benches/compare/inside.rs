@@ -10,10 +10,12 @@ use skep::flow::workflow::KindSpec;
 use skep::id::Id;
 use skep::{Config, Engine, Format, Invoke, StepContext, StepKind};
 
+use crate::Turn;
 use crate::job::{CONNECTIONS, inputs};
-use crate::load::beside;
-use crate::server::{scratch, until};
-use crate::{Result, Turn, fault};
+use crate::server::scratch;
+use skep::bench::hands::{beside, joined};
+use skep::bench::server::until;
+use skep::bench::{Result, fault};
 
 const WORKFLOW: &str = "\
 inputs: {to: {type: text}, body: {type: text}}
@@ -100,10 +102,8 @@ pub fn measure(count: usize) -> Result<Turn> {
             inner.invoke(&wanted)?;
         }
         Ok(())
-    });
-    for caller in callers {
-        caller.join().map_err(|_| fault("a caller panicked"))??;
-    }
+    })?;
+    joined(callers)?;
     let all = count / CONNECTIONS * CONNECTIONS;
     until("every handler", PATIENCE, || {
         Ok(told.done.load(Ordering::Relaxed) >= all)

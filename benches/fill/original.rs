@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Statement};
 
-use crate::{Result, fault};
+use skep::bench::{Result, fault};
 
 /// One piece of a text that names something of the original.
 enum Piece {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::job::{CONNECTIONS, DIRECT, JOB, inputs, look};
-use crate::load::load;
-use crate::receiver::Receiver;
+use crate::job::{CONNECTIONS, DIRECT, JOB, accept, look};
 use crate::report::Report;
-use crate::server::{Server, invoke, scratch, until};
-use crate::{Asked, Result, progress};
+use crate::server::{scratch, start};
+use crate::{Asked, progress};
+use skep::bench::Result;
+use skep::bench::load::Until;
+use skep::bench::receiver::Receiver;
+use skep::bench::server::until;
 
 const PLAIN: &str = "a finished one-step run of 200 bytes";
 const DELIVERED: &str = "the same with its callback delivered";
@@ -27,20 +29,19 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let receiver = Receiver::start()?;
     let url = receiver.url("callback");
     let turns = [
-        (PLAIN, DIRECT, None, 200),
-        (DELIVERED, CONNECTIONS, Some(url.as_str()), 202),
+        (PLAIN, DIRECT, None),
+        (DELIVERED, CONNECTIONS, Some(url.as_str())),
     ];
-    for (name, connections, url, status) in turns {
+    for (name, connections, url) in turns {
         progress(name);
         let folder = scratch()?;
-        let server = Server::start(&folder, &[])?;
+        let server = start(&folder, &[])?;
         server.deploy("job", JOB)?;
         let before = bytes(&settled(folder.path())?)?;
-        let request = invoke("job", &inputs(), url);
         let mut made = 0;
         while made < count {
             let more = (count - made).min(20_000);
-            made += load(server.addr, connections, more, &request, status)?
+            made += accept(&server, connections, Until::Sent(more), url)?
                 .times
                 .count();
         }

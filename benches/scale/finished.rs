@@ -7,11 +7,13 @@ use std::time::Instant;
 use crate::fill::{Kind, Wanted, cached};
 use crate::job::STILL;
 use crate::report::Report;
-use crate::server::{Server, healthz};
-use crate::stats::{median, ms};
+use crate::server::start;
 use crate::turns::{Seconds, accepted, against, worked};
-use crate::wire::Client;
-use crate::{Asked, Result, progress};
+use crate::{Asked, progress};
+use skep::bench::Result;
+use skep::bench::server::{Server, healthz};
+use skep::bench::stats::{median, ms};
+use skep::bench::wire::Client;
 
 const NAME: &str = "finished runs";
 
@@ -98,7 +100,7 @@ fn compare(
 fn starts(count: usize, folder: &Path, report: &mut Report) -> Result<()> {
     let start = || -> Result<(f64, Server)> {
         let begun = Instant::now();
-        let server = Server::start(folder, &STILL)?;
+        let server = start(folder, &STILL)?;
         Client::connect(server.addr)?.expect(&healthz(), &[200])?;
         Ok((ms(begun.elapsed()), server))
     };

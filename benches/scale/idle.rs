@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::fill::{Kind, Wanted, cached};
 use crate::proc::{memory, used};
 use crate::report::Report;
-use crate::server::{Server, scratch};
-use crate::{Asked, Result, progress};
+use crate::server::{scratch, start};
+use crate::{Asked, progress};
+use skep::bench::Result;
 
 const NAME: &str = "a minute of nothing";
 
@@ -23,8 +24,8 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let full = cached(Wanted::new(Kind::Delayed, count))?;
     let empty = scratch()?;
     let servers = [
-        (format!("{count} delayed runs"), Server::start(&full, &[])?),
-        ("an empty file".to_owned(), Server::start(&empty, &[])?),
+        (format!("{count} delayed runs"), start(&full, &[])?),
+        ("an empty file".to_owned(), start(&empty, &[])?),
     ];
     let rest = asked.of(60, 3);
     // The first seconds are the start's: recovery, statistics, a first look at what is old.

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-use crate::job::{CONNECTIONS, DIRECT, JOB, NOWHERE, STILL, inputs};
-use crate::load::load;
+use crate::job::{CONNECTIONS, DIRECT, JOB, NOWHERE, STILL, accept};
 use crate::proc::memory;
 use crate::report::Report;
-use crate::server::{Server, healthz, invoke, scratch};
-use crate::wire::Client;
-use crate::{Asked, Result, fault, progress};
+use crate::server::{scratch, start};
+use crate::{Asked, progress};
+use skep::bench::load::Until;
+use skep::bench::server::{Server, healthz};
+use skep::bench::wire::Client;
+use skep::bench::{Result, fault};
 
 const NAME: &str = "resident memory";
 
@@ -21,12 +23,11 @@ const CHUNK: usize = 50_000;
 /// The server as shipped, then one that only accepts.
 pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let folder = scratch()?;
-    let server = Server::start(&folder, &["--max-connections-per-peer", "8192"])?;
+    let server = start(&folder, &["--max-connections-per-peer", "8192"])?;
     note(&server, "a new file", report)?;
     server.deploy("job", JOB)?;
     let requests = asked.of(10_000, 500);
-    let bytes = invoke("job", &inputs(), None);
-    load(server.addr, DIRECT, requests, &bytes, 200)?;
+    accept(&server, DIRECT, Until::Sent(requests), None)?;
     note(&server, &format!("after {requests} direct invokes"), report)?;
     let connections = asked.of(5_000, 200);
     progress(&format!("{connections} idle connections"));
@@ -42,20 +43,14 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
 /// `count` more queued runs, after so many that every cache is as full as it gets.
 fn queued(asked: &Asked, report: &mut Report) -> Result<()> {
     let folder = scratch()?;
-    let server = Server::start(&folder, &STILL)?;
+    let server = start(&folder, &STILL)?;
     server.deploy("job", JOB)?;
     let (warm, count) = asked.of((200_000, 1_000_000), (500, 2_000));
-    let bytes = invoke("job", &inputs(), Some(NOWHERE));
     let send = |count: usize| -> Result<()> {
         let mut sent = 0;
         while sent < count {
-            let loaded = load(
-                server.addr,
-                CONNECTIONS,
-                CHUNK.min(count - sent),
-                &bytes,
-                202,
-            )?;
+            let until = Until::Sent(CHUNK.min(count - sent));
+            let loaded = accept(&server, CONNECTIONS, until, Some(NOWHERE))?;
             sent += loaded.times.count();
             progress(&format!("queueing: {sent} of {count}"));
         }
@@ -75,7 +70,7 @@ fn queued(asked: &Asked, report: &mut Report) -> Result<()> {
         growth <= GROWTH,
     );
     server.kill();
-    let server = Server::start(&folder, &STILL)?;
+    let server = start(&folder, &STILL)?;
     note(&server, "the same, started again", report)?;
     Ok(())
 }

@@ -8,12 +8,14 @@ use serde_json::json;
 
 use crate::fill::{Kind, Wanted, fill};
 use crate::job::look;
-use crate::receiver::Receiver;
 use crate::report::Report;
-use crate::server::{Server, invoke, scratch};
-use crate::stats::Times;
-use crate::wire::Client;
-use crate::{Asked, Result, fault, progress};
+use crate::server::{scratch, start};
+use crate::{Asked, progress};
+use skep::bench::receiver::Receiver;
+use skep::bench::server::invoke;
+use skep::bench::stats::Times;
+use skep::bench::wire::Client;
+use skep::bench::{Result, fault};
 
 const NAME: &str = "pruning";
 
@@ -44,7 +46,7 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let before = size(folder.path())?;
     report.note(NAME, format!("file with {count} old runs"), before, "MiB");
 
-    let server = Server::start(&folder, &["--retain-runs", "forever"])?;
+    let server = start(&folder, &["--retain-runs", "forever"])?;
     let yaml = format!(
         "steps: [{{id: call, http: {{method: GET, url: \"http://{}/\"}}}}]\n",
         steps.addr
@@ -58,7 +60,7 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
 
     progress("pruning");
     let begun = Instant::now();
-    let server = Server::start(&folder, &[])?;
+    let server = start(&folder, &[])?;
     let mut client = server.connect()?;
     let beside = look(folder.path())?;
     let (mut ended, mut told) = (None, Instant::now());

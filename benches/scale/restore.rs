@@ -8,9 +8,11 @@ use crate::fill::{Kind, Wanted, cached};
 use crate::job::STILL;
 use crate::job::look;
 use crate::report::Report;
-use crate::server::{Server, healthz, scratch};
-use crate::wire::Client;
-use crate::{Asked, Result, fault, progress};
+use crate::server::{scratch, start};
+use crate::{Asked, progress};
+use skep::bench::server::healthz;
+use skep::bench::wire::Client;
+use skep::bench::{Result, fault};
 
 const NAME: &str = "backup and restore";
 
@@ -22,7 +24,7 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     let count = asked.of(1_000_000, 5_000);
     let full = cached(Wanted::new(Kind::Finished, count))?;
     let folder = scratch()?;
-    let server = Server::start(&full, &STILL)?;
+    let server = start(&full, &STILL)?;
     progress("backup");
     let copy = folder.path().join("copy.db");
     let took = verb(&full, "backup", &copy)?;
@@ -38,7 +40,7 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
         took <= MOST,
     );
     let begun = Instant::now();
-    let server = Server::start(&folder, &STILL)?;
+    let server = start(&folder, &STILL)?;
     Client::connect(server.addr)?.expect(&healthz(), &[200])?;
     let took = begun.elapsed().as_secs_f64();
     report.note(NAME, "start on it, paused", took, "s");
@@ -64,7 +66,7 @@ fn verb(folder: &Path, verb: &str, file: &Path) -> Result<f64> {
         .args([verb, "--data", "skep.db"])
         .arg(file)
         .current_dir(folder)
-        .env("SKEP_ADMIN_KEY", crate::server::KEY)
+        .env("SKEP_ADMIN_KEY", skep::bench::server::KEY)
         .output()?;
     let took: Duration = begun.elapsed();
     match out.status.success() {

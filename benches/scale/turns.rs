@@ -1,33 +1,29 @@
 //! One turn of a measurement on a filled file: accept for a while, or accept and work off.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
+use crate::Asked;
 use crate::fill::put_back;
-use crate::job::{CONNECTIONS, NOWHERE, STILL, WORKS, inputs, through};
-use crate::load::load;
-use crate::server::{Server, invoke};
-use crate::stats::median;
-use crate::{Asked, Result};
-
-/// What one warming load sends.
-const CHUNK: usize = 2_000;
+use crate::job::{CONNECTIONS, NOWHERE, STILL, WORKS, accept, through};
+use crate::server::start;
+use skep::bench::Result;
+use skep::bench::load::Until;
+use skep::bench::stats::median;
 
 /// Seconds that are left out, and seconds that are measured.
 pub type Seconds = (f64, f64);
 
 /// Accepted runs a second, with `--workers 0`. The file is as before afterwards.
 pub fn accepted(folder: &Path, (warm, measured): Seconds) -> Result<f64> {
-    let server = Server::start(folder, &STILL)?;
+    let server = start(folder, &STILL)?;
     server.settle()?;
-    let bytes = invoke("job", &inputs(), Some(NOWHERE));
-    let send = |count| load(server.addr, CONNECTIONS, count, &bytes, 202);
-    let begun = Instant::now();
-    let mut rate = send(CONNECTIONS)?.rate;
-    while begun.elapsed().as_secs_f64() < warm {
-        rate = send(CHUNK)?.rate;
-    }
-    let rate = send((rate * measured) as usize)?.rate;
+    let send = |seconds| {
+        let until = Until::Over(Duration::from_secs_f64(seconds));
+        accept(&server, CONNECTIONS, until, Some(NOWHERE))
+    };
+    send(warm)?;
+    let rate = send(measured)?.rate;
     server.stop()?;
     put_back(folder)?;
     Ok(rate)
@@ -36,7 +32,7 @@ pub fn accepted(folder: &Path, (warm, measured): Seconds) -> Result<f64> {
 /// Runs a second, from the first invoke to the end of the last, by a server that works. The file is as before
 /// afterwards.
 pub fn worked(asked: &Asked, folder: &Path) -> Result<f64> {
-    let server = Server::start(folder, &WORKS)?;
+    let server = start(folder, &WORKS)?;
     server.settle()?;
     let rate = through(&server, folder, asked.of(60_000, 1_000))?;
     server.stop()?;

@@ -8,10 +8,12 @@ use rusqlite::Connection;
 use crate::fill::{Kind, Wanted, cached, copy};
 use crate::job::{WORKS, look};
 use crate::report::Report;
-use crate::server::{Server, until};
-use crate::stats::median;
+use crate::server::start;
 use crate::turns::{Seconds, accepted, against};
-use crate::{Asked, Result, fault, progress};
+use crate::{Asked, progress};
+use skep::bench::server::until;
+use skep::bench::stats::median;
+use skep::bench::{Result, fault};
 
 const NAME: &str = "waiting runs";
 
@@ -127,7 +129,7 @@ fn reached(look: &Connection, id: i64) -> Result<(Instant, i64)> {
 /// Claims a second, of so many after a start.
 fn claimed(folder: &Path, claims: i64) -> Result<f64> {
     let from = oldest(&look(folder)?)?;
-    let server = Server::start(folder, &WORKS)?;
+    let server = start(folder, &WORKS)?;
     let look = look(folder)?;
     let (begun, first) = reached(&look, from + claims / 10)?;
     let (ended, last) = reached(&look, from + claims)?;
@@ -137,7 +139,7 @@ fn claimed(folder: &Path, claims: i64) -> Result<f64> {
 
 /// Claims a second, over so many seconds from the first second on.
 fn drained(folder: &Path, seconds: f64) -> Result<f64> {
-    let server = Server::start(folder, &WORKS)?;
+    let server = start(folder, &WORKS)?;
     let look = look(folder)?;
     std::thread::sleep(Duration::from_secs_f64(seconds / 10.0));
     let (begun, first) = (Instant::now(), oldest(&look)?);

@@ -29,6 +29,7 @@ pub mod sending;
 pub mod steps;
 pub mod upgrade;
 pub mod writer;
+pub mod yardstick;
 
 use std::collections::HashMap;
 use std::fs::File;
