@@ -1,5 +1,6 @@
 //! Black-box tests over the real binary: the list of modules. One test binary, because each links SQLite again.
 
+mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
 mod crash; // kill -9 under load

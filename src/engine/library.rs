@@ -103,6 +103,14 @@ impl Engine {
         self.store.run(run_id)
     }
 
+    /// How many runs are queued, executing, and waiting for a time or a person.
+    ///
+    /// # Errors
+    /// `unavailable` if the engine is stopping.
+    pub fn open_runs(&self) -> Result<(u64, u64, u64)> {
+        self.store.open_runs()
+    }
+
     /// Waits until the run has ended, at most `patience`, and returns it as it stands then.
     ///
     /// # Errors

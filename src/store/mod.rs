@@ -32,6 +32,7 @@ pub mod sending;
 pub mod steps;
 pub mod upgrade;
 pub mod writer;
+pub mod yardstick;
 
 use std::collections::HashMap;
 use std::fs::File;
