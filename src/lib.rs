@@ -27,7 +27,7 @@
 //! | [`engine`] | starts, names, watches and joins every thread; the builder |
 //! | [`config`] | every setting; the only reader of the environment |
 //! | `cli` | the command line: one file per verb; speaks to a running server over HTTP |
-//! | [`error`], [`id`], [`time`], [`bell`], [`secret`] | the base |
+//! | [`error`], [`id`], [`time`], [`bell`], [`secret`], [`metrics`] | the base |
 //!
 //! # The arrows
 //!
@@ -59,6 +59,7 @@ pub mod error;
 pub mod flow;
 pub mod id;
 pub mod loops;
+pub mod metrics;
 pub mod outbound;
 pub mod secret;
 pub mod steps;

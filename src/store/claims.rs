@@ -17,6 +17,7 @@ use crate::flow::run::{Change, Ending, Event, OpenSteps, Refused, Run, RunStatus
 use crate::flow::step::StepRecord;
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::figures;
 use crate::store::runs::{SELECT_RUN, run, status_column, time_column};
 use crate::store::steps;
 use crate::store::steps::{Finished, Opened};
@@ -139,15 +140,19 @@ impl Tx<'_> {
         ending: Option<&Ending>,
         now: Timestamp,
     ) -> Result<Result<RunStatus, Refused>> {
-        let (before, deployment, run_id) = self
-            .sql("SELECT status, claim_token, wake_at, deployment, run_id FROM runs WHERE id = ?1")?
+        let (before, deployment, run_id, times) = self
+            .sql(
+                "SELECT status, claim_token, wake_at, deployment, run_id, created_at, started_at
+                 FROM runs WHERE id = ?1",
+            )?
             .query_row([id], |row| {
                 let before = Run {
                     status: status_column(row, "status")?,
                     claim: row.get(1)?,
                     wake_at: time_column(row, "wake_at")?,
                 };
-                Ok((before, row.get::<_, i64>(3)?, Id(row.get(4)?)))
+                let times = (row.get(5)?, row.get(6)?);
+                Ok((before, row.get::<_, i64>(3)?, Id(row.get(4)?), times))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
@@ -167,6 +172,9 @@ impl Tx<'_> {
             self.counts.leave(deployment, before.status);
             self.counts.enter(deployment, change.status);
             self.after(Effect::Run(run_id, change.status));
+            if let Some(fact) = figures::of_run(change.status, times, now) {
+                self.after(Effect::Count(fact));
+            }
         }
         if let (true, Some(ending)) = (change.status.is_final(), ending) {
             self.owe_final_event(id, ending, now)?;

@@ -16,6 +16,7 @@ pub mod deletion;
 pub mod deliveries;
 pub mod deployments;
 pub mod directory;
+pub mod figures;
 pub mod keys;
 pub mod lookups;
 pub mod open;
@@ -43,6 +44,7 @@ use rusqlite::Connection;
 use crate::bell::{Bell, Stop, locked};
 use crate::error::{Error, Result};
 use crate::flow::workflow::{KindSpec, Workflow};
+use crate::metrics::Metrics;
 use crate::store::changes::Changes;
 use crate::store::directory::Directory;
 use crate::store::seal::Sealer;
@@ -110,6 +112,7 @@ pub struct Store {
     in_hand: sending::InHand,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
+    metrics: Arc<Metrics>,
     _lock: File,
 }
 
@@ -140,6 +143,7 @@ impl Store {
         let changes = Arc::new(Changes::default());
         let touched = Arc::new(Touched::default());
         let stops = Arc::new(Mutex::new(HashMap::new()));
+        let metrics = Arc::new(figures::metrics(&conn, &options.kinds, now)?);
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
             limits: counts::Limits {
@@ -152,6 +156,7 @@ impl Store {
             changes: changes.clone(),
             touched: touched.clone(),
             stops: stops.clone(),
+            metrics: metrics.clone(),
             inline: options.inline,
         })?;
         let store = Arc::new(Store {
@@ -170,6 +175,7 @@ impl Store {
             in_hand: sending::InHand::default(),
             changes,
             bells,
+            metrics,
             _lock: lock,
         });
         store.refresh_directory()?;

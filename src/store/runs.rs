@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Code, Error, Result};
 use crate::flow::run::{Ending, Event, RunStatus};
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::audit::Actor;
 use crate::store::page::{Page, Paged, weight, weight_of};
@@ -293,6 +294,8 @@ impl Tx<'_> {
             ))?;
         }
         self.counts.enter(new.deployment, RunStatus::Queued);
+        let source = new.source;
+        self.after(Effect::Count(Fact::Accepted { source, at: now }));
         self.after(Effect::Run(new.run_id, RunStatus::Queued));
         Ok(Inserted::New(answered))
     }

@@ -19,8 +19,10 @@ use crate::flow::delivery::{
 use crate::flow::run::Ending;
 use crate::flow::step::ErrorClass;
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::deliveries::delivery_status;
+use crate::store::figures;
 use crate::store::rotation::{SealedSecrets, Secrets};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
@@ -199,6 +201,7 @@ impl Tx<'_> {
             due.0,
             now.0,
         ))?;
+        self.after(Effect::Count(Fact::Owed));
         self.make_ready(origin, due)
     }
 
@@ -249,15 +252,19 @@ impl Tx<'_> {
         event: &Event,
         now: Timestamp,
     ) -> Result<Result<DeliveryStatus, Refused>> {
-        let (before, origin) = self
-            .sql("SELECT status, claim_token, failures, origin FROM deliveries WHERE id = ?1")?
+        let (before, origin, owed) = self
+            .sql(
+                "SELECT status, claim_token, failures, origin, created_at, trigger = 'manual'
+                 FROM deliveries WHERE id = ?1",
+            )?
             .query_row([id], |row| {
                 let before = Delivery {
                     status: delivery_status(row, "status")?,
                     claim: row.get(1)?,
                     failures: row.get(2)?,
                 };
-                Ok((before, row.get::<_, i64>(3)?))
+                let owed = (row.get(4)?, row.get(5)?);
+                Ok((before, row.get::<_, i64>(3)?, owed))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
@@ -283,6 +290,12 @@ impl Tx<'_> {
         })?;
         self.refresh_origin(origin, now)?;
         self.after(Effect::Delivery);
+        self.after(Effect::Count(figures::of_delivery(
+            before.status,
+            change.status,
+            owed,
+            now,
+        )));
         Ok(Ok(change.status))
     }
 
@@ -462,6 +475,7 @@ impl Tx<'_> {
         if self.apply_delivery(id, &Event::Interrupted, now)?.is_err() {
             return Ok(false);
         }
+        self.after(Effect::Count(Fact::Interrupted));
         self.sql(
             "UPDATE attempts SET duration_ms = max(?2 - started_at, 0), error_class = 'interrupted',
                  error = 'the process ended in the middle of it' WHERE delivery = ?1 AND duration_ms IS NULL",

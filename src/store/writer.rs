@@ -9,7 +9,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{CachedStatement, Connection};
@@ -18,6 +18,7 @@ use crate::bell::{Stop, locked};
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
 use crate::store::changes::Changes;
 use crate::store::counts::{Counts, Limits};
@@ -55,6 +56,8 @@ pub(super) enum Effect {
     SlotFree,
     /// The step that this run has in flight is to stop.
     StopStep(i64),
+    /// Something is to be counted.
+    Count(Fact),
 }
 
 impl Tx<'_> {
@@ -167,6 +170,14 @@ impl Channel {
         }
     }
 
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Channel::Thread(sender) => sender.len(),
+            Channel::Inline(_) => 0,
+        }
+    }
+
     /// Ends the writer's loop behind what is queued.
     pub(super) fn close(&self) {
         if let Channel::Thread(sender) = self {
@@ -218,6 +229,7 @@ pub(super) struct Parts {
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
     pub(super) stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) inline: bool,
 }
 
@@ -245,6 +257,10 @@ impl Writer {
             .bells
             .queued
             .store(counts.total().queued, Ordering::SeqCst);
+        let open = counts.total();
+        parts
+            .metrics
+            .open_runs(open.queued, open.running, open.parked);
         let writer = Writer {
             parts,
             counts,
@@ -313,6 +329,8 @@ impl Writer {
         if whole.is_ok() && self.parts.conn.total_changes() != changes_before {
             whole = self.write_touched();
         }
+        let changed = self.parts.conn.total_changes() != changes_before;
+        let begun = Instant::now();
         let committed = match whole {
             Ok(()) => self.commit(),
             Err(fault) => {
@@ -321,8 +339,15 @@ impl Writer {
             }
         };
         match &committed {
-            Ok(()) => self.counts.keep(),
+            Ok(()) => {
+                self.counts.keep();
+                // A look that went through here made nothing durable, and costs nothing.
+                if changed {
+                    self.parts.metrics.committed(jobs.len(), begun.elapsed());
+                }
+            }
             Err(fault) => {
+                self.parts.metrics.not_committed(&fault.message);
                 log::error!("a commit of {} failed: {fault}", jobs.len());
                 self.counts.undo(0);
                 self.effects.clear();
@@ -424,6 +449,7 @@ impl Writer {
                     self.parts.changes.publish(run_id, status);
                 }
                 Effect::Delivery => delivery = true,
+                Effect::Count(fact) => self.parts.metrics.tell(fact),
                 Effect::SlotFree => work |= self.counts.total().queued > 0,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();
@@ -433,6 +459,10 @@ impl Writer {
                 }
             }
         }
+        let open = self.counts.total();
+        self.parts
+            .metrics
+            .open_runs(open.queued, open.running, open.parked);
         let bells = &self.parts.bells;
         // Before the bell, so that whoever wakes sees it.
         bells
