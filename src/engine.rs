@@ -13,7 +13,7 @@ use crate::api::door::Scope;
 use crate::api::server::{Server, ServerConfig, bind};
 use crate::api::{self, Api};
 use crate::bell::{Stop, locked};
-use crate::config::Config;
+use crate::config::{Config, Found};
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
@@ -21,6 +21,7 @@ use crate::loops::delivery::Sender;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::loops::{NAP, Pool};
+use crate::metrics::Watched;
 use crate::outbound::guard::{AllowList, Guard};
 use crate::outbound::http::Client;
 use crate::outbound::resolve;
@@ -57,6 +58,7 @@ pub struct Builder {
     config: Config,
     kinds: Vec<Arc<dyn StepKind>>,
     is_private: bool,
+    settings: Vec<Found>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -82,6 +84,13 @@ impl Builder {
         self
     }
 
+    /// With what `/v1/system` shows of the settings and where each came from ([`crate::config::Loaded::found`]).
+    #[must_use]
+    pub fn settings(mut self, found: Vec<Found>) -> Builder {
+        self.settings = found;
+        self
+    }
+
     /// Without a front door: runs are started by [`Engine::invoke`] only.
     #[must_use]
     pub fn without_http(mut self) -> Builder {
@@ -98,7 +107,7 @@ impl Builder {
         for kind in self.kinds {
             kinds = kinds.with(kind)?;
         }
-        Engine::assemble(self.config, Arc::new(kinds), self.is_private)
+        Engine::assemble(self.config, self.settings, Arc::new(kinds), self.is_private)
     }
 }
 
@@ -269,7 +278,12 @@ impl Engine {
         Engine::builder().config(config).start()
     }
 
-    fn assemble(config: Config, kinds: Arc<Registry>, is_private: bool) -> Result<Engine> {
+    fn assemble(
+        config: Config,
+        settings: Vec<Found>,
+        kinds: Arc<Registry>,
+        is_private: bool,
+    ) -> Result<Engine> {
         let clock = Clock::System;
         let guard = Arc::new(guard_of(&config)?);
         let listen = socket_address(&config.listen)?;
@@ -310,7 +324,13 @@ impl Engine {
             public_url: public_url.clone(),
             max_direct: config.max_direct,
             direct_timeout: config.direct_timeout,
+            config: config.clone(),
+            settings,
         }));
+        let (metrics, weak) = (store.metrics(), Arc::downgrade(&api));
+        metrics.watch(Watched::Direct, move || {
+            weak.upgrade().map_or(0, |api| api.waiting())
+        });
         let server = match listener {
             Some(listener) => Some(front_door(listener, &config, &public_url, &api)?),
             None => None,
@@ -367,6 +387,10 @@ impl Engine {
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
+        let metrics = self.store.metrics();
+        metrics.workers.set(self.config.workers as u64);
+        let (pools, count) = (self.pools.clone(), self.config.workers);
+        metrics.watch(Watched::Workers, move || busy(&pools.workers, count));
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());
             self.executing(&format!("skep-worker-{number}"), move || {
@@ -394,6 +418,10 @@ impl Engine {
             halt: self.pools.halt.clone(),
             taken_at: AtomicI64::new(0),
         });
+        let metrics = self.store.metrics();
+        metrics.senders.set(self.config.senders as u64);
+        let (pools, count) = (self.pools.clone(), self.config.senders);
+        metrics.watch(Watched::Senders, move || busy(&pools.senders, count));
         for number in 1..=self.config.senders {
             let (sender, pools) = (sender.clone(), self.pools.clone());
             self.executing(&format!("skep-sender-{number}"), move || {
@@ -520,13 +548,21 @@ impl Drop for Engine {
     }
 }
 
+/// How many threads of a pool are at work.
+fn busy<T>(pool: &Pool<T>, count: usize) -> u64 {
+    count.saturating_sub(pool.idle()) as u64
+}
+
 fn front_door(
     listener: TcpListener,
     config: &Config,
     public_url: &str,
     api: &Arc<Api>,
 ) -> Result<Arc<Server>> {
-    let config = server_config(config, public_url)?;
+    let config = ServerConfig {
+        metrics: api.store().metrics().clone(),
+        ..server_config(config, public_url)?
+    };
     let server = Server::new(listener, config, api.clone()).map_err(Error::internal)?;
     Ok(Arc::new(server))
 }

@@ -60,6 +60,11 @@ impl Directory {
         self.deployments.get(name)
     }
 
+    /// How many deployments there are.
+    pub fn deployment_count(&self) -> usize {
+        self.deployments.len()
+    }
+
     /// The deployment and variant of a webhook address.
     pub fn webhook(
         &self,
