@@ -21,7 +21,6 @@ use crate::loops::delivery::Sender;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::loops::{NAP, Pool};
-use crate::metrics::Watched;
 use crate::outbound::guard::{AllowList, Guard};
 use crate::outbound::http::Client;
 use crate::outbound::resolve;
@@ -35,6 +34,7 @@ use crate::store::{Options, Store};
 use crate::time::Clock;
 
 mod beside;
+mod figures;
 mod library;
 
 pub use beside::Beside;
@@ -102,12 +102,12 @@ impl Builder {
     ///
     /// # Errors
     /// One sentence a person can act on; nothing runs then.
-    pub fn start(self) -> Result<Engine> {
+    pub fn start(mut self) -> Result<Engine> {
         let mut kinds = Registry::builtin();
-        for kind in self.kinds {
+        for kind in std::mem::take(&mut self.kinds) {
             kinds = kinds.with(kind)?;
         }
-        Engine::assemble(self.config, self.settings, Arc::new(kinds), self.is_private)
+        Engine::assemble(self, Arc::new(kinds))
     }
 }
 
@@ -278,12 +278,8 @@ impl Engine {
         Engine::builder().config(config).start()
     }
 
-    fn assemble(
-        config: Config,
-        settings: Vec<Found>,
-        kinds: Arc<Registry>,
-        is_private: bool,
-    ) -> Result<Engine> {
+    fn assemble(builder: Builder, kinds: Arc<Registry>) -> Result<Engine> {
+        let (config, is_private) = (builder.config, builder.is_private);
         let clock = Clock::System;
         let guard = Arc::new(guard_of(&config)?);
         let listen = socket_address(&config.listen)?;
@@ -325,12 +321,8 @@ impl Engine {
             max_direct: config.max_direct,
             direct_timeout: config.direct_timeout,
             config: config.clone(),
-            settings,
+            settings: builder.settings,
         }));
-        let (metrics, weak) = (store.metrics(), Arc::downgrade(&api));
-        metrics.watch(Watched::Direct, move || {
-            weak.upgrade().map_or(0, |api| api.waiting())
-        });
         let server = match listener {
             Some(listener) => Some(front_door(listener, &config, &public_url, &api)?),
             None => None,
@@ -347,6 +339,7 @@ impl Engine {
             threads: Mutex::new(threads),
             executing: Arc::default(),
         };
+        engine.show_figures();
         // Before any loop takes work, and before the first request is let in.
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
@@ -387,10 +380,6 @@ impl Engine {
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
-        let metrics = self.store.metrics();
-        metrics.workers.set(self.config.workers as u64);
-        let (pools, count) = (self.pools.clone(), self.config.workers);
-        metrics.watch(Watched::Workers, move || busy(&pools.workers, count));
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());
             self.executing(&format!("skep-worker-{number}"), move || {
@@ -418,10 +407,6 @@ impl Engine {
             halt: self.pools.halt.clone(),
             taken_at: AtomicI64::new(0),
         });
-        let metrics = self.store.metrics();
-        metrics.senders.set(self.config.senders as u64);
-        let (pools, count) = (self.pools.clone(), self.config.senders);
-        metrics.watch(Watched::Senders, move || busy(&pools.senders, count));
         for number in 1..=self.config.senders {
             let (sender, pools) = (sender.clone(), self.pools.clone());
             self.executing(&format!("skep-sender-{number}"), move || {
@@ -546,11 +531,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// How many threads of a pool are at work.
-fn busy<T>(pool: &Pool<T>, count: usize) -> u64 {
-    count.saturating_sub(pool.idle()) as u64
 }
 
 fn front_door(

@@ -21,6 +21,7 @@ mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod runs; // lists, filters, pages
+mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
 mod shutdown; // a clean stop
 mod slow; // what is slow holds up nothing else
