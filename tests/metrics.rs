@@ -78,6 +78,11 @@ fn both_formats_are_sound_and_hold_the_same_series() {
     assert_eq!(plain.value("skep_workers"), 32.0);
     assert!(plain.value("process_resident_memory_bytes") > 1e6);
     assert!(plain.value("skep_file_bytes") >= 4096.0);
+    assert!(
+        plain.0["skep_file_free_bytes"]
+            .samples
+            .contains_key("skep_file_free_bytes")
+    );
     assert!(plain.value("skep_disk_free_bytes") > 0.0);
 }
 

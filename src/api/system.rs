@@ -16,10 +16,8 @@ use crate::time::millis;
 /// How many origins are named whose deliveries fail.
 const NAMED: usize = 5;
 
-/// `GET /v1/system`. Times without a date are in milliseconds. Folders are for admins.
-///
-/// # Errors
-/// `unavailable` if the file cannot be read.
+/// `GET /v1/system`. Times without a date are in milliseconds. Folders are for admins. Answers even where the file
+/// cannot be read, and says so.
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let (store, now) = (request.store(), request.now());
     let metrics = store.metrics();
@@ -28,6 +26,10 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
     let watched = |what| metrics.watched(what).unwrap_or(0);
     let (failed_runs, undelivered) = ends(spans.hour.iter().map(|(_, tally)| tally));
     let config = &request.api.config;
+    let (failing_origins, unreadable) = match store.failing_origins(NAMED) {
+        Ok(failing) => (failing, None),
+        Err(fault) => (Vec::new(), Some(fault.message)),
+    };
     let seen = Seen {
         config,
         backlog: metrics.backlog(),
@@ -39,7 +41,8 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
             metrics.connections_limit.get(),
         ),
         failing_commits: metrics.failing(),
-        failing_origins: store.failing_origins(NAMED)?,
+        failing_origins,
+        unreadable,
         failed_runs,
         undelivered,
         is_stopping: request.api.is_stopping(),

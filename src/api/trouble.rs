@@ -36,6 +36,8 @@ pub struct Seen<'a> {
     pub connections: (u64, u64),
     /// Commits that failed in a row, and why the last one did.
     pub failing_commits: Option<(u64, String)>,
+    /// Why the file cannot be read.
+    pub unreadable: Option<String>,
     /// Where deliveries fail.
     pub failing_origins: Vec<FailingOrigin>,
     /// Runs that ended badly, and all that ended, in the last hour.
@@ -69,6 +71,9 @@ pub fn problems(seen: &Seen<'_>) -> Vec<String> {
             count => format!("{} commits", number(*count)),
         };
         told.push(format!("The last {last} failed: {why}."));
+    }
+    if let Some(why) = &seen.unreadable {
+        told.push(format!("The file cannot be read: {why}."));
     }
     told.extend(disk(seen));
     told.extend(queue(seen));
@@ -244,6 +249,7 @@ mod tests {
             senders_busy: 0,
             connections: (1, 8_192),
             failing_commits: None,
+            unreadable: None,
             failing_origins: Vec::new(),
             failed_runs: (9, 9),
             undelivered: 0,
@@ -273,6 +279,7 @@ mod tests {
         seen.senders_busy = 5;
         seen.connections = (760, 768);
         seen.failing_commits = Some((3, "the disk is full".to_owned()));
+        seen.unreadable = Some("all readers are busy".to_owned());
         seen.failed_runs = (48, 60);
         seen.undelivered = 1;
         seen.is_stopping = true;
@@ -286,6 +293,7 @@ mod tests {
             [
                 "The server is stopping.",
                 "The last 3 commits failed: the disk is full.",
+                "The file cannot be read: all readers are busy.",
                 "Only 200 MiB are left on the disk of the database; once it is full, nothing is accepted.",
                 "The write-ahead log has grown to 300 MiB: something reads the file for so long that it cannot begin anew.",
                 "95,000 of 100,000 places in the queue are taken; over it, invokes are answered 429 (max_queued).",

@@ -27,6 +27,34 @@ const ORIGINS: i64 = 1_000;
 /// How many deliveries of one origin are counted at most.
 pub const COUNTED: u64 = 1_000;
 
+/// How many deliveries wait.
+const PENDING: &str = "SELECT count(*) FROM deliveries WHERE status = 'pending'";
+
+/// How many are in flight.
+const DELIVERING: &str = "SELECT count(*) FROM deliveries WHERE status = 'delivering'";
+
+/// The origins in front, with their deliveries that failed: those are due later than what was never tried.
+const FAILING: &str = "SELECT o.origin, count(*), min(f.created_at)
+    FROM (SELECT id, origin FROM origins WHERE ready_at IS NOT NULL ORDER BY ready_at LIMIT ?1) o
+    JOIN deliveries f ON f.id IN (
+    SELECT id FROM deliveries WHERE origin = o.id AND status = 'pending'
+    ORDER BY next_attempt_at DESC LIMIT ?2)
+    WHERE f.failures > 0 GROUP BY o.id";
+
+/// When the oldest of the queued runs was accepted that were never started.
+const OLDEST_QUEUED: &str = "SELECT min((SELECT min(created_at) FROM (
+    SELECT created_at, started_at FROM runs
+    WHERE deployment = d.id AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?1)
+    WHERE started_at IS NULL))
+    FROM deployments d";
+
+/// When the most overdue delivery became due: of the origins that are ready, and of those whose share is in flight.
+const OLDEST_DUE: &str = "SELECT min((SELECT min(next_attempt_at) FROM deliveries
+    WHERE origin = o.id AND status = 'pending' AND next_attempt_at <= ?1))
+    FROM (SELECT id FROM (SELECT id FROM origins WHERE ready_at IS NOT NULL
+    ORDER BY ready_at LIMIT ?2)
+    UNION SELECT origin FROM deliveries WHERE status = 'delivering') o";
+
 /// The figures of a store that is being opened: what is owed is counted once, from the index of what is owed.
 pub(super) fn metrics(conn: &Connection, kinds: &[KindSpec], now: Timestamp) -> Result<Metrics> {
     let kinds: Vec<&str> = PURE_KINDS
@@ -35,12 +63,8 @@ pub(super) fn metrics(conn: &Connection, kinds: &[KindSpec], now: Timestamp) -> 
         .collect();
     let metrics = Metrics::new(&kinds, now);
     let count = |sql: &str| conn.query_row(sql, [], |row| row.get(0));
-    metrics.pending.set(count(
-        "SELECT count(*) FROM deliveries WHERE status = 'pending'",
-    )?);
-    metrics.delivering.set(count(
-        "SELECT count(*) FROM deliveries WHERE status = 'delivering'",
-    )?);
+    metrics.pending.set(count(PENDING)?);
+    metrics.delivering.set(count(DELIVERING)?);
     Ok(metrics)
 }
 
@@ -105,7 +129,13 @@ impl Store {
             let free: u64 = conn
                 .prepare_cached("SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size")?
                 .query_row([], |row| row.get(0))?;
-            Ok((free, oldest_queued(conn)?, oldest_due(conn, now)?))
+            let queued: Option<i64> = conn
+                .prepare_cached(OLDEST_QUEUED)?
+                .query_row([FRONT], |row| row.get(0))?;
+            let due: Option<i64> = conn
+                .prepare_cached(OLDEST_DUE)?
+                .query_row((now.0, ORIGINS), |row| row.get(0))?;
+            Ok((free, queued, due))
         });
         let read = read
             .inspect_err(|fault| log::warn!("the figures of the file cannot be read: {fault}"))
@@ -137,16 +167,8 @@ impl Store {
 
     /// The origins with the most deliveries that failed and are due again, at most `limit`.
     pub fn failing_origins(&self, limit: usize) -> Result<Vec<FailingOrigin>> {
-        // What failed is due later than what was never tried.
         let mut failing = self.read(|conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT o.origin, count(*), min(f.created_at)
-                 FROM (SELECT id, origin FROM origins WHERE ready_at IS NOT NULL ORDER BY ready_at LIMIT ?1) o
-                 JOIN deliveries f ON f.id IN (
-                     SELECT d.id FROM deliveries d WHERE d.origin = o.id AND d.status = 'pending'
-                     ORDER BY d.next_attempt_at DESC LIMIT ?2)
-                 WHERE f.failures > 0 GROUP BY o.id",
-            )?;
+            let mut statement = conn.prepare_cached(FAILING)?;
             let rows = statement.query_map((ORIGINS / 10, COUNTED), |row| {
                 Ok(FailingOrigin {
                     origin: row.get(0)?,
@@ -167,28 +189,63 @@ impl Store {
     }
 }
 
-/// When the oldest of the queued runs was accepted that were never started.
-fn oldest_queued(conn: &Connection) -> Result<Option<i64>> {
-    Ok(conn
-        .prepare_cached(
-            "SELECT min((SELECT min(created_at) FROM (
-                 SELECT created_at, started_at FROM runs
-                 WHERE deployment = d.id AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?1)
-                 WHERE started_at IS NULL))
-             FROM deployments d",
-        )?
-        .query_row([FRONT], |row| row.get(0))?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open;
 
-/// When the most overdue delivery became due: of the origins that are ready, and of those whose share is in flight.
-fn oldest_due(conn: &Connection, now: Timestamp) -> Result<Option<i64>> {
-    Ok(conn
-        .prepare_cached(
-            "SELECT min((SELECT min(next_attempt_at) FROM deliveries
-                         WHERE origin = o.id AND status = 'pending' AND next_attempt_at <= ?1))
-             FROM (SELECT id FROM (SELECT id FROM origins WHERE ready_at IS NOT NULL
-                                   ORDER BY ready_at LIMIT ?2)
-                   UNION SELECT origin FROM deliveries WHERE status = 'delivering') o",
-        )?
-        .query_row((now.0, ORIGINS), |row| row.get(0))?)
+    #[test]
+    fn a_look_never_goes_through_all_runs_or_deliveries() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let conn =
+            open::connection(&folder.path().join("skep.db"), Timestamp(0)).expect("a new file");
+        for sql in [PENDING, DELIVERING, FAILING, OLDEST_QUEUED, OLDEST_DUE] {
+            let mut plan = conn
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .expect("the statement is sound");
+            // The plan does not depend on what is bound.
+            let nothing = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps: Vec<String> = plan
+                .query_map(rusqlite::params_from_iter(nothing), |row| row.get(3))
+                .expect("it can be explained")
+                .collect::<Result<_, _>>()
+                .expect("it can be read");
+            for step in &steps {
+                let whole = ["SCAN runs", "SCAN deliveries", "SCAN f"];
+                let is_whole = whole.iter().any(|table| step.starts_with(table));
+                let by_open = ["deliveries_due", "deliveries_sending"];
+                assert!(
+                    !is_whole || by_open.iter().any(|index| step.ends_with(index)),
+                    "{step} in {steps:?} of {sql}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_counted_when_it_is_first_started_and_when_it_ends() {
+        let now = Timestamp(10_000);
+        let told = |to, started| format!("{:?}", of_run(to, (1_000, started), now));
+        assert!(told(RunStatus::Running, None).contains("waited: 9s"));
+        assert_eq!(
+            told(RunStatus::Running, Some(2_000)),
+            "None",
+            "woken, or taken again"
+        );
+        assert_eq!(told(RunStatus::Queued, Some(2_000)), "None");
+        assert!(told(RunStatus::Failed, Some(2_000)).contains("ran: Some(8s)"));
+        assert!(told(RunStatus::Cancelled, None).contains("ran: None"));
+    }
+
+    #[test]
+    fn the_age_of_what_is_sent_again_by_hand_says_nothing() {
+        use DeliveryStatus::{Delivered, Delivering};
+        let now = Timestamp(10_000);
+        let lag = |is_manual| match of_delivery(Delivering, Delivered, (4_000, is_manual), now) {
+            Fact::Moved { lag, .. } => lag,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(lag(false), Some(Duration::from_secs(6)));
+        assert_eq!(lag(true), None);
+    }
 }
