@@ -196,13 +196,14 @@ impl fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics::new(&[], Timestamp(0))
+        Metrics::new(&[], &[], Timestamp(0))
     }
 }
 
 impl Metrics {
-    /// All at zero. `kinds` are the kinds of step there are.
-    pub fn new(kinds: &[&str], now: Timestamp) -> Metrics {
+    /// All at zero. The kinds of step there are: those decided inside this process, and those that leave it.
+    pub fn new(inside: &[&str], leaving: &[&str], now: Timestamp) -> Metrics {
+        let kinds = [inside, leaving].concat();
         let codes: Vec<&str> = CODES.iter().map(|row| row.name).collect();
         let one = |list: &[&str]| Family::new(&[list], Counter::default);
         Metrics {
@@ -220,10 +221,10 @@ impl Metrics {
             runs_ended: one(RUN_ENDS),
             queue_time: Histogram::new(&LONG),
             run_duration: Histogram::new(&LONG),
-            steps_ended: Family::new(&[kinds, STEP_ENDS], Counter::default),
-            step_attempts: Family::new(&[kinds, STEP_OUTCOMES], Counter::default),
-            step_retries: one(kinds),
-            step_duration: Family::new(&[kinds], || Histogram::new(&SHORT)),
+            steps_ended: Family::new(&[&kinds, STEP_ENDS], Counter::default),
+            step_attempts: Family::new(&[leaving, STEP_OUTCOMES], Counter::default),
+            step_retries: one(leaving),
+            step_duration: Family::new(&[leaving], || Histogram::new(&SHORT)),
             deliveries_created: Counter::default(),
             deliveries_ended: one(DELIVERY_ENDS),
             delivery_attempts: one(ATTEMPT_OUTCOMES),
@@ -381,7 +382,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn told(facts: &[Fact]) -> Metrics {
-        let metrics = Metrics::new(&["http"], NOW);
+        let metrics = Metrics::new(&["set"], &["http"], NOW);
         for fact in facts {
             metrics.tell(*fact);
         }

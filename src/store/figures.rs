@@ -57,11 +57,8 @@ const OLDEST_DUE: &str = "SELECT min((SELECT min(next_attempt_at) FROM deliverie
 
 /// The figures of a store that is being opened: what is owed is counted once, from the index of what is owed.
 pub(super) fn metrics(conn: &Connection, kinds: &[KindSpec], now: Timestamp) -> Result<Metrics> {
-    let kinds: Vec<&str> = PURE_KINDS
-        .into_iter()
-        .chain(kinds.iter().map(|kind| kind.name))
-        .collect();
-    let metrics = Metrics::new(&kinds, now);
+    let leaving: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    let metrics = Metrics::new(&PURE_KINDS, &leaving, now);
     let count = |sql: &str| conn.query_row(sql, [], |row| row.get(0));
     metrics.pending.set(count(PENDING)?);
     metrics.delivering.set(count(DELIVERING)?);
