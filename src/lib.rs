@@ -28,7 +28,7 @@
 //! | [`config`] | every setting; the only reader of the environment |
 //! | `bench` | `skep bench` and the means of `benches/`: load, receivers, yardsticks; outside of the product, on loopback |
 //! | `cli` | the command line: one file per verb; speaks to a running server over HTTP |
-//! | [`error`], [`id`], [`time`], [`bell`], [`secret`] | the base |
+//! | [`error`], [`id`], [`time`], [`bell`], [`secret`], [`metrics`] | the base |
 //!
 //! # The arrows
 //!
@@ -64,6 +64,7 @@ pub mod error;
 pub mod flow;
 pub mod id;
 pub mod loops;
+pub mod metrics;
 pub mod outbound;
 pub mod secret;
 pub mod steps;

@@ -13,6 +13,11 @@ pub trait Door: Send + Sync + 'static {
     /// Memory only: it is called on the one edge thread and must not block.
     fn admit(&self, head: &Head) -> Result<Admission>;
 
+    /// Which row of the route table a head means, whether or not it is admitted: for the figures of those refused.
+    fn route(&self, _head: &Head) -> Option<usize> {
+        None
+    }
+
     /// Answers a whole call, on a handler thread.
     fn answer(&self, call: &Call, admission: &Admission) -> Result<Answer>;
 

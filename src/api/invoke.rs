@@ -8,6 +8,9 @@ use crate::api::start::{Caller, digest, idempotency_key};
 use crate::error::{Code, Error, Result};
 use crate::store::runs::Idempotency;
 
+/// The route.
+pub const PATTERN: &str = "/v1/workflow/invoke";
+
 /// Starts a run for the holder of a key.
 pub fn invoke(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;

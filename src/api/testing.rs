@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::api::call::{Answer, Call, Head, Reply};
 use crate::api::door::{Admission, Door, Responder};
 use crate::api::{Api, Parts};
+use crate::config::Config;
 use crate::flow::run::Ending;
 use crate::id::{Dice, Id};
 use crate::outbound::guard::Guard;
@@ -131,6 +132,8 @@ impl House {
             public_url: "https://skep.example/base/".to_owned(),
             max_direct,
             direct_timeout,
+            config: Config::default(),
+            settings: Vec::new(),
         });
         House { api, _dir: dir }
     }

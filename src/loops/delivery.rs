@@ -169,6 +169,9 @@ impl Sender {
         loop {
             match self.store.record_attempt(claim, &attempt, heard, now) {
                 Ok(Some(verdict)) => {
+                    let class = attempt.error_class.map(ErrorClass::as_str);
+                    let took = Duration::from_millis(attempt.duration_ms);
+                    self.store.metrics().delivery_tried(status, class, took);
                     let why = attempt.error.as_deref().unwrap_or_default();
                     return note(&id, number, verdict, why);
                 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -154,6 +154,9 @@ impl Worker {
             );
             let (then, start) = self.next_of(plan.then);
             let results = plan.results;
+            for result in &results {
+                self.note_ended(&result.kind, result.status);
+            }
             claim.steps.extend(results.iter().map(recorded));
             let record = Record {
                 finished: finished.take(),
@@ -334,7 +337,23 @@ impl Worker {
             outside: self.outside.as_ref(),
             secrets: &secrets,
         };
-        Some(perform(kind.as_ref(), &context))
+        let begun = Instant::now();
+        let outcome = perform(kind.as_ref(), &context);
+        let what = match &outcome {
+            Outcome::Done { .. } => "done",
+            Outcome::Failed { error, .. } => error.class.as_str(),
+        };
+        let metrics = self.store.metrics();
+        metrics.step_tried(&start.kind, what, begun.elapsed());
+        Some(outcome)
+    }
+
+    fn note_ended(&self, kind: &str, status: StepStatus) {
+        let metrics = self.store.metrics();
+        match status {
+            StepStatus::Waiting => metrics.step_retries.at(&[kind]).add(),
+            status => metrics.steps_ended.at(&[kind, status.as_str()]).add(),
+        }
     }
 
     /// What an outcome means for the step: its record, and, if it is to be tried again, when.
@@ -373,6 +392,7 @@ impl Worker {
             record.failures += u32::from(error.is_some());
             record.due_at = due_at;
         }
+        self.note_ended(&start.kind, status);
         (
             Finished {
                 path: start.path.clone(),

@@ -17,7 +17,9 @@ use crate::flow::delivery::EventFacts;
 use crate::flow::run::{Change, Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
 use crate::flow::step::StepRecord;
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
+use crate::store::figures;
 use crate::store::owed::Owed;
 use crate::store::runs::{NewRun, object, run_status};
 use crate::store::steps;
@@ -203,15 +205,19 @@ impl Tx<'_> {
         ending: Option<(&Ending, Option<&Owed>)>,
         now: Timestamp,
     ) -> Result<Result<RunStatus, Refused>> {
-        let (before, deployment, run_id) = self
-            .sql("SELECT status, claim_token, wake_at, deployment, run_id FROM runs WHERE id = ?1")?
+        let (before, deployment, run_id, times) = self
+            .sql(
+                "SELECT status, claim_token, wake_at, deployment, run_id, created_at, started_at
+                 FROM runs WHERE id = ?1",
+            )?
             .query_row([id], |row| {
                 let before = Run {
                     status: run_status(row, 0)?,
                     claim: row.get(1)?,
                     wake_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
                 };
-                Ok((before, row.get::<_, i64>(3)?, Id(row.get(4)?)))
+                let times = (row.get(5)?, row.get(6)?);
+                Ok((before, row.get::<_, i64>(3)?, Id(row.get(4)?), times))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
@@ -233,6 +239,9 @@ impl Tx<'_> {
         self.counts.leave(deployment, before.status);
         self.counts.enter(deployment, change.status);
         self.after(Effect::Run(run_id, change.status));
+        if let Some(fact) = figures::of_run(change.status, times, now) {
+            self.after(Effect::Count(fact));
+        }
         self.note_end(id, change.status)?;
         if let (true, Some((ending, owed))) = (change.status.is_final(), ending) {
             match owed {
@@ -357,6 +366,10 @@ impl Tx<'_> {
     /// Hands the claim over after the commit. `id`: the run's row.
     pub(super) fn hand(&mut self, mut claim: Claim, id: i64) {
         claim.id = id;
+        self.after(Effect::Count(Fact::Started {
+            waited: Duration::ZERO,
+            at: claim.created_at,
+        }));
         locked(self.stops).insert(id, claim.stop.clone());
         self.after(Effect::Hand(Box::new(claim)));
     }

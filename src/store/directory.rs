@@ -61,6 +61,11 @@ impl Directory {
         self.deployments.get(name)
     }
 
+    /// How many deployments there are.
+    pub fn deployment_count(&self) -> usize {
+        self.deployments.len()
+    }
+
     /// The deployment of that row.
     pub fn deployment_of(&self, row: i64) -> Option<&Arc<DeploymentEntry>> {
         self.by_row.get(&row)

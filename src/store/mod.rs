@@ -17,6 +17,7 @@ pub mod deliveries;
 pub mod deployments;
 pub mod directory;
 pub mod facets;
+pub mod figures;
 pub mod keys;
 pub mod listing;
 pub mod lookups;
@@ -48,6 +49,7 @@ use rusqlite::Connection;
 use crate::bell::{Bell, Stop, locked};
 use crate::error::{Error, Result};
 use crate::flow::workflow::{KindSpec, Workflow};
+use crate::metrics::Metrics;
 use crate::store::changes::Changes;
 use crate::store::directory::Directory;
 use crate::store::seal::Sealer;
@@ -116,6 +118,7 @@ pub struct Store {
     in_hand: sending::InHand,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
+    metrics: Arc<Metrics>,
     _lock: File,
 }
 
@@ -158,6 +161,7 @@ impl Store {
         let bells = Arc::new(Bells::default());
         let changes = Arc::new(Changes::default());
         let touched = Arc::new(Touched::default());
+        let metrics = Arc::new(figures::metrics(&conn, &options.kinds, now)?);
         let stops = claims::Stops::default();
         let hands = Arc::new(claims::Hands::default());
         let (channel, writer) = Writer::start(writer::Parts {
@@ -173,6 +177,7 @@ impl Store {
             touched: touched.clone(),
             stops: stops.clone(),
             hands: hands.clone(),
+            metrics: metrics.clone(),
             inline: options.inline,
         })?;
         let store = Arc::new(Store {
@@ -192,6 +197,7 @@ impl Store {
             in_hand: sending::InHand::default(),
             changes,
             bells,
+            metrics,
             _lock: lock,
         });
         store.refresh_directory()?;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::flow::delivery::{EventFacts, SCHEDULE, event_body, event_type, final_event_id};
 use crate::flow::run::Ending;
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -78,6 +79,7 @@ impl Tx<'_> {
             due.0,
             now.0,
         ])?;
+        self.after(Effect::Count(Fact::Owed));
         match ready {
             // Its place in the line is kept.
             Some(ready) if ready <= due.0 => {}

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Code, Error, Result};
 use crate::flow::run::{Ending, Event, RunStatus};
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::audit::Actor;
 use crate::store::claims::LEASE;
@@ -279,6 +280,8 @@ impl Tx<'_> {
             ))?;
         }
         self.counts.enter(new.deployment, status);
+        let source = new.source;
+        self.after(Effect::Count(Fact::Accepted { source, at: now }));
         self.after(Effect::Run(new.run_id, status));
         if let Some(claim) = claim {
             self.hand(claim, id);

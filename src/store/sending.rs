@@ -17,10 +17,12 @@ use crate::flow::delivery::{
 };
 use crate::flow::step::ErrorClass;
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::claims::LEASE;
 use crate::store::deliveries::delivery_status;
 use crate::store::deployments::{self, DeploymentRow};
+use crate::store::figures;
 use crate::store::rotation::Secrets;
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
@@ -205,15 +207,19 @@ impl Tx<'_> {
         heard: Option<Health>,
         now: Timestamp,
     ) -> Result<Result<DeliveryStatus, Refused>> {
-        let (before, origin) = self
-            .sql("SELECT status, claim_token, failures, origin FROM deliveries WHERE id = ?1")?
+        let (before, origin, owed) = self
+            .sql(
+                "SELECT status, claim_token, failures, origin, created_at, trigger = 'manual'
+                 FROM deliveries WHERE id = ?1",
+            )?
             .query_row([id], |row| {
                 let before = Delivery {
                     status: delivery_status(row, 0)?,
                     claim: row.get(1)?,
                     failures: row.get(2)?,
                 };
-                Ok((before, row.get::<_, i64>(3)?))
+                let owed = (row.get(4)?, row.get(5)?);
+                Ok((before, row.get::<_, i64>(3)?, owed))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
@@ -243,6 +249,12 @@ impl Tx<'_> {
         let held = |claim: Option<i64>| i64::from(claim.is_some());
         self.refresh_origin(origin, held(change.claim) - held(before.claim), heard, now)?;
         self.after(Effect::Delivery);
+        self.after(Effect::Count(figures::of_delivery(
+            before.status,
+            change.status,
+            owed,
+            now,
+        )));
         Ok(Ok(change.status))
     }
 
@@ -382,6 +394,7 @@ impl Tx<'_> {
         {
             return Ok(false);
         }
+        self.after(Effect::Count(Fact::Interrupted));
         self.sql(
             "UPDATE attempts SET duration_ms = max(?2 - started_at, 0), error_class = 'interrupted',
                  error = 'the process ended in the middle of it' WHERE delivery = ?1 AND duration_ms IS NULL",

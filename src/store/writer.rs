@@ -13,7 +13,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{CachedStatement, Connection};
@@ -22,6 +22,7 @@ use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
 use crate::store::changes::Changes;
 use crate::store::claims::{Claim, Hands, Stops};
@@ -66,6 +67,8 @@ pub(super) enum Effect {
     SlotFree,
     /// The step that this run has in flight is to stop.
     StopStep(i64),
+    /// Something is to be counted.
+    Count(Fact),
 }
 
 impl Tx<'_> {
@@ -172,6 +175,14 @@ impl Channel {
         }
     }
 
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Channel::Thread(sender) => sender.len(),
+            Channel::Inline(_) => 0,
+        }
+    }
+
     /// Ends the writer's loop behind what is queued.
     pub(super) fn close(&self) {
         if let Channel::Thread(sender) = self {
@@ -224,6 +235,7 @@ pub(super) struct Parts {
     pub(super) touched: Arc<Touched>,
     pub(super) stops: Stops,
     pub(super) hands: Arc<Hands>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) inline: bool,
 }
 
@@ -260,6 +272,10 @@ impl Writer {
             .bells
             .queued
             .store(counts.total().queued, Ordering::SeqCst);
+        let open = counts.total();
+        parts
+            .metrics
+            .open_runs(open.queued, open.running, open.parked);
         let writer = Writer {
             parts,
             counts,
@@ -311,12 +327,12 @@ impl Writer {
         }
         let mut jobs = Vec::new();
         let committed = match self.gather(first, &mut jobs, &mut more) {
-            Ok(Spoiled::No) => self.touch_and_commit(),
+            Ok(Spoiled::No) => self.touch_and_commit(jobs.len()),
             Ok(Spoiled::Yes) => {
                 self.roll_back();
                 self.forget();
                 self.one_by_one(&mut jobs)
-                    .and_then(|()| self.touch_and_commit())
+                    .and_then(|()| self.touch_and_commit(jobs.len()))
             }
             Err(fault) => Err(fault),
         };
@@ -326,6 +342,7 @@ impl Writer {
             Err(fault) => {
                 self.roll_back();
                 self.forget();
+                self.parts.metrics.not_committed(&fault.message);
                 log::error!("a commit of {} failed: {fault}", jobs.len());
             }
         }
@@ -401,11 +418,17 @@ impl Writer {
         Ok(keep)
     }
 
-    fn touch_and_commit(&mut self) -> Result<()> {
-        if self.parts.conn.total_changes() != self.committed_changes {
+    fn touch_and_commit(&mut self, jobs: usize) -> Result<()> {
+        let has_changed = self.parts.conn.total_changes() != self.committed_changes;
+        if has_changed {
             self.write_touched()?;
         }
+        let begun = Instant::now();
         self.commit()?;
+        // A look that went through here made nothing durable, and costs nothing.
+        if has_changed {
+            self.parts.metrics.committed(jobs, begun.elapsed());
+        }
         self.committed_changes = self.parts.conn.total_changes();
         Ok(())
     }
@@ -484,6 +507,7 @@ impl Writer {
                     work = true;
                 }
                 Effect::Delivery => delivery = true,
+                Effect::Count(fact) => self.parts.metrics.tell(fact),
                 Effect::SlotFree => freed = true,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();
@@ -494,6 +518,9 @@ impl Writer {
             }
         }
         let total = self.counts.total();
+        self.parts
+            .metrics
+            .open_runs(total.queued, total.running, total.parked);
         // Where all slots are taken again, nobody has to look.
         work |= freed && total.queued > 0 && total.running < self.parts.limits.workers as u64;
         let bells = &self.parts.bells;

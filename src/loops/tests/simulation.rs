@@ -21,6 +21,7 @@ use crate::id::{Dice, Id};
 use crate::loops::delivery::Sender;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
+use crate::metrics::ring::Backlog;
 use crate::outbound::{Exchange, Outside, Purpose, Request, Response};
 use crate::steps::Registry;
 use crate::store::audit::Actor;
@@ -447,6 +448,8 @@ impl History {
             (0, 0, 0),
             "seed {seed}: runs are left open"
         );
+        let counted = store.metrics().backlog();
+        assert_eq!(counted, Backlog::default(), "seed {seed}: what is counted");
         for run_id in &self.answered {
             let run = store
                 .run(*run_id)
