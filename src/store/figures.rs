@@ -53,7 +53,7 @@ const OLDEST_DUE: &str = "SELECT min((SELECT min(next_attempt_at) FROM deliverie
     WHERE origin = o.id AND status = 'pending' AND next_attempt_at <= ?1))
     FROM (SELECT id FROM (SELECT id FROM origins WHERE ready_at IS NOT NULL
     ORDER BY ready_at LIMIT ?2)
-    UNION SELECT origin FROM deliveries WHERE status = 'delivering') o";
+    UNION SELECT id FROM origins WHERE in_flight > 0) o";
 
 /// The figures of a store that is being opened: what is owed is counted once, from the index of what is owed.
 pub(super) fn metrics(conn: &Connection, kinds: &[KindSpec], now: Timestamp) -> Result<Metrics> {
