@@ -594,3 +594,6 @@ pub(crate) mod crash {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
