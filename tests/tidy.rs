@@ -73,7 +73,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config", "flow", "store", "steps", "outbound", "loops", "api", "view",
         ],
     ),
-    // The demo serves a small world of its own behind the same edge.
+    // The demo serves a small world of its own behind the same edge. Four verbs work on the file itself, without an
+    // engine.
     (
         "cli",
         &[
@@ -85,6 +86,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "api::call",
             "api::door",
             "api::routes",
+            "store::backup",
+            "store::restore",
+            "store::check",
+            "store::prune",
+            "store::watch",
         ],
     ),
     ("main", &["cli"]),

@@ -9,8 +9,11 @@
 //! ended) is told after the commit, by bells and by [`changes`].
 
 pub mod audit;
+pub mod backup;
 pub mod changes;
+pub mod check;
 pub mod claims;
+pub mod copy;
 pub mod counts;
 pub mod deletion;
 pub mod deliveries;
@@ -21,6 +24,7 @@ pub mod lookups;
 pub mod open;
 pub mod page;
 pub mod prune;
+pub mod restore;
 pub mod rotation;
 pub mod runs;
 pub mod seal;
@@ -28,6 +32,7 @@ pub mod secrets;
 pub mod sending;
 pub mod steps;
 pub mod upgrade;
+pub mod watch;
 pub mod writer;
 
 use std::collections::HashMap;
