@@ -16,6 +16,7 @@ mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
+mod operating; // backup, restore, check, prune
 mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside

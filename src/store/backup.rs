@@ -46,3 +46,40 @@ pub fn backup(source: &Path, target: &Path, watch: &Watch) -> Result<BackedUp> {
         log_grew,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::store::open::connection;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_backup_that_nobody_wants_any_more_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        drop(connection(&at("a.db"), Timestamp(0)).expect("a new file"));
+        let count = || std::fs::read_dir(folder.path()).expect("a folder").count();
+        let before = count();
+        for stage in ["copying", "checking", "syncing"] {
+            let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+            let told = seen.clone();
+            let watch = Watch::new(move |progress| {
+                told.lock().expect("no panic").push(progress.doing);
+                progress.doing != stage
+            });
+            let made = backup(&at("a.db"), &at("b.db"), &watch);
+            let seen = seen.lock().expect("no panic").clone();
+            // What is small is checked before anyone looks.
+            let cut = seen.contains(&stage);
+            assert_eq!(made.is_err(), cut, "{stage}: {seen:?}");
+            if made.is_ok() {
+                std::fs::remove_file(at("b.db")).expect("it is there");
+            }
+            assert_eq!(count(), before, "{stage}");
+        }
+        backup(&at("a.db"), &at("b.db"), &Watch::nobody()).expect("nobody minds");
+        assert_eq!(count(), before + 1);
+    }
+}

@@ -287,8 +287,8 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 impl From<rusqlite::Error> for Error {
     fn from(fault: rusqlite::Error) -> Error {
         use rusqlite::ErrorCode::{
-            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
-            OutOfMemory, ReadOnly, SystemIoFailure,
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull,
+            FileLockingProtocolFailed, NotADatabase, OutOfMemory, ReadOnly, SystemIoFailure,
         };
         match fault.sqlite_error_code() {
             Some(DiskFull) => Error::unavailable("the disk is full; nothing was accepted"),
@@ -300,6 +300,9 @@ impl From<rusqlite::Error> for Error {
             }
             Some(DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed) => {
                 Error::unavailable("another program holds the file; nothing was accepted")
+            }
+            Some(DatabaseCorrupt | NotADatabase) => {
+                Error::internal(format!("the file is damaged: {fault}"))
             }
             _ => Error::internal(format!("the database answered: {fault}")),
         }

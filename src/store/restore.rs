@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Error, Result};
 use crate::store::copy::{Facts, Part, facts, sync_folder};
-use crate::store::open::{beside, lock, observe, resolved};
+use crate::store::open::{beside, header, lock, observe, resolved};
 use crate::store::watch::{LogGuard, Watch};
 use crate::time::Timestamp;
 
@@ -103,7 +103,8 @@ fn set_aside(target: &Path, part: &Path, now: Timestamp) -> Result<Option<PathBu
     let aside = free_name(target, now);
     let found = target.metadata().ok();
     if let Some(found) = &found {
-        if found.len() > 0 {
+        let is_database = fs::File::open(target).is_ok_and(|file| header(&file).is_ok());
+        if is_database && found.len() > 0 {
             empty_log(target)?;
         }
         // The server's user is not always who restores. Whoever may not give a file away keeps it.
