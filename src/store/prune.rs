@@ -22,7 +22,7 @@ pub const CHUNK: usize = 500;
 const CHUNK_BYTES: i64 = 4 << 20;
 
 /// How many pages one step gives back.
-const STEP_PAGES: i64 = 128;
+const STEP_PAGES: i64 = 256;
 
 /// Free pages that a file of a running server may keep, because what comes next needs them again: a sixteenth of those in
 /// use, at least 1 MiB.

@@ -1,3 +1,5 @@
+//! Damage is planted in sound rows: each rule must see its own, and nothing else.
+
 use super::*;
 use crate::store::upgrade;
 

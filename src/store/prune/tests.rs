@@ -1,3 +1,5 @@
+//! What stays and what goes, over rows of every kind; how much a chunk does; that the file becomes smaller.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -285,7 +287,7 @@ fn the_file_becomes_smaller_step_by_step_and_keeps_a_little_room() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("a.db");
     let conn = file(&path);
-    for id in 1..=400 {
+    for id in 1..=600 {
         put(&conn, id, &old(40));
     }
     let pages = || number(&conn, "page_count").expect("sound");
