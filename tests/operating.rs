@@ -94,6 +94,7 @@ fn a_backup_under_load_holds_every_run_answered_before_it_and_is_restored_to_sta
                 }
             });
         }
+        let _until = Until(&over);
         let count = || answered.lock().expect("no loader panicked").len();
         wait_until("there is load", PATIENCE, || (count() > 100).then_some(()));
         let before = answered.lock().expect("no loader panicked").clone();
@@ -103,7 +104,6 @@ fn a_backup_under_load_holds_every_run_answered_before_it_and_is_restored_to_sta
         wait_until("the load goes on", PATIENCE, || {
             (count() > meanwhile + 20).then_some(())
         });
-        over.store(true, Ordering::SeqCst);
         before
     });
     let copy = house.path("copy.db");
@@ -132,6 +132,15 @@ fn a_backup_under_load_holds_every_run_answered_before_it_and_is_restored_to_sta
     other.launch();
     for id in &before {
         other.delivery_is(id, "delivered");
+    }
+}
+
+/// Ends the load, also where the test fails.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
