@@ -1,9 +1,11 @@
 //! The command line: one file per verb, all of them listed in `VERBS`.
 //!
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
-//! its HTTP API; nothing here opens the database.
+//! its HTTP API; backup, restore, check and prune work on the file itself, through the store's verbs for that.
 
 mod bench;
+mod backup;
+mod check;
 mod client;
 mod completions;
 mod config;
@@ -14,6 +16,9 @@ mod invoke;
 mod keys;
 mod logging;
 mod problems;
+mod progress;
+mod prune;
+mod restore;
 mod runs;
 mod schema;
 mod screen;
@@ -85,6 +90,26 @@ const VERBS: &[Verb] = &[
         name: "secrets",
         command: secrets::command,
         run: secrets::run,
+    },
+    Verb {
+        name: "backup",
+        command: backup::command,
+        run: backup::run,
+    },
+    Verb {
+        name: "restore",
+        command: restore::command,
+        run: restore::run,
+    },
+    Verb {
+        name: "check",
+        command: check::command,
+        run: check::run,
+    },
+    Verb {
+        name: "prune",
+        command: prune::command,
+        run: prune::run,
     },
     Verb {
         name: "bench",

@@ -232,6 +232,7 @@ impl Life {
             clock: clock.clone(),
             retain_runs: None,
             retain_attempts: None,
+            is_paused: false,
             state: Mutex::default(),
         };
         let life = Life {
