@@ -84,6 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "api::call",
             "api::door",
+            "api::openapi",
             "api::routes",
         ],
     ),

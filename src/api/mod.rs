@@ -15,6 +15,7 @@ pub mod fields;
 pub mod health;
 pub mod invoke;
 pub mod keys;
+pub mod openapi;
 pub mod query;
 pub mod requests;
 pub mod rotation;
@@ -26,14 +27,15 @@ pub mod start;
 pub mod table;
 pub mod versions;
 pub mod webhook;
+pub mod wire;
 
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -90,6 +92,8 @@ pub struct Api {
     public_url: String,
     direct: Direct,
     stopping: AtomicBool,
+    /// `/openapi.json`, made when it is first asked for.
+    openapi: OnceLock<Vec<u8>>,
 }
 
 /// What a handler gets.
@@ -119,6 +123,7 @@ impl Api {
             dice: parts.dice,
             public_url: parts.public_url,
             stopping: AtomicBool::new(false),
+            openapi: OnceLock::new(),
         }
     }
 

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::api::Api;
 use crate::api::call::Reply;
 use crate::api::fields::{given, pointer, text, wrong};
+use crate::api::wire::Accepted;
 use crate::error::{Code, Error, Result};
 use crate::flow::hosts::HostRule;
 use crate::flow::names::excerpt;
@@ -26,13 +27,15 @@ const URL_MISSING: &str = "callback_url is required when async is enabled";
 const URL_WRONG: &str = "callback_url must be a valid URL";
 const URL_FIELD: &str = "/async/callback_url";
 
-/// The most members that `metadata` may have, and the most characters of a key and of a text in it.
-const METADATA_KEYS: usize = 50;
-const METADATA_KEY: usize = 40;
-const METADATA_TEXT: usize = 500;
+/// The most members that `metadata` may have.
+pub const METADATA_KEYS: usize = 50;
+/// The most characters of a key of `metadata`.
+pub const METADATA_KEY: usize = 40;
+/// The most characters of a text in `metadata`.
+pub const METADATA_TEXT: usize = 500;
 
 /// The most characters of `user`.
-const USER: usize = 500;
+pub const USER: usize = 500;
 
 /// Who starts a run.
 #[derive(Debug, Clone)]
@@ -474,15 +477,13 @@ pub fn idempotency_key(text: &str) -> Result<String> {
 /// The 202 to whoever gets the result by callback.
 pub fn accepted(started: &Started, with_secret: bool) -> Reply {
     let status = started.status.as_str();
-    let mut body = json!({
-        "request_id": started.run_id.request_id(),
-        "run_id": started.run_id,
-        "run_status": status,
-        "status": status,
-    });
-    if let (true, Some(secret)) = (with_secret, &started.secret) {
-        body["webhook_secret"] = json!(secret);
-    }
+    let body = Accepted {
+        request_id: started.run_id.request_id(),
+        run_id: started.run_id,
+        run_status: status,
+        status,
+        webhook_secret: started.secret.as_deref().filter(|_| with_secret),
+    };
     with_replay(Reply::json(202, &body), started.replayed)
 }
 

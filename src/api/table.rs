@@ -4,8 +4,8 @@ use crate::api::door::Access::{self, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, audit, deliveries, deployments, health, invoke, keys, requests, rotation, runs,
-    secrets, versions, webhook,
+    Handler, audit, deliveries, deployments, health, invoke, keys, openapi, requests, rotation,
+    runs, secrets, versions, webhook,
 };
 
 const fn row(
@@ -64,4 +64,5 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/healthz", Open, health::healthz, "Whether the process lives."),
     row("GET", "/readyz", Open, health::readyz, "Whether the server accepts runs."),
     row("GET", "/schema/workflow.json", Open, health::workflow_schema, "The JSON schema of a workflow definition."),
+    row("GET", "/openapi.json", Open, openapi::show, "This API's description: OpenAPI 3.1."),
 ];

@@ -12,6 +12,7 @@ mod deploy;
 mod invoke;
 mod keys;
 mod logging;
+mod openapi;
 mod problems;
 mod runs;
 mod schema;
@@ -99,6 +100,11 @@ const VERBS: &[Verb] = &[
         name: "schema",
         command: schema::command,
         run: schema::run,
+    },
+    Verb {
+        name: "openapi",
+        command: openapi::command,
+        run: openapi::run,
     },
 ];
 

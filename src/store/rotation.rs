@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row};
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::store::Store;
 use crate::store::audit::Actor;
 use crate::store::runs::time_column;
@@ -141,7 +141,7 @@ impl Store {
     /// Makes the staged secret the current one; the one before stays valid for a day. False: no such deployment.
     ///
     /// # Errors
-    /// `validation_error` if none is staged.
+    /// `no_secret_staged`.
     pub fn promote_secret(&self, name: String, actor: Actor, now: Timestamp) -> Result<bool> {
         let done = self.write(move |tx| {
             let staged: Option<bool> = tx
@@ -150,7 +150,7 @@ impl Store {
                 .optional()?;
             match staged {
                 None => Ok(false),
-                Some(false) => Err(Error::invalid("", "no secret is staged; POST …/secret/stage first")),
+                Some(false) => Err(Error::of(Code::NoSecretStaged)),
                 Some(true) => tx.rotate(
                     &name,
                     "UPDATE deployments SET old_secret = secret, old_secret_until = ?2, secret = staged_secret,
