@@ -66,7 +66,7 @@ const ABOUT: &str = "\
 Skep runs deployed workflows durably and brings their results back as signed callbacks.\n\n\
 Bodies are JSON, but for definitions, which may be YAML. An absent body equals `{}`; unknown top-level members are \
 ignored, and null counts as absent. Times are RFC 3339 in UTC. Lists are newest first, with `limit` and `cursor`; a page \
-may be short although more follow. Where a run's id is asked for, its request id does as well. Every `GET` also answers \
+may be short although more follow. In the query, an empty value counts as absent. Where a run's id is asked for, its request id does as well. Every `GET` also answers \
 `HEAD`. A 2xx to an invoke means that the run is on disk.";
 
 /// The schema of a type, for [`Answer::new`].

@@ -80,8 +80,11 @@ impl Query {
                 Some((key_of(pair)?, (!value.is_empty()).then(|| value.clone())))
             })
             .collect();
-        if labels.iter().any(|(key, _)| key.is_empty()) {
-            let message = format!("{name}[key] must name a key, got {name}[]");
+        // What is nested names no label: labels are flat.
+        let is_none = |key: &str| key.is_empty() || key.contains("][");
+        if let Some((key, _)) = labels.iter().find(|(key, _)| is_none(key)) {
+            let came = excerpt(key);
+            let message = format!("{name}[key] must name one key, got {name}[{came}]");
             return Err(Error::invalid(pointer(name), message));
         }
         at_most(name, "keys", labels.len())?;
@@ -237,6 +240,9 @@ mod tests {
             query("metadata[]=x")
                 .labels("metadata")
                 .expect_err("no key"),
+            query("metadata[a][b]=x")
+                .labels("metadata")
+                .expect_err("two keys"),
             query(&format!("metadata=x{}", ",y".repeat(50)))
                 .many("metadata")
                 .expect_err("too many"),

@@ -6,7 +6,7 @@ use crate::api::openapi::parameters::{
     CURSOR, DELIVERY_ID, FROM, LIMIT, SOME_ID, SOME_REQUEST, SOME_TIME, TO, page_of, run_id, text,
     words,
 };
-use crate::api::openapi::{Answer, Link, Operation, Parameter, of};
+use crate::api::openapi::{Answer, Operation, Parameter, of};
 use crate::api::query::Listed;
 use crate::api::wire::{Delivery, WholeDelivery};
 use crate::error::Code;
@@ -50,19 +50,6 @@ fn whole() -> Value {
     value
 }
 
-const FIRST: &[Link] = &[
-    Link::new(
-        "first",
-        "getDelivery",
-        &[("id", "$response.body#/data/0/id")],
-    ),
-    Link::new(
-        "sendFirstAgain",
-        "redeliver",
-        &[("id", "$response.body#/data/0/id")],
-    ),
-];
-
 /// Deliveries.
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/deliveries", "listDeliveries", "deliveries")
@@ -72,8 +59,7 @@ pub const OPERATIONS: &[Operation] = &[
             "A page of deliveries.",
             of::<Listed<Delivery<'static>>>,
             || page_of(delivery()),
-        )
-        .links(FIRST)])
+        )])
         .refuses(&[Code::ValidationError]),
     Operation::at("GET", "/v1/deliveries/{id}", "getDelivery", "deliveries")
         .path(&[DELIVERY_ID])

@@ -141,6 +141,12 @@ const NEXT: &[Link] = &[
     ),
 ];
 
+/// What can be asked after a secret was staged.
+const STAGED: &[Link] = &[
+    Link::new("promote", "promoteSecret", &[("deployment", "$request.path.deployment")]),
+    Link::new("revoke", "revokeSecret", &[("deployment", "$request.path.deployment")]),
+];
+
 const NAME: &str = "/v1/deployments/{deployment}";
 const PLACE: &str = "/v1/deployments/{deployment}/variants/{variant}";
 const DELETES: &[Code] = &[Code::ValidationError, Code::NotFound, Code::RunsOpen];
@@ -205,7 +211,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("POST", "/v1/deployments/{deployment}/secret/stage", "stageSecret", "deployments")
         .about("From then on, both are accepted from webhook callers, and both sign `webhook-signature`.")
         .path(&[DEPLOYMENT])
-        .answers(&[Answer::new(200, "The staged secret.", of::<WebhookSecret<'static>>, secret)])
+        .answers(&[Answer::new(200, "The staged secret.", of::<WebhookSecret<'static>>, secret).links(STAGED)])
         .refuses(&[Code::NotFound]),
     Operation::at("POST", "/v1/deployments/{deployment}/secret/promote", "promoteSecret", "deployments")
         .about("`X-Fetch-Hive-Signature` is by the new one from then on; the old one stays valid for 24 hours.")

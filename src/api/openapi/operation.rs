@@ -130,6 +130,10 @@ impl Parameter {
             "schema": (self.schema)(),
             "example": (self.example)(),
         });
+        if place == "query" && self.style.is_none() {
+            // An empty value is no value; of a flag, it is true.
+            value["allowEmptyValue"] = true.into();
+        }
         if let Some((style, explode)) = self.style {
             value["style"] = style.into();
             value["explode"] = explode.into();

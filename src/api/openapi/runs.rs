@@ -122,12 +122,6 @@ fn reason() -> Value {
     })
 }
 
-const FIRST: &[Link] = &[Link::new(
-    "first",
-    "getRun",
-    &[("id", "$response.body#/data/0/id")],
-)];
-
 const NEXT: &[Link] = &[
     Link::new(
         "steps",
@@ -153,8 +147,7 @@ pub const OPERATIONS: &[Operation] = &[
         .query(&[
             STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q, LIMIT, CURSOR,
         ])
-        .answers(&[Answer::new(200, "A page of runs.", of::<Listed<Run<'static>>>, || page_of(run()))
-            .links(FIRST)])
+        .answers(&[Answer::new(200, "A page of runs.", of::<Listed<Run<'static>>>, || page_of(run()))])
         .refuses(&[Code::ValidationError]),
     Operation::at("GET", "/v1/workflow_runs/{id}", "getRun", "runs")
         .path(&[RUN_ID])
