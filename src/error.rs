@@ -37,8 +37,6 @@ pub enum Code {
     IdempotencyKeyReused,
     /// What is to be deleted still has open runs.
     RunsOpen,
-    /// The secret to be promoted was never staged.
-    NoSecretStaged,
     /// The approval was decided otherwise before.
     AlreadyDecided,
     /// `tool_approval: auto_approve` is not permitted.
@@ -153,12 +151,6 @@ pub const CODES: &[CodeRow] = &[
         "This Idempotency-Key was used before with another body.",
     ),
     row(Code::RunsOpen, "runs_open", 409, "There are open runs."),
-    row(
-        Code::NoSecretStaged,
-        "no_secret_staged",
-        409,
-        "No secret is staged: POST …/secret/stage first.",
-    ),
     row(
         Code::AlreadyDecided,
         "already_decided",

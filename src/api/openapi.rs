@@ -64,10 +64,11 @@ const TAGS: &[(&str, &str)] = &[
 
 const ABOUT: &str = "\
 Skep runs deployed workflows durably and brings their results back as signed callbacks.\n\n\
-Bodies are JSON, but for definitions, which may be YAML. An absent body equals `{}`; unknown top-level members are \
-ignored, and null counts as absent. Times are RFC 3339 in UTC. Lists are newest first, with `limit` and `cursor`; a page \
-may be short although more follow. In the query, an empty value counts as absent. Where a run's id is asked for, its request id does as well. Every `GET` also answers \
-`HEAD`. A 2xx to an invoke means that the run is on disk.";
+Bodies are JSON, but for definitions, which may be YAML. An absent body equals `{}`; unknown \
+top-level members are ignored, and null counts as absent. Times are RFC 3339 in UTC. Lists are \
+newest first, with `limit` and `cursor`; a page may be short although more follow. In the query, \
+an empty value counts as absent. Where a run's id is asked for, its request id does as well. \
+Every `GET` also answers `HEAD`. A 2xx to an invoke means that the run is on disk.";
 
 /// The schema of a type, for [`Answer::new`].
 pub fn of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Schema {
@@ -141,8 +142,9 @@ fn security_schemes() -> Value {
         "key": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key (`fhk_…`), or `SKEP_ADMIN_KEY`. Each operation says which scope it needs; a key of \
-                            scope `deploy` may all that `read` may, one of scope `admin` may everything.",
+            "description": "An API key (`fhk_…`), or `SKEP_ADMIN_KEY`. Each operation says which \
+            scope it needs; a key of scope `deploy` may all that `read` may, one of scope \
+            `admin` may everything.",
         },
         "webhookSecret": {
             "type": "apiKey",
@@ -154,7 +156,8 @@ fn security_schemes() -> Value {
             "type": "apiKey",
             "in": "query",
             "name": "secret",
-            "description": "The deployment's `webhook_secret`, for callers that cannot set a header. Never logged or stored.",
+            "description": "The deployment's `webhook_secret`, for callers that cannot set a \
+            header. Never logged or stored.",
         },
     })
 }

@@ -349,6 +349,10 @@ fn wanted_callback(body: &Map<String, Value>) -> Result<Option<Option<&Value>>> 
     let Some(member) = async_member(body)? else {
         return Ok(None);
     };
+    // Of the wrong type it is refused even where it is not used.
+    if !matches!(given(member, "callback_url"), None | Some(Value::String(_))) {
+        return Err(Error::invalid(URL_FIELD, URL_WRONG));
+    }
     match given(member, "enabled") {
         None | Some(Value::Bool(false)) => Ok(None),
         Some(Value::Bool(true)) => Ok(Some(member.get("callback_url"))),

@@ -55,6 +55,7 @@ GET     +++++ /v1/error_codes
 GET     +++++ /healthz
 GET     +++++ /readyz
 GET     +++++ /schema/workflow.json
+GET     +++++ /openapi.json
 ";
 
 #[test]

@@ -8,8 +8,8 @@ use crate::cli::{Done, settings};
 use crate::steps::Registry;
 
 const AFTER: &str = "\
-The server's own is at GET /openapi.json: it knows the port that was picked, and the step kinds that a program \
-registers for itself.";
+The server's own is at GET /openapi.json: it knows the port that was picked, and the step kinds \
+that a program registers for itself.";
 
 pub(super) fn command() -> Command {
     settings::with_settings(

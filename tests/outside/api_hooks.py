@@ -1,10 +1,14 @@
 """What schemathesis is told about this API that its description cannot say."""
 
+import itertools
 import json
 
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.openapi.checks import RejectedPositiveData
+
+# The example in the description.
+IDEMPOTENCY_KEY = "order-A-1042"
 
 # Formats of our own: whatever is drawn for them is valid.
 label = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
@@ -17,14 +21,26 @@ schemathesis.openapi.format("host-rule", rule)
 schemathesis.openapi.format("http-url", url)
 
 
+fresh = itertools.count(1)
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Names the variant where data is meant to be valid: without one, an invoke of a deployment that has been given
-    a second variant, or left without any, is refused, and no schema knows how many a deployment has."""
-    body = case.body
-    if case.operation.definition.raw.get("operationId") == "invoke" and isinstance(body, dict):
-        if case.meta is not None and case.meta.generation.mode.is_positive and not body.get("variant"):
-            body["variant"] = "prod"
+    operation = case.operation.definition.raw.get("operationId")
+    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+    # Without a variant, an invoke of a deployment that has been given a second one, or left without any, is refused,
+    # and no schema knows how many a deployment has.
+    if operation == "invoke" and is_positive and isinstance(case.body, dict) and not case.body.get("variant"):
+        case.body["variant"] = "prod"
+    # The same key with another body is refused before anything else is looked at.
+    if case.headers and case.headers.get("Idempotency-Key") == IDEMPOTENCY_KEY:
+        case.headers["Idempotency-Key"] = f"{IDEMPOTENCY_KEY}-{next(fresh)}"
+    # What other requests need has to stay: the deployment of the examples, and the one whose webhook is called.
+    named = (case.path_parameters or {}).get("deployment")
+    if case.method.upper() == "DELETE" and named in ("hello", "open"):
+        case.path_parameters["deployment"] = "fails"
+    elif case.method.upper() != "GET" and named == "open":
+        case.path_parameters["deployment"] = "hello"
 
 
 def is_beyond_schemas(operation, error):

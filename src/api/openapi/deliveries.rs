@@ -43,7 +43,8 @@ fn whole() -> Value {
     value["attempts"] = json!([{
         "number": 1, "trigger": "automatic", "started_at": SOME_TIME, "duration_ms": 42,
         "timings": {"dns_ms": 1, "connect_ms": 3, "tls_ms": 12, "first_byte_ms": 40},
-        "remote_address": "203.0.113.9:443", "request_headers": {"webhook-id": "evt_019aa8c1d1f67c3295e2f4f4b3a0c9d7"},
+        "remote_address": "203.0.113.9:443",
+        "request_headers": {"webhook-id": "evt_019aa8c1d1f67c3295e2f4f4b3a0c9d7"},
         "response_status": 200, "response_headers": {"content-length": "2"}, "response_body": "ok",
         "truncated": false, "bytes_seen": 2, "error_class": null, "error": null,
     }]);

@@ -39,14 +39,16 @@ fn webhook_url() -> String {
 
 fn deployed() -> Value {
     json!({
-        "deployment": "hello", "variant": "prod", "version": 1, "endpoint_id": SOME_ID, "variant_id": SOME_ID,
+        "deployment": "hello", "variant": "prod", "version": 1, "endpoint_id": SOME_ID,
+        "variant_id": SOME_ID,
         "webhook_url": webhook_url(), "webhook_secret": SECRET,
     })
 }
 
 fn deployment() -> Value {
     json!({
-        "deployment": "hello", "endpoint_id": SOME_ID, "callback_url": null, "callback_hosts": ["*.example"],
+        "deployment": "hello", "endpoint_id": SOME_ID, "callback_url": null,
+        "callback_hosts": ["*.example"],
         "retry_schedule": ["0s", "5s", "1m"], "exchange_deadline": "15s", "concurrency_limit": null,
         "created_at": SOME_TIME,
     })
@@ -55,7 +57,8 @@ fn deployment() -> Value {
 fn whole() -> Value {
     let mut value = deployment();
     value["variants"] = json!([{
-        "variant": "prod", "variant_id": SOME_ID, "version": 1, "webhook_url": webhook_url(), "created_at": SOME_TIME,
+        "variant": "prod", "variant_id": SOME_ID, "version": 1, "webhook_url": webhook_url(),
+        "created_at": SOME_TIME,
     }]);
     value
 }
@@ -77,23 +80,27 @@ fn patch() -> Value {
         schema["description"] = json!(about);
         schema
     };
+    let url = json!({"type": "string", "format": "http-url"});
+    let deadline = json!({"type": "string", "pattern": DEADLINE});
     let pause = json!({"type": "string", "pattern": PAUSE});
     let pauses = json!({"type": "array", "minItems": 1, "maxItems": ATTEMPTS, "items": pause});
     let runs = json!({"type": "integer", "minimum": 1, "maximum": CONCURRENCY});
     json!({
         "type": "object",
         "properties": {
-            "callback_url": or_null(json!({"type": "string", "format": "http-url"}), "Where results go if a webhook trigger names no URL."),
+            "callback_url": or_null(url, "Where results go if a webhook trigger names no URL."),
             "callback_hosts": or_null(hosts(HOSTS), "The only hosts that callbacks may go to."),
             "retry_schedule": or_null(pauses, "The wait before each attempt of a delivery."),
-            "exchange_deadline": or_null(json!({"type": "string", "pattern": DEADLINE}), "How long an attempt may take."),
+            "exchange_deadline": or_null(deadline, "How long an attempt may take."),
             "concurrency_limit": or_null(runs, "How many of its runs may be executing at once."),
         },
     })
 }
 
 fn patches() -> Vec<(&'static str, Value)> {
-    let some = json!({"retry_schedule": ["0s", "5s", "1m"], "exchange_deadline": "10s", "concurrency_limit": 8});
+    let some = json!({
+        "retry_schedule": ["0s", "5s", "1m"], "exchange_deadline": "10s", "concurrency_limit": 8,
+    });
     vec![
         ("some", some),
         (
@@ -110,6 +117,16 @@ fn definitions() -> Vec<(&'static str, Value)> {
         "output": "{{ greeting.output.text }}",
     });
     vec![("hello", hello)]
+}
+
+fn deleted() -> Value {
+    json!({"deployment": "hello", "deleted": true, "cancelled_runs": 0})
+}
+
+fn deleted_variant() -> Value {
+    let mut value = deleted();
+    value["variant"] = json!("prod");
+    value
 }
 
 /// What can be asked after a deploy.
@@ -143,8 +160,16 @@ const NEXT: &[Link] = &[
 
 /// What can be asked after a secret was staged.
 const STAGED: &[Link] = &[
-    Link::new("promote", "promoteSecret", &[("deployment", "$request.path.deployment")]),
-    Link::new("revoke", "revokeSecret", &[("deployment", "$request.path.deployment")]),
+    Link::new(
+        "promote",
+        "promoteSecret",
+        &[("deployment", "$request.path.deployment")],
+    ),
+    Link::new(
+        "revoke",
+        "revokeSecret",
+        &[("deployment", "$request.path.deployment")],
+    ),
 ];
 
 const NAME: &str = "/v1/deployments/{deployment}";
@@ -155,20 +180,33 @@ const DELETES: &[Code] = &[Code::ValidationError, Code::NotFound, Code::RunsOpen
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/deployments", "listDeployments", "deployments")
         .query(PAGE)
-        .answers(&[Answer::new(200, "A page of deployments.", of::<Listed<Deployment<'static>>>, || {
-            page_of(deployment())
-        })])
+        .answers(&[Answer::new(
+            200,
+            "A page of deployments.",
+            of::<Listed<Deployment<'static>>>,
+            || page_of(deployment()),
+        )])
         .refuses(&[Code::ValidationError]),
     Operation::at("GET", NAME, "getDeployment", "deployments")
         .about("With its secret for an admin key, which leaves a row in the audit.")
         .path(&[DEPLOYMENT])
-        .answers(&[Answer::new(200, "The deployment.", of::<WholeDeployment<'static>>, whole_with_secret)])
+        .answers(&[Answer::new(
+            200,
+            "The deployment.",
+            of::<WholeDeployment<'static>>,
+            whole_with_secret,
+        )])
         .refuses(&[Code::NotFound]),
     Operation::at("PATCH", NAME, "changeDeployment", "deployments")
         .about("Members that are there are changed; null is back to the default.")
         .path(&[DEPLOYMENT])
         .body(Body::json("What is to change.", patch, patches).optional())
-        .answers(&[Answer::new(200, "The deployment, changed.", of::<WholeDeployment<'static>>, whole)])
+        .answers(&[Answer::new(
+            200,
+            "The deployment, changed.",
+            of::<WholeDeployment<'static>>,
+            whole,
+        )])
         .refuses(&[
             Code::ValidationError,
             Code::MalformedBody,
@@ -179,14 +217,18 @@ pub const OPERATIONS: &[Operation] = &[
         .about("Its history stays; the name is free at once.")
         .path(&[DEPLOYMENT])
         .query(&[CANCEL_RUNS])
-        .answers(&[Answer::new(200, "It is gone.", of::<Deleted<'static>>, || {
-            json!({"deployment": "hello", "deleted": true, "cancelled_runs": 0})
-        })])
+        .answers(&[Answer::new(
+            200,
+            "It is gone.",
+            of::<Deleted<'static>>,
+            deleted,
+        )])
         .refuses(DELETES),
     Operation::at("PUT", PLACE, "deploy", "deployments")
         .about(
-            "Creates what is missing. The body is a definition, in JSON or YAML; its schema is also at `/schema/workflow.json`. \
-             What no schema can say (references between steps, expressions) is checked as well.",
+            "Creates what is missing. The body is a definition, in JSON or YAML; its schema is \
+            also at `/schema/workflow.json`. What no schema can say (references between steps, \
+            expressions) is checked as well.",
         )
         .path(&[DEPLOYMENT, VARIANT])
         .query(&[DRY_RUN])
@@ -195,34 +237,83 @@ pub const OPERATIONS: &[Operation] = &[
                 .types(&["application/json", "application/yaml"]),
         )
         .answers(&[
-            Answer::new(200, "Equal to the present version; or, of a dry run, sound.", deployed_or_checked, deployed)
-                .links(NEXT),
+            Answer::new(
+                200,
+                "Equal to the present version; or, of a dry run, sound.",
+                deployed_or_checked,
+                deployed,
+            )
+            .links(NEXT),
             Answer::new(201, "A new version.", of::<Deployed<'static>>, deployed).links(NEXT),
         ])
-        .refuses(&[Code::ValidationError, Code::MalformedBody, Code::InvalidDefinition]),
+        .refuses(&[
+            Code::ValidationError,
+            Code::MalformedBody,
+            Code::InvalidDefinition,
+        ]),
     Operation::at("DELETE", PLACE, "deleteVariant", "deployments")
         .about("The deployment stays, also without variants.")
         .path(&[DEPLOYMENT, VARIANT])
         .query(&[CANCEL_RUNS])
-        .answers(&[Answer::new(200, "It is gone.", of::<Deleted<'static>>, || {
-            json!({"deployment": "hello", "variant": "prod", "deleted": true, "cancelled_runs": 0})
-        })])
+        .answers(&[Answer::new(
+            200,
+            "It is gone.",
+            of::<Deleted<'static>>,
+            deleted_variant,
+        )])
         .refuses(DELETES),
-    Operation::at("POST", "/v1/deployments/{deployment}/secret/stage", "stageSecret", "deployments")
-        .about("From then on, both are accepted from webhook callers, and both sign `webhook-signature`.")
-        .path(&[DEPLOYMENT])
-        .answers(&[Answer::new(200, "The staged secret.", of::<WebhookSecret<'static>>, secret).links(STAGED)])
-        .refuses(&[Code::NotFound]),
-    Operation::at("POST", "/v1/deployments/{deployment}/secret/promote", "promoteSecret", "deployments")
-        .about("`X-Fetch-Hive-Signature` is by the new one from then on; the old one stays valid for 24 hours.")
-        .path(&[DEPLOYMENT])
-        .answers(&[Answer::new(200, "The current secret.", of::<WebhookSecret<'static>>, secret)])
-        .refuses(&[Code::NotFound, Code::NoSecretStaged]),
-    Operation::at("POST", "/v1/deployments/{deployment}/secret/revoke", "revokeSecret", "deployments")
-        .about("Only the current one is valid from then on.")
-        .path(&[DEPLOYMENT])
-        .answers(&[Answer::new(200, "The current secret.", of::<WebhookSecret<'static>>, secret)])
-        .refuses(&[Code::NotFound]),
+    Operation::at(
+        "POST",
+        "/v1/deployments/{deployment}/secret/stage",
+        "stageSecret",
+        "deployments",
+    )
+    .about(
+        "From then on, both are accepted from webhook callers, and both sign \
+        `webhook-signature`.",
+    )
+    .path(&[DEPLOYMENT])
+    .answers(&[Answer::new(
+        200,
+        "The staged secret.",
+        of::<WebhookSecret<'static>>,
+        secret,
+    )
+    .links(STAGED)])
+    .refuses(&[Code::NotFound]),
+    Operation::at(
+        "POST",
+        "/v1/deployments/{deployment}/secret/promote",
+        "promoteSecret",
+        "deployments",
+    )
+    .about(
+        "`X-Fetch-Hive-Signature` is by the new one from then on; the old one stays valid \
+        for 24 hours.",
+    )
+    .path(&[DEPLOYMENT])
+    .answers(&[Answer::new(
+        200,
+        "The current secret.",
+        of::<WebhookSecret<'static>>,
+        secret,
+    )])
+    .refuses(&[Code::NotFound]),
+    Operation::at(
+        "POST",
+        "/v1/deployments/{deployment}/secret/revoke",
+        "revokeSecret",
+        "deployments",
+    )
+    .about("Only the current one is valid from then on.")
+    .path(&[DEPLOYMENT])
+    .answers(&[Answer::new(
+        200,
+        "The current secret.",
+        of::<WebhookSecret<'static>>,
+        secret,
+    )])
+    .refuses(&[Code::NotFound]),
 ];
 
 fn deployed_or_checked(schemas: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -103,7 +103,8 @@ fn example(code: Code) -> Value {
         Code::MalformedBody => error.with("line", 1).with("column", 2),
         Code::InvalidDefinition => error.with(
             "errors",
-            json!([{"line": 3, "column": 5, "field": "/steps/0", "message": "a step must have an id"}]),
+            json!([{"line": 3, "column": 5, "field": "/steps/0",
+            "message": "a step must have an id"}]),
         ),
         Code::DirectTimeout => error
             .with("request_id", "req_019aa8c1d1f67c3295e2f4f4b3a0c9d7")
@@ -147,20 +148,30 @@ pub fn schema() -> Value {
     });
     json!({
         "type": "object",
-        "description": format!("Every error.\n\n| code | status | text |\n| --- | --- | --- |\n{table}"),
+        "description": format!("Every error.\n\n| code | status | text |\n| --- | --- | --- \
+        |\n{table}"),
         "required": ["error", "message", "error_code"],
         "properties": {
-            "error": {"type": "string", "description": "What is wrong, what was expected, what came."},
+            "error": {
+                "type": "string",
+                "description": "What is wrong, what was expected, what came.",
+            },
             "message": {"type": "string", "description": "Equal to `error`."},
             "error_code": {
                 "enum": CODES.iter().map(|row| row.name).collect::<Vec<_>>(),
                 "description": "What kind of error; stable.",
             },
             "field": {"type": "string", "description": "The field at fault: a JSON pointer."},
-            "errors": {"type": "array", "items": problem, "description": "Every problem of a definition."},
+            "errors": {
+                "type": "array", "items": problem,
+                "description": "Every problem of a definition.",
+            },
             "line": {"type": "integer", "description": "Where a body is malformed."},
             "column": {"type": "integer", "description": "Where a body is malformed."},
-            "limit": {"type": "integer", "description": "The limit that the body is over, in bytes."},
+            "limit": {
+                "type": "integer",
+                "description": "The limit that the body is over, in bytes.",
+            },
             "scope": {"type": "string", "description": "The scopes that suffice."},
             "allow": {"type": "string", "description": "The methods that are allowed."},
             "open_runs": {"type": "integer", "description": "How many runs are open."},

@@ -12,7 +12,10 @@ use crate::api::wire::{Accepted, Ended};
 use crate::error::Code;
 
 fn user() -> Value {
-    json!({"type": ["string", "null"], "maxLength": USER, "description": "Your name for your user."})
+    json!({
+        "type": ["string", "null"], "maxLength": USER,
+        "description": "Your name for your user.",
+    })
 }
 
 fn metadata() -> Value {
@@ -20,7 +23,10 @@ fn metadata() -> Value {
         "type": ["object", "null"],
         "maxProperties": METADATA_KEYS,
         "propertyNames": {"minLength": 1, "maxLength": METADATA_KEY},
-        "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": METADATA_TEXT},
+        "additionalProperties": {
+            "type": ["string", "number", "boolean", "null"],
+            "maxLength": METADATA_TEXT,
+        },
         "description": "Your labels: flat. Runs can be listed by them.",
     })
 }
@@ -46,12 +52,19 @@ fn invocation() -> Value {
         "type": "object",
         "required": ["deployment"],
         "properties": {
-            "deployment": {"type": "string", "minLength": 1, "description": "The deployment's name."},
+            "deployment": {
+                "type": "string", "minLength": 1,
+                "description": "The deployment's name.",
+            },
             "variant": {
                 "type": ["string", "null"],
-                "description": "The variant's name; may be left out when the deployment has exactly one.",
+                "description": "The variant's name; may be left out when the deployment has \
+                exactly one.",
             },
-            "inputs": {"type": ["object", "null"], "description": "As the definition declares them."},
+            "inputs": {
+                "type": ["object", "null"],
+                "description": "As the definition declares them.",
+            },
             "async": {
                 "type": ["object", "null"],
                 "properties": {
@@ -135,12 +148,16 @@ fn accepted() -> Value {
 }
 
 fn accepted_by_webhook() -> Value {
-    json!({"request_id": SOME_REQUEST, "run_id": SOME_ID, "run_status": "running", "status": "running"})
+    json!({
+        "request_id": SOME_REQUEST, "run_id": SOME_ID, "run_status": "running",
+        "status": "running",
+    })
 }
 
 fn ended() -> Value {
     json!({
-        "request_id": SOME_REQUEST, "run_id": SOME_ID, "run_status": "completed", "status": "completed",
+        "request_id": SOME_REQUEST, "run_id": SOME_ID, "run_status": "completed",
+        "status": "completed",
         "output": "Hello, Ada!",
     })
 }
@@ -166,14 +183,24 @@ const NEXT: &[Link] = &[
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("POST", "/v1/workflow/invoke", "invoke", "invoke")
         .about(
-            "Without `async.enabled`, the answer is 200 when the run has ended, however it ended; after `direct_timeout` it is \
-             504, and the run goes on. With it, the answer is 202 at once, and the result goes to `callback_url`, signed.",
+            "Without `async.enabled`, the answer is 200 when the run has ended, however it \
+            ended; after `direct_timeout` it is 504, and the run goes on. With it, the answer is \
+            202 at once, and the result goes to `callback_url`, signed.",
         )
         .headers(&[IDEMPOTENCY_KEY])
         .body(Body::json("What to run.", invocation, invocations))
         .answers(&[
-            Answer::new(200, "The run has ended.", of::<Ended<'static>>, ended).headers(replayed).links(NEXT),
-            Answer::new(202, "The run is on disk.", of::<Accepted<'static>>, accepted).headers(replayed).links(NEXT),
+            Answer::new(200, "The run has ended.", of::<Ended<'static>>, ended)
+                .headers(replayed)
+                .links(NEXT),
+            Answer::new(
+                202,
+                "The run is on disk.",
+                of::<Accepted<'static>>,
+                accepted,
+            )
+            .headers(replayed)
+            .links(NEXT),
         ])
         .refuses(&[
             Code::ValidationError,
@@ -190,17 +217,21 @@ pub const OPERATIONS: &[Operation] = &[
         ]),
     Operation::at("POST", webhook::PATTERN, "trigger", "invoke")
         .about(
-            "An object with an object `inputs` is the wrapped form; one without `inputs` is wholly the inputs, apart from `async`. \
-             The result always goes to a URL: the one in the body, or the deployment's `callback_url`.",
+            "An object with an object `inputs` is the wrapped form; one without `inputs` is \
+            wholly the inputs, apart from `async`. The result always goes to a URL: the one in \
+            the body, or the deployment's `callback_url`.",
         )
         .path(&[ENDPOINT, VARIANT_ID])
         .headers(&[IDEMPOTENCY_KEY])
         .body(Body::json("The inputs, in either form.", trigger, triggers).optional())
-        .answers(&[
-            Answer::new(202, "The run is on disk.", of::<Accepted<'static>>, accepted_by_webhook)
-                .headers(replayed)
-                .links(NEXT),
-        ])
+        .answers(&[Answer::new(
+            202,
+            "The run is on disk.",
+            of::<Accepted<'static>>,
+            accepted_by_webhook,
+        )
+        .headers(replayed)
+        .links(NEXT)])
         .refuses(&[
             Code::ValidationError,
             Code::CallbackUrlForbidden,

@@ -40,9 +40,18 @@ fn wanted() -> Value {
         "type": "object",
         "required": ["name"],
         "properties": {
-            "name": {"type": "string", "pattern": "\\S", "maxLength": NAME, "description": "What people call it."},
-            "environment": {"enum": or_null(&ENVIRONMENTS), "default": "production", "description": "A label."},
-            "scope": {"enum": or_null(&scopes), "default": "invoke", "description": "What it may do."},
+            "name": {
+                "type": "string", "pattern": "\\S", "maxLength": NAME,
+                "description": "What people call it.",
+            },
+            "environment": {
+                "enum": or_null(&ENVIRONMENTS), "default": "production",
+                "description": "A label.",
+            },
+            "scope": {
+                "enum": or_null(&scopes), "default": "invoke",
+                "description": "What it may do.",
+            },
         },
     })
 }

@@ -203,7 +203,7 @@ pub struct Answer {
     schema: fn(&mut SchemaGenerator) -> Schema,
     example: fn() -> Value,
     headers: fn() -> Value,
-    links: &'static [Link],
+    pub(super) links: &'static [Link],
 }
 
 impl Answer {

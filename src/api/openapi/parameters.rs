@@ -127,8 +127,8 @@ pub(super) const PAGE: &[Parameter] = &[LIMIT, CURSOR];
 
 pub(super) const IDEMPOTENCY_KEY: Parameter = Parameter::new(
     "Idempotency-Key",
-    "Makes a repeated request harmless: for 24 hours the same key and body gives the first answer again, with \
-     `Idempotent-Replayed: true`. 4xx and 5xx answers are not kept.",
+    "Makes a repeated request harmless: for 24 hours the same key and body gives the first \
+    answer again, with `Idempotent-Replayed: true`. 4xx and 5xx answers are not kept.",
     || json!({"type": "string", "pattern": "^[!-~]{1,255}$"}),
     || json!("order-A-1042"),
 );

@@ -73,12 +73,16 @@ const Q: Parameter = Parameter::new("q", "That run alone: its id or request id."
 fn run() -> Value {
     json!({
         "id": SOME_ID, "token": SOME_REQUEST, "run_status": "completed", "run_async": true,
-        "started_at": SOME_TIME, "ended_at": SOME_TIME, "duration": 12, "start_inputs": {"name": "Ada"},
+        "started_at": SOME_TIME, "ended_at": SOME_TIME, "duration": 12,
+        "start_inputs": {"name": "Ada"},
         "output_content": "Hello, Ada!", "error_message": null,
-        "async_webhook_url": "https://receiver.example/done", "total_tokens": 0, "total_charge": "0",
+        "async_webhook_url": "https://receiver.example/done", "total_tokens": 0,
+        "total_charge": "0",
         "request_id": SOME_REQUEST, "run_id": SOME_ID, "status": "completed", "source": "api",
-        "delivery": "callback", "deployment": "hello", "variant": "prod", "version": 1, "user": "u-17",
-        "user_metadata": {"plan": "pro"}, "output": "Hello, Ada!", "error": null, "error_code": null,
+        "delivery": "callback", "deployment": "hello", "variant": "prod", "version": 1,
+        "user": "u-17",
+        "user_metadata": {"plan": "pro"}, "output": "Hello, Ada!", "error": null,
+        "error_code": null,
         "error_step": null, "created_at": SOME_TIME, "waiting_on": null,
     })
 }
@@ -86,8 +90,10 @@ fn run() -> Value {
 fn step() -> Value {
     json!({
         "path": "greeting", "type": "set", "status": "completed",
-        "attempts": [{"number": 1, "started_at": SOME_TIME, "ended_at": SOME_TIME, "error_class": null, "error": null}],
-        "input": {"text": "Hello, {{ name }}!"}, "output": {"text": "Hello, Ada!"}, "meta": null, "error": null,
+        "attempts": [{"number": 1, "started_at": SOME_TIME, "ended_at": SOME_TIME,
+        "error_class": null, "error": null}],
+        "input": {"text": "Hello, {{ name }}!"}, "output": {"text": "Hello, Ada!"}, "meta": null,
+        "error": null,
         "error_class": null, "due_at": null, "started_at": SOME_TIME, "ended_at": SOME_TIME,
     })
 }
@@ -96,7 +102,8 @@ fn shown() -> Value {
     let mut value = run();
     value["steps"] = json!([step()]);
     value["deliveries"] = json!([{
-        "id": "dlv_019aa8c1d1f67c3295e2f4f4b3a0c9d7", "event_type": "workflow.completed", "status": "delivered",
+        "id": "dlv_019aa8c1d1f67c3295e2f4f4b3a0c9d7", "event_type": "workflow.completed",
+        "status": "delivered",
         "url": "https://receiver.example/done", "next_attempt_at": null,
     }]);
     json!({"workflow_run": value})
@@ -104,10 +111,14 @@ fn shown() -> Value {
 
 fn request() -> Value {
     json!({
-        "id": SOME_ID, "request_id": SOME_REQUEST, "status": "completed", "request_type": "workflow",
+        "id": SOME_ID, "request_id": SOME_REQUEST, "status": "completed",
+        "request_type": "workflow",
         "requestable_type": "workflow_run", "requestable_id": SOME_ID, "message": null,
         "generated_at": SOME_TIME, "started_at": SOME_TIME, "ended_at": SOME_TIME,
-        "metadata": {"source": "api", "delivery": "callback", "deployment": "hello", "variant": "prod", "version": 1},
+        "metadata": {
+            "source": "api", "delivery": "callback", "deployment": "hello",
+            "variant": "prod", "version": 1,
+        },
         "user_metadata": {"plan": "pro"}, "data": {"output": "Hello, Ada!"},
     })
 }
@@ -145,9 +156,15 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/workflow_runs", "listRuns", "runs")
         .about("Filters of one name are alternatives; different filters must all match.")
         .query(&[
-            STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q, LIMIT, CURSOR,
+            STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q,
+            LIMIT, CURSOR,
         ])
-        .answers(&[Answer::new(200, "A page of runs.", of::<Listed<Run<'static>>>, || page_of(run()))])
+        .answers(&[Answer::new(
+            200,
+            "A page of runs.",
+            of::<Listed<Run<'static>>>,
+            || page_of(run()),
+        )])
         .refuses(&[Code::ValidationError]),
     Operation::at("GET", "/v1/workflow_runs/{id}", "getRun", "runs")
         .path(&[RUN_ID])
@@ -156,15 +173,26 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/workflow_runs/{id}/steps", "listSteps", "runs")
         .path(&[RUN_ID])
         .query(PAGE)
-        .answers(&[Answer::new(200, "A page of steps.", of::<Listed<Step<'static>>>, || page_of(step()))])
+        .answers(&[Answer::new(
+            200,
+            "A page of steps.",
+            of::<Listed<Step<'static>>>,
+            || page_of(step()),
+        )])
         .refuses(&[Code::ValidationError, Code::NotFound]),
     Operation::at("POST", "/v1/workflow_runs/{id}/cancel", "cancelRun", "runs")
         .about(
-            "The run is `cancelled` in that commit: a step in flight is told to stop and its result is dropped, nothing after \
-             it starts. One that has ended stays as it is. `invoke` keys cancel what they started.",
+            "The run is `cancelled` in that commit: a step in flight is told to stop and its \
+            result is dropped, nothing after it starts. One that has ended stays as it is. \
+            `invoke` keys cancel what they started.",
         )
         .path(&[RUN_ID])
-        .body(Body::json("Why.", reason, || vec![("why", json!({"reason": "the order was withdrawn"}))]).optional())
+        .body(
+            Body::json("Why.", reason, || {
+                vec![("why", json!({"reason": "the order was withdrawn"}))]
+            })
+            .optional(),
+        )
         .answers(&[Answer::new(200, "The run.", of::<ShownRun<'static>>, || {
             let mut value = shown();
             let run = &mut value["workflow_run"];
@@ -178,8 +206,18 @@ pub const OPERATIONS: &[Operation] = &[
         })
         .links(NEXT)])
         .refuses(&[Code::ValidationError, Code::MalformedBody, Code::NotFound]),
-    Operation::at("GET", "/v1/public/requests/{request_id}", "getRequest", "runs")
-        .path(&[REQUEST_ID])
-        .answers(&[Answer::new(200, "The request.", of::<ShownRequest<'static>>, request)])
-        .refuses(&[Code::NotFound]),
+    Operation::at(
+        "GET",
+        "/v1/public/requests/{request_id}",
+        "getRequest",
+        "runs",
+    )
+    .path(&[REQUEST_ID])
+    .answers(&[Answer::new(
+        200,
+        "The request.",
+        of::<ShownRequest<'static>>,
+        request,
+    )])
+    .refuses(&[Code::NotFound]),
 ];

@@ -25,7 +25,8 @@ pub(super) fn hosts(most: usize) -> Value {
     let host = json!({
         "type": "string",
         "format": "host-rule",
-        "description": "An exact name or address, or `*.suffix` for what is below it; with `:port`, that port only.",
+        "description": "An exact name or address, or `*.suffix` for what is below it; with \
+        `:port`, that port only.",
         "examples": ["api.example", "*.example", "api.example:8443", "[2001:db8::1]:443"],
     });
     json!({"type": "array", "minItems": 1, "maxItems": most, "items": host})
@@ -36,7 +37,10 @@ fn wanted() -> Value {
         "type": "object",
         "required": ["value", "hosts"],
         "properties": {
-            "value": {"type": "string", "minLength": SHORTEST, "maxLength": LONGEST, "description": "Never shown again."},
+            "value": {
+                "type": "string", "minLength": SHORTEST, "maxLength": LONGEST,
+                "description": "Never shown again.",
+            },
             "hosts": hosts(HOSTS),
         },
     })
@@ -60,12 +64,18 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/secrets", "listSecrets", "secrets")
         .about("Those that were set last come first.")
         .query(&[LIMIT, CURSOR])
-        .answers(&[Answer::new(200, "A page of secrets.", of::<Listed<Secret<'static>>>, || page_of(secret()))])
+        .answers(&[Answer::new(
+            200,
+            "A page of secrets.",
+            of::<Listed<Secret<'static>>>,
+            || page_of(secret()),
+        )])
         .refuses(&[Code::ValidationError]),
     Operation::at("PUT", "/v1/secrets/{name}", "setSecret", "secrets")
         .about(
-            "Definitions name it as `{{ secrets.NAME }}`, in the headers, query or body of http steps. It is sent to these \
-             hosts alone, and masked wherever a run is stored or shown.",
+            "Definitions name it as `{{ secrets.NAME }}`, in the headers, query or body of http \
+            steps. It is sent to these hosts alone, and masked wherever a run is stored or \
+            shown.",
         )
         .path(&[SECRET_NAME])
         .body(Body::json("The value and its hosts.", wanted, put_example))
@@ -76,8 +86,11 @@ pub const OPERATIONS: &[Operation] = &[
         .refuses(&[Code::ValidationError, Code::MalformedBody]),
     Operation::at("DELETE", "/v1/secrets/{name}", "deleteSecret", "secrets")
         .path(&[SECRET_NAME])
-        .answers(&[Answer::new(200, "It is gone.", of::<DeletedSecret<'static>>, || {
-            json!({"name": "STOCK_TOKEN", "deleted": true})
-        })])
+        .answers(&[Answer::new(
+            200,
+            "It is gone.",
+            of::<DeletedSecret<'static>>,
+            || json!({"name": "STOCK_TOKEN", "deleted": true}),
+        )])
         .refuses(&[Code::NotFound]),
 ];

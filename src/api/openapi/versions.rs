@@ -11,7 +11,8 @@ use crate::error::Code;
 fn version() -> Value {
     json!({
         "deployment": "hello", "variant": "prod", "version": 2, "format": "yaml",
-        "definition": "steps: [{id: a, set: {x: 1}}]\n", "created_at": SOME_TIME, "created_by": "key ci",
+        "definition": "steps: [{id: a, set: {x: 1}}]\n", "created_at": SOME_TIME,
+        "created_by": "key ci",
     })
 }
 
