@@ -29,8 +29,9 @@ PLACE = "/v1/deployments/{deployment}/variants/{variant}"
 CALLS = {"steps": [{"id": "call", "http": {"method": "GET", "url": "RECEIVER/step"}}]}
 FAILS = {"steps": [{"id": "call", "http": {"method": "GET", "url": "RECEIVER/down"}}]}
 WAITS = {"steps": [{"id": "pause", "delay": "30d"}]}
-# What a webhook is sent stays open: any inputs are taken, and its results have somewhere to go.
-OPEN = {"steps": [{"id": "a", "set": {"x": 1}}]}
+# What a webhook calls.
+OPEN = {"inputs": {"name": {"type": "text", "default": "world"}}, "steps": [{"id": "a", "set": {"x": 1}}]}
+PLAIN = {"steps": [{"id": "a", "set": {"x": 1}}]}
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -184,7 +185,7 @@ def brought_to_life(server, document):
         text = text.replace(operation["parameters"][0]["example"], real)
     document = json.loads(text)
     for media in document["paths"][PLACE]["put"]["requestBody"]["content"].values():
-        media["examples"] = {"plain": {"value": OPEN}}
+        media["examples"] = {"plain": {"value": PLAIN}}
     return document
 
 
@@ -231,7 +232,9 @@ def main(binary, *arguments):
     binary = os.path.abspath(binary)
     receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder:
+    # Memory, where there is such a folder: thousands of requests, and it is not durability that is tested.
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:
         allowed = ["--allow-outbound", "127.0.0.1/32"]
         with Server(binary, folder, *allowed) as server:
             hook = furnish(server, f"http://127.0.0.1:{receiver.server_port}")

@@ -2,13 +2,15 @@
 
 import itertools
 import json
+import re
 
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.openapi.checks import RejectedPositiveData
 
-# The example in the description.
-IDEMPOTENCY_KEY = "order-A-1042"
+# The deployment of the examples, and the one whose webhook is called.
+EXAMPLE, KEPT = "hello", "open"
+NAME = "[a-z0-9][a-z0-9._-]{0,63}"
 
 # Formats of our own: whatever is drawn for them is valid.
 label = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
@@ -26,21 +28,30 @@ fresh = itertools.count(1)
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
+    """Leads requests past what would refuse them before their data is looked at. What is invalid is left as it is."""
     operation = case.operation.definition.raw.get("operationId")
-    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
-    # Without a variant, an invoke of a deployment that has been given a second one, or left without any, is refused,
-    # and no schema knows how many a deployment has.
-    if operation == "invoke" and is_positive and isinstance(case.body, dict) and not case.body.get("variant"):
-        case.body["variant"] = "prod"
+    path = case.path_parameters or {}
+    # A name that nothing has is 404. Without a variant, a deployment that was given a second one is refused, and no
+    # schema knows how many it has.
+    body = case.body
+    if operation == "invoke" and isinstance(body, dict):
+        if isinstance(body.get("deployment"), str) and body["deployment"]:
+            body["deployment"] = KEPT
+        if body.get("variant", "") is None or isinstance(body.get("variant", ""), str):
+            body["variant"] = "prod"
     # The same key with another body is refused before anything else is looked at.
-    if case.headers and case.headers.get("Idempotency-Key") == IDEMPOTENCY_KEY:
-        case.headers["Idempotency-Key"] = f"{IDEMPOTENCY_KEY}-{next(fresh)}"
-    # What other requests need has to stay: the deployment of the examples, and the one whose webhook is called.
-    named = (case.path_parameters or {}).get("deployment")
-    if case.method.upper() == "DELETE" and named in ("hello", "open"):
-        case.path_parameters["deployment"] = "fails"
-    elif case.method.upper() != "GET" and named == "open":
-        case.path_parameters["deployment"] = "hello"
+    key = (case.headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and re.fullmatch("[!-~]{1,200}", key):
+        case.headers["Idempotency-Key"] = f"{key}-{next(fresh)}"
+    # What other requests need has to stay as it is.
+    if operation in ("changeDeployment", "rollBack") and re.fullmatch(NAME, str(path.get("deployment"))):
+        path["deployment"] = EXAMPLE
+        if "variant" in path:
+            path["variant"] = "prod"
+    elif case.method.upper() == "DELETE" and path.get("deployment") in (EXAMPLE, KEPT):
+        path["deployment"] = "fails"
+    elif case.method.upper() != "GET" and path.get("deployment") == KEPT:
+        path["deployment"] = EXAMPLE
 
 
 def is_beyond_schemas(operation, error):
