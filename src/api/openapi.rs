@@ -1,7 +1,8 @@
 //! The API's description of itself: OpenAPI 3.1, from the route table, the types that are sent ([`crate::api::wire`]) and
 //! what this room's files say of each route, one file per noun.
 //!
-//! Owns how the document is put together. A new route needs one [`Operation`] in its noun's file; a test says so.
+//! Owns how the document is put together. A new route needs one [`Operation`] in its noun's file, and the type of its
+//! answer in [`crate::api::wire`]; a test says so.
 
 mod audit;
 mod definition;
@@ -20,7 +21,7 @@ mod versions;
 pub use operation::{Answer, Body, Link, Operation, Parameter};
 
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::call::{self, Reply};
@@ -73,6 +74,11 @@ Every `GET` also answers `HEAD`. A 2xx to an invoke means that the run is on dis
 /// The schema of a type, for [`Answer::new`].
 pub fn of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Schema {
     schemas.subschema_for::<T>()
+}
+
+/// The schema of an answer that is no JSON, for [`Answer::new`] with [`Answer::media`].
+pub fn plain_text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string"})
 }
 
 /// `GET /openapi.json`

@@ -200,6 +200,7 @@ impl Body {
 pub struct Answer {
     pub(super) status: u16,
     what: &'static str,
+    media: &'static str,
     schema: fn(&mut SchemaGenerator) -> Schema,
     example: fn() -> Value,
     headers: fn() -> Value,
@@ -217,11 +218,18 @@ impl Answer {
         Answer {
             status,
             what,
+            media: "application/json",
             schema,
             example,
             headers: || json!({}),
             links: &[],
         }
+    }
+
+    /// The same in another media type.
+    pub const fn media(mut self, media: &'static str) -> Answer {
+        self.media = media;
+        self
     }
 
     /// With these headers, as OpenAPI writes them.
@@ -241,7 +249,7 @@ impl Answer {
         let mut value = json!({
             "description": self.what,
             "headers": (self.headers)(),
-            "content": {"application/json": media},
+            "content": {self.media: media},
         });
         if !self.links.is_empty() {
             let links = self.links.iter();

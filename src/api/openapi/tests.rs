@@ -1,3 +1,5 @@
+//! The description against the route table, and against itself. Against the real server: `tests/outside/api.py`.
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
