@@ -99,6 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "api::call",
             "api::door",
+            "api::openapi",
             "api::routes",
             "store::backup",
             "store::restore",

@@ -15,6 +15,7 @@ mod deploy;
 mod invoke;
 mod keys;
 mod logging;
+mod openapi;
 mod problems;
 mod progress;
 mod prune;
@@ -130,6 +131,11 @@ const VERBS: &[Verb] = &[
         name: "schema",
         command: schema::command,
         run: schema::run,
+    },
+    Verb {
+        name: "openapi",
+        command: openapi::command,
+        run: openapi::run,
     },
 ];
 
