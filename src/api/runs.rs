@@ -88,7 +88,8 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         filter.run_id = Some(run_id);
     }
     let paged = request.store().list_runs(&filter, page)?;
-    let rows: Result<Vec<Value>> = paged.rows.iter().map(|run| shown(request, run)).collect();
+    let rows = paged.rows.into_iter().map(|run| shown(request, run));
+    let rows: Result<Vec<Value>> = rows.collect();
     Ok(Answer::Now(query::list(rows?, paged.next)))
 }
 
@@ -110,16 +111,17 @@ fn api_keys(request: &Request<'_>, ids: &[&str]) -> Result<Vec<i64>> {
 /// `GET /v1/workflow_runs/{id}`
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let run = find(request, request.param(0), NO_RUN)?;
-    whole(request, &run)
+    whole(request, run)
 }
 
 /// A run as it is shown alone: wrapped, with its first steps and its deliveries.
-fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
+fn whole(request: &Request<'_>, run: RunRow) -> Result<Answer> {
+    let (row, run_id) = (run.id, run.run_id);
     let mut value = shown(request, run)?;
-    let steps = request.store().list_steps(run.id, Page::first(SHOWN))?;
-    value["steps"] = steps.rows.iter().map(step).collect();
+    let steps = request.store().list_steps(row, Page::first(SHOWN))?;
+    value["steps"] = steps.rows.into_iter().map(step).collect();
     let filter = DeliveryFilter {
-        run: Some(run.run_id),
+        run: Some(run_id),
         ..DeliveryFilter::default()
     };
     let deliveries = request
@@ -144,13 +146,15 @@ fn owed(row: &DeliveryRow) -> Value {
 }
 
 /// A run without its nested lists: the legacy names, then ours.
-fn shown(request: &Request<'_>, run: &RunRow) -> Result<Value> {
+fn shown(request: &Request<'_>, mut run: RunRow) -> Result<Value> {
+    // What may be large is moved, not copied.
+    let (inputs, output) = (std::mem::take(&mut run.inputs), run.output.take());
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
         _ => None,
     };
-    Ok(json!({
+    let mut value = json!({
         "id": run.run_id,
         "token": run.run_id.request_id(),
         "run_status": status,
@@ -158,8 +162,8 @@ fn shown(request: &Request<'_>, run: &RunRow) -> Result<Value> {
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "duration": duration,
-        "start_inputs": run.inputs,
-        "output_content": run.output.as_ref().map(as_text),
+        "start_inputs": null,
+        "output_content": output.as_ref().map(as_text),
         "error_message": run.error,
         "async_webhook_url": run.callback_url,
         "total_tokens": 0,
@@ -174,13 +178,16 @@ fn shown(request: &Request<'_>, run: &RunRow) -> Result<Value> {
         "version": run.version,
         "user": run.user,
         "user_metadata": run.metadata,
-        "output": run.output,
+        "output": null,
         "error": run.error,
         "error_code": run.error_code,
         "error_step": run.error_step,
         "created_at": run.created_at,
-        "waiting_on": waiting_on(request, run)?,
-    }))
+        "waiting_on": waiting_on(request, &run)?,
+    });
+    value["start_inputs"] = inputs.into();
+    value["output"] = output.unwrap_or_default();
+    Ok(value)
 }
 
 /// A text as it is, anything else as compact JSON; null as nothing.
@@ -212,26 +219,34 @@ pub fn steps(request: &Request<'_>) -> Result<Answer> {
     let run = find(request, request.param(0), NO_RUN)?;
     let paged = request.store().list_steps(run.id, page)?;
     Ok(Answer::Now(query::list(
-        paged.rows.iter().map(step).collect(),
+        paged.rows.into_iter().map(step).collect(),
         paged.next,
     )))
 }
 
-fn step(row: &StepRow) -> Value {
-    json!({
+fn step(mut row: StepRow) -> Value {
+    // What may be large is moved, not copied.
+    let (input, output) = (
+        std::mem::take(&mut row.input),
+        std::mem::take(&mut row.output),
+    );
+    let mut value = json!({
         "path": row.path,
         "type": row.kind,
         "status": row.status.as_str(),
         "attempts": row.attempts.iter().map(try_of_step).collect::<Vec<_>>(),
-        "input": row.input,
-        "output": row.output,
+        "input": null,
+        "output": null,
         "meta": row.meta,
         "error": row.error,
         "error_class": row.error_class,
         "due_at": row.due_at,
         "started_at": row.started_at,
         "ended_at": row.ended_at,
-    })
+    });
+    value["input"] = input;
+    value["output"] = output;
+    value
 }
 
 fn try_of_step(attempt: &StepAttempt) -> Value {
@@ -255,7 +270,7 @@ pub fn cancel(request: &Request<'_>) -> Result<Answer> {
         .store()
         .cancel_run(run.run_id, reason, request.actor(), now)?
         .ok_or_else(|| Error::not_found(NO_RUN))?;
-    whole(request, &run)
+    whole(request, run)
 }
 
 #[cfg(test)]

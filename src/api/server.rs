@@ -50,6 +50,9 @@ pub use config::ServerConfig;
 
 /// Connections refused at the cap that are answered and lingered for at once; further ones are dropped.
 const REFUSALS: usize = 256;
+/// Bytes of a connection that the kernel takes before it can send them.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 << 10;
 /// Descriptors left for everything that is not a client's connection.
 const DESCRIPTORS_KEPT: usize = 256;
 /// The pause after an accept that failed, most likely for want of a descriptor.
@@ -64,6 +67,10 @@ pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     )?;
     // A restart must not wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Inherited by every connection. The kernel would take megabytes of an answer that nobody reads off our hands, and
+    // out of the count of what is unread; what is on the wire does not suffer.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&addr.into())?;
     socket.listen(backlog)?;
     Ok(socket.into())
@@ -73,6 +80,7 @@ pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
 pub struct Server {
     edge: Mutex<Option<(TcpListener, Edge)>>,
     waiting: Waiting,
+    answers: Budget,
     door: Arc<dyn Door>,
     stopping: watch::Sender<bool>,
     address: SocketAddr,
@@ -91,6 +99,7 @@ impl Server {
         let (lanes, waiting) = lanes();
         let edge = Edge::new(config, Arc::clone(&door), lanes, address.ip().is_loopback());
         Ok(Server {
+            answers: edge.answers.clone(),
             edge: Mutex::new(Some((listener, edge))),
             waiting,
             door,
@@ -154,6 +163,10 @@ impl Server {
             responder,
             held,
         } = job;
+        // Asked again: when it came, others may have been waiting that have taken all since.
+        if admission.is_read && self.answers.is_half_spent(call.head.peer) {
+            return responder.send(refusal(response::too_many_unread()));
+        }
         match guarded(|| self.door.answer(&call, &admission)) {
             Ok(Answer::Now(reply)) => responder.send(reply),
             Ok(Answer::WhenEnded { run_id, replayed }) => {

@@ -107,7 +107,7 @@ fn readers_that_never_read_are_cut() {
         let held: Vec<TcpStream> = (0..20)
             .map(|number| {
                 let mut stream =
-                    connect_with(2 + number % 5, house.address(), Some(1024)).expect("it accepts");
+                    connect_with(2 + number % 2, house.address(), Some(1024)).expect("it accepts");
                 stream.write_all(text.as_bytes()).expect("sent");
                 stream
             })

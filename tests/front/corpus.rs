@@ -38,14 +38,13 @@ fn cases() -> Vec<Case> {
         let Some(case) = cases.last_mut() else {
             continue;
         };
-        match line
-            .split_once(':')
-            .map(|(key, rest)| (key, rest.trim_start()))
-        {
-            Some(("send", rest)) => case.send = rest.to_owned(),
-            Some(("gets", rest)) => case.gets = rest.to_owned(),
-            Some(("nginx" | "node", _)) => case.others += 1,
-            Some(("why", rest)) => case.why = rest.to_owned(),
+        // A request may begin with a blank: the key takes seven places.
+        let (key, rest) = line.split_at_checked(7).unwrap_or(("", ""));
+        match key.trim_end() {
+            "send:" => case.send = rest.to_owned(),
+            "gets:" => case.gets = rest.to_owned(),
+            "nginx:" | "node:" => case.others += 1,
+            "why:" => case.why = rest.to_owned(),
             _ => {}
         }
     }

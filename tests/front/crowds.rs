@@ -60,7 +60,8 @@ fn in_a_burst_of_connections_each_is_answered() {
 
 #[test]
 fn thousands_of_silent_connections_cost_no_thread_and_little_memory() {
-    let count = 4000.min(descriptors().saturating_sub(400));
+    // A debug build fills what it allocates, so that one costs twice what it costs in a release.
+    let count = 2400.min(descriptors().saturating_sub(400));
     let house = House::start();
     survives(&house, || {
         let before = weigh(&house);

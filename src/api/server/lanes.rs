@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 
 /// Whole requests that wait in each lane; over it: 503.
 pub const QUEUE: usize = 1024;
-/// Threads that take reads: the store reads with as many connections.
-const READERS: usize = 4;
+/// Threads that take reads. Each may need some ten megabytes for a while.
+const READERS: usize = 2;
 
 /// A whole request on its way to a handler thread.
 pub struct Job {

@@ -121,6 +121,7 @@ struct Running {
 impl Running {
     fn start(handlers: usize, change: impl FnOnce(&mut ServerConfig)) -> Running {
         let mut config = ServerConfig {
+            answer_share: 16 << 20,
             linger_time: Duration::from_millis(500),
             ..ServerConfig::default()
         };
