@@ -7,6 +7,8 @@
 mod beside;
 #[path = "figures/disk.rs"]
 mod disk;
+#[path = "figures/front.rs"]
+mod front;
 #[path = "figures/hung.rs"]
 mod hung;
 #[path = "figures/intake.rs"]
@@ -66,10 +68,11 @@ const PARTS: &[(&str, Part)] = &[
     ("beside", beside::measure),
     ("hung", hung::measure),
     ("restart", restart::measure),
+    ("front", front::measure),
 ];
 
 const USAGE: &str =
-    "usage: scripts/figures [--quick] [--json] [--only intake|step|beside|hung|restart]...";
+    "usage: scripts/figures [--quick] [--json] [--only intake|step|beside|hung|restart|front]...";
 
 struct Asked {
     size: Size,
