@@ -7,8 +7,6 @@
 mod beside;
 #[path = "figures/disk.rs"]
 mod disk;
-#[path = "figures/front.rs"]
-mod front;
 #[path = "figures/hung.rs"]
 mod hung;
 #[path = "figures/intake.rs"]
@@ -68,11 +66,10 @@ const PARTS: &[(&str, Part)] = &[
     ("beside", beside::measure),
     ("hung", hung::measure),
     ("restart", restart::measure),
-    ("front", front::measure),
 ];
 
 const USAGE: &str =
-    "usage: scripts/figures [--quick] [--json] [--only intake|step|beside|hung|restart|front]...";
+    "usage: scripts/figures [--quick] [--json] [--only intake|step|beside|hung|restart]...";
 
 struct Asked {
     size: Size,

@@ -102,11 +102,6 @@ impl Server {
         })
     }
 
-    /// The process's id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// A connection to it.
     pub fn connect(&self) -> Result<Client> {
         Client::connect(self.addr)

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, Result};
@@ -157,13 +158,13 @@ const COUNTED: usize = 256 << 10;
 
 /// A value as compact JSON, with room for one byte more. A long text is not grown into, which takes twice the room and
 /// more, but written into the room that it needs.
-fn text(value: &Value) -> Vec<u8> {
+fn text(value: &impl Serialize) -> Vec<u8> {
     let mut text = Bounded {
         kept: Vec::with_capacity(128),
         most: COUNTED,
         length: 0,
     };
-    // Neither a `Value` nor a `Vec` has a way to fail.
+    // Neither what is answered nor a `Vec` has a way to fail.
     drop(serde_json::to_writer(&mut text, value));
     if text.length > COUNTED {
         text = Bounded {

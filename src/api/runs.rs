@@ -88,8 +88,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         filter.run_id = Some(run_id);
     }
     let paged = request.store().list_runs(&filter, page)?;
-    let rows = paged.rows.into_iter().map(|run| shown(request, run));
-    let rows: Result<Vec<Value>> = rows.collect();
+    let rows: Result<Vec<Value>> = paged.rows.iter().map(|run| shown(request, run)).collect();
     Ok(Answer::Now(query::list(rows?, paged.next)))
 }
 
@@ -111,17 +110,16 @@ fn api_keys(request: &Request<'_>, ids: &[&str]) -> Result<Vec<i64>> {
 /// `GET /v1/workflow_runs/{id}`
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let run = find(request, request.param(0), NO_RUN)?;
-    whole(request, run)
+    whole(request, &run)
 }
 
 /// A run as it is shown alone: wrapped, with its first steps and its deliveries.
-fn whole(request: &Request<'_>, run: RunRow) -> Result<Answer> {
-    let (row, run_id) = (run.id, run.run_id);
+fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let mut value = shown(request, run)?;
-    let steps = request.store().list_steps(row, Page::first(SHOWN))?;
-    value["steps"] = steps.rows.into_iter().map(step).collect();
+    let steps = request.store().list_steps(run.id, Page::first(SHOWN))?;
+    value["steps"] = steps.rows.iter().map(step).collect();
     let filter = DeliveryFilter {
-        run: Some(run_id),
+        run: Some(run.run_id),
         ..DeliveryFilter::default()
     };
     let deliveries = request
@@ -146,15 +144,13 @@ fn owed(row: &DeliveryRow) -> Value {
 }
 
 /// A run without its nested lists: the legacy names, then ours.
-fn shown(request: &Request<'_>, mut run: RunRow) -> Result<Value> {
-    // What may be large is moved, not copied.
-    let (inputs, output) = (std::mem::take(&mut run.inputs), run.output.take());
+fn shown(request: &Request<'_>, run: &RunRow) -> Result<Value> {
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
         _ => None,
     };
-    let mut value = json!({
+    Ok(json!({
         "id": run.run_id,
         "token": run.run_id.request_id(),
         "run_status": status,
@@ -162,8 +158,8 @@ fn shown(request: &Request<'_>, mut run: RunRow) -> Result<Value> {
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "duration": duration,
-        "start_inputs": null,
-        "output_content": output.as_ref().map(as_text),
+        "start_inputs": run.inputs,
+        "output_content": run.output.as_ref().map(as_text),
         "error_message": run.error,
         "async_webhook_url": run.callback_url,
         "total_tokens": 0,
@@ -178,16 +174,13 @@ fn shown(request: &Request<'_>, mut run: RunRow) -> Result<Value> {
         "version": run.version,
         "user": run.user,
         "user_metadata": run.metadata,
-        "output": null,
+        "output": run.output,
         "error": run.error,
         "error_code": run.error_code,
         "error_step": run.error_step,
         "created_at": run.created_at,
-        "waiting_on": waiting_on(request, &run)?,
-    });
-    value["start_inputs"] = inputs.into();
-    value["output"] = output.unwrap_or_default();
-    Ok(value)
+        "waiting_on": waiting_on(request, run)?,
+    }))
 }
 
 /// A text as it is, anything else as compact JSON; null as nothing.
@@ -219,34 +212,26 @@ pub fn steps(request: &Request<'_>) -> Result<Answer> {
     let run = find(request, request.param(0), NO_RUN)?;
     let paged = request.store().list_steps(run.id, page)?;
     Ok(Answer::Now(query::list(
-        paged.rows.into_iter().map(step).collect(),
+        paged.rows.iter().map(step).collect(),
         paged.next,
     )))
 }
 
-fn step(mut row: StepRow) -> Value {
-    // What may be large is moved, not copied.
-    let (input, output) = (
-        std::mem::take(&mut row.input),
-        std::mem::take(&mut row.output),
-    );
-    let mut value = json!({
+fn step(row: &StepRow) -> Value {
+    json!({
         "path": row.path,
         "type": row.kind,
         "status": row.status.as_str(),
         "attempts": row.attempts.iter().map(try_of_step).collect::<Vec<_>>(),
-        "input": null,
-        "output": null,
+        "input": row.input,
+        "output": row.output,
         "meta": row.meta,
         "error": row.error,
         "error_class": row.error_class,
         "due_at": row.due_at,
         "started_at": row.started_at,
         "ended_at": row.ended_at,
-    });
-    value["input"] = input;
-    value["output"] = output;
-    value
+    })
 }
 
 fn try_of_step(attempt: &StepAttempt) -> Value {
@@ -270,7 +255,7 @@ pub fn cancel(request: &Request<'_>) -> Result<Answer> {
         .store()
         .cancel_run(run.run_id, reason, request.actor(), now)?
         .ok_or_else(|| Error::not_found(NO_RUN))?;
-    whole(request, run)
+    whole(request, &run)
 }
 
 #[cfg(test)]
