@@ -98,10 +98,11 @@ impl Herd<'_> {
             Err(fault) if fault.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return false,
         }
-        match slow.stream.write(self.more) {
-            Ok(_) => true,
-            Err(fault) => fault.kind() == ErrorKind::WouldBlock,
-        }
+        let said = slow.stream.write(self.more);
+        said.map_or_else(
+            |fault| fault.kind() == ErrorKind::WouldBlock,
+            |count| count > 0 || self.more.is_empty(),
+        )
     }
 }
 
