@@ -10,6 +10,7 @@ mod dice; // chance by a seed
 mod docs; // README's tables against the code's
 mod errors; // every error, by a real request
 mod examples; // each example is run
+mod front; // the front door under attack
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
 mod house; // the process under test

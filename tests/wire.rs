@@ -180,9 +180,14 @@ pub struct Wire {
 impl Wire {
     /// Connects.
     pub fn open(address: SocketAddr) -> io::Result<Wire> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        Wire::open_within(address, PATIENCE)
+    }
+
+    /// Connects, and waits for nothing longer than this.
+    pub fn open_within(address: SocketAddr, patience: Duration) -> io::Result<Wire> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
         Ok(Wire {
             reader: BufReader::new(stream),

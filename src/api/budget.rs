@@ -42,6 +42,17 @@ impl Budget {
         locked(&self.0.used).all
     }
 
+    /// How much this peer holds now.
+    pub fn used_by(&self, peer: IpAddr) -> usize {
+        let used = locked(&self.0.used);
+        used.by_peer.get(&peer_group(peer)).copied().unwrap_or(0)
+    }
+
+    /// Whether this peer holds more than half of its share.
+    pub fn is_half_spent(&self, peer: IpAddr) -> bool {
+        self.used_by(peer) > self.0.share / 2
+    }
+
     /// Nothing yet, held for `peer`; for `None` no share is kept (a proxy stands for many).
     pub fn hold(&self, peer: Option<IpAddr>) -> Held {
         Held {
@@ -130,6 +141,8 @@ mod tests {
             first.grow(4) && first.grow(2) && !first.grow(1),
             "over its share"
         );
+        let peer = |at: Option<IpAddr>| at.expect("set above");
+        assert!(budget.is_half_spent(peer(one)) && !budget.is_half_spent(peer(two)));
         let mut second = budget.hold(two);
         assert!(second.grow(4) && !second.grow(1), "over the total");
         drop(first);

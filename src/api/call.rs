@@ -108,8 +108,7 @@ pub struct Reply {
 impl Reply {
     /// A JSON answer.
     pub fn json(status: u16, value: &impl Serialize) -> Reply {
-        let mut body =
-            serde_json::to_vec(value).expect("what is answered has texts for keys, and no I/O");
+        let mut body = text(value);
         body.push(b'\n');
         Reply {
             status,
@@ -178,6 +177,51 @@ impl Call {
     }
 }
 
+/// What is longer is counted before it is written.
+const COUNTED: usize = 256 << 10;
+
+/// A value as compact JSON, with room for one byte more. A long text is not grown into, which takes twice the room and
+/// more, but written into the room that it needs.
+fn text(value: &impl Serialize) -> Vec<u8> {
+    let mut text = Bounded {
+        kept: Vec::with_capacity(128),
+        most: COUNTED,
+        length: 0,
+    };
+    // Neither what is answered nor a `Vec` has a way to fail.
+    drop(serde_json::to_writer(&mut text, value));
+    if text.length > COUNTED {
+        text = Bounded {
+            kept: Vec::with_capacity(text.length + 1),
+            most: usize::MAX,
+            length: 0,
+        };
+        drop(serde_json::to_writer(&mut text, value));
+    }
+    text.kept
+}
+
+/// Keeps what is written up to a length, and counts the rest.
+struct Bounded {
+    kept: Vec<u8>,
+    most: usize,
+    length: usize,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.length += bytes.len();
+        if self.length <= self.most {
+            self.kept.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The 400 of a body that is not JSON. The parser ends its sentence with the place, which is said already.
 fn malformed(fault: &serde_json::Error) -> Error {
     let (line, column) = (fault.line(), fault.column());
@@ -188,4 +232,21 @@ fn malformed(fault: &serde_json::Error) -> Error {
     Error::new(Code::MalformedBody, message)
         .with("line", line)
         .with("column", column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_written_whole_into_the_room_that_it_needs() {
+        for length in [0, COUNTED - 3, COUNTED - 2, COUNTED - 1, 3 * COUNTED] {
+            let value = Value::from("x".repeat(length));
+            let body = Reply::json(200, &value).body;
+            assert_eq!(body, format!("{value}\n").into_bytes(), "{length}");
+            if length >= COUNTED {
+                assert_eq!(body.capacity(), body.len());
+            }
+        }
+    }
 }

@@ -37,6 +37,8 @@ pub struct Admission {
     pub params: Vec<String>,
     /// Who asks.
     pub who: Who,
+    /// Whether it only reads what is stored, of which there may be much: few of these are answered at a time.
+    pub is_read: bool,
 }
 
 /// Who asks.

@@ -13,9 +13,12 @@ use crate::error::{Code, Error, Result};
 pub struct Line<'a> {
     /// Whether it is HTTP/1.1; else HTTP/1.0.
     pub is_11: bool,
-    /// The authority of an absolute-form target.
-    pub authority: Option<&'a str>,
+    /// The scheme and the authority of an absolute-form target.
+    pub authority: Option<(&'a str, &'a str)>,
 }
+
+/// Bytes of one request target; over it 414.
+pub const MAX_TARGET: usize = 8 << 10;
 
 /// A request refused for its form; the connection is closed after it.
 pub fn bad_request(status: u16, message: impl Into<String>) -> Error {
@@ -83,9 +86,17 @@ fn target(head: &Head, line: Line<'_>, host: Option<(&str, Option<u16>)>) -> Res
     if !(head.path.starts_with('/') || head.path == "*") {
         return Err(bad_request(400, "expected a request target that is a path"));
     }
-    let Some(authority) = line.authority else {
+    if head.path.len() + head.query.len() > MAX_TARGET {
+        let message = format!("The request target is over the limit of {MAX_TARGET} bytes.");
+        return Err(bad_request(414, message));
+    }
+    let Some((scheme, authority)) = line.authority else {
         return Ok(());
     };
+    // RFC 9110, 7.4: what was meant for a secured connection is not answered on another.
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err(bad_request(400, "expected a request target of scheme http"));
+    }
     let same = match (host_parts(authority), host) {
         (Some((name, port)), Some((other, other_port))) => {
             // Only plain HTTP is spoken here, so an absent port is 80.
@@ -351,14 +362,24 @@ mod tests {
 
     #[test]
     fn a_target_is_a_path_or_names_the_same_host() {
+        let long = "/".repeat(MAX_TARGET + 1);
         for (expected, method, path, authority, host) in [
-            (200, "GET", "/", Some("a.example"), "A.example:80"),
-            (400, "GET", "/", Some("b.example"), "a.example"),
-            (400, "GET", "/", Some("a.example:81"), "a.example"),
-            (400, "GET", "/", Some("u@a.example"), "a.example"),
-            (400, "GET", "", Some("a.example"), "a.example"),
-            (400, "CONNECT", "", Some("a.example:80"), "a.example:80"),
+            (200, "GET", "/", Some(("http", "a.example")), "A.example:80"),
+            (400, "GET", "/", Some(("https", "a.example")), "a.example"),
+            (400, "GET", "/", Some(("http", "b.example")), "a.example"),
+            (400, "GET", "/", Some(("http", "a.example:81")), "a.example"),
+            (400, "GET", "/", Some(("http", "u@a.example")), "a.example"),
+            (400, "GET", "", Some(("http", "a.example")), "a.example"),
+            (
+                400,
+                "CONNECT",
+                "",
+                Some(("", "a.example:80")),
+                "a.example:80",
+            ),
             (200, "OPTIONS", "*", None, "a.example"),
+            (200, "GET", &long[1..], None, "a.example"),
+            (414, "GET", &long, None, "a.example"),
         ] {
             let head = head(method, path, &[("host", host)]);
             let line = Line {

@@ -309,6 +309,7 @@ impl Door for Api {
             pattern: row.pattern,
             params,
             who,
+            is_read: row.method == "GET" && row.access != Access::Open,
         })
     }
 

@@ -5,7 +5,7 @@
 //! means (that is the [`Door`]'s), start a thread, or touch the store.
 //!
 //! A request's walk: accept (caps) → head (deadline) → form → length → [`Door::admit`] → body (deadline,
-//! budget) → bounded channel → [`Door::answer`] on a handler thread → answer (stall limit).
+//! budget) → one of two bounded lanes → [`Door::answer`] on a handler thread → answer (stall limit).
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -32,8 +31,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::budget::{Budget, Held};
 use crate::api::call::{Answer, Call, Head, Reply};
-use crate::api::door::{Admission, Door, Respond, Responder};
+use crate::api::door::{Door, Respond, Responder};
 use crate::api::edge::{self, Line};
+use crate::api::server::lanes::{Job, Lanes, Waiting, lanes};
 use crate::api::server::response::{Seen, refusal};
 use crate::api::server::socket::Socket;
 use crate::bell::locked;
@@ -41,6 +41,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics::Watched;
 
 mod config;
+mod lanes;
 mod response;
 mod socket;
 #[cfg(test)]
@@ -48,10 +49,11 @@ mod tests;
 
 pub use config::ServerConfig;
 
-/// Whole requests that wait for a handler thread; over it: 503.
-const QUEUE: usize = 1024;
 /// Connections refused at the cap that are answered and lingered for at once; further ones are dropped.
 const REFUSALS: usize = 256;
+/// Bytes of a connection that the kernel takes before it can send them.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 << 10;
 /// Descriptors left for everything that is not a client's connection.
 const DESCRIPTORS_KEPT: usize = 256;
 /// The pause after an accept that failed, most likely for want of a descriptor.
@@ -66,6 +68,10 @@ pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     )?;
     // A restart must not wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Inherited by every connection. The kernel would take megabytes of an answer that nobody reads off our hands, and
+    // out of the count of what is unread; what is on the wire does not suffer.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&addr.into())?;
     socket.listen(backlog)?;
     Ok(socket.into())
@@ -74,19 +80,11 @@ pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
 /// The front door. Made once; its threads are the caller's.
 pub struct Server {
     edge: Mutex<Option<(TcpListener, Edge)>>,
-    queue: Receiver<Job>,
+    waiting: Waiting,
+    answers: Budget,
     door: Arc<dyn Door>,
     stopping: watch::Sender<bool>,
     address: SocketAddr,
-}
-
-/// A whole request on its way to a handler thread.
-struct Job {
-    call: Call,
-    admission: Admission,
-    responder: Responder,
-    /// The body's part of the budget, given back when the handler is done with it.
-    held: Held,
 }
 
 impl Server {
@@ -101,16 +99,12 @@ impl Server {
         config.max_connections = within_descriptors(config.max_connections);
         let limit = config.max_connections as u64;
         config.metrics.connections_limit.set(limit);
-        let (sender, queue) = crossbeam_channel::bounded(QUEUE);
-        let edge = Edge::new(
-            config,
-            Arc::clone(&door),
-            sender,
-            address.ip().is_loopback(),
-        );
+        let (lanes, waiting) = lanes();
+        let edge = Edge::new(config, Arc::clone(&door), lanes, address.ip().is_loopback());
         Ok(Server {
+            answers: edge.answers.clone(),
             edge: Mutex::new(Some((listener, edge))),
-            queue,
+            waiting,
             door,
             stopping: watch::Sender::new(false),
             address,
@@ -148,20 +142,20 @@ impl Server {
         })
     }
 
-    /// One handler thread's work, until the edge has ended and the queue is empty.
+    /// One handler thread's work, until the edge has ended and the lanes are empty.
     pub fn run_handler(&self) {
-        for job in &self.queue {
+        self.waiting.serve(|job| {
             // Nobody would read the answer, and nothing was promised yet.
             if !job.responder.is_gone() {
                 self.handle(job);
             }
-        }
+        });
     }
 
     /// Stops accepting, refuses new requests, lets those in flight be answered. Returns at once.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
-        // An edge that never ran would keep the queue open and the handlers waiting.
+        // An edge that never ran would keep the lanes open and the handlers waiting.
         drop(locked(&self.edge).take());
     }
 
@@ -172,6 +166,10 @@ impl Server {
             responder,
             held,
         } = job;
+        // Asked again: when it came, others may have been waiting that have taken all since.
+        if admission.is_read && self.answers.is_half_spent(call.head.peer) {
+            return responder.send(Err(response::too_many_unread()));
+        }
         match guarded(|| self.door.answer(&call, &admission)) {
             Ok(Answer::Now(reply)) => responder.send(Ok(reply)),
             Ok(Answer::Later(later)) => {
@@ -235,7 +233,7 @@ impl Respond for oneshot::Sender<Result<Reply>> {
 struct Edge {
     config: ServerConfig,
     door: Arc<dyn Door>,
-    queue: Sender<Job>,
+    lanes: Lanes,
     /// Set when only names of this machine are answered to (DNS rebinding).
     public_host: Option<String>,
     connections: Budget,
@@ -277,12 +275,7 @@ async fn accept(
 }
 
 impl Edge {
-    fn new(
-        config: ServerConfig,
-        door: Arc<dyn Door>,
-        queue: Sender<Job>,
-        is_loopback: bool,
-    ) -> Edge {
+    fn new(config: ServerConfig, door: Arc<dyn Door>, lanes: Lanes, is_loopback: bool) -> Edge {
         let edge = Edge {
             public_host: is_loopback.then(|| config.public_host.clone()),
             connections: Budget::new(config.max_connections, config.max_connections_per_peer),
@@ -291,7 +284,7 @@ impl Edge {
             answers: Budget::new(config.answer_budget, config.answer_share),
             config,
             door,
-            queue,
+            lanes,
         };
         for (what, budget) in [
             (Watched::Connections, &edge.connections),
@@ -430,13 +423,16 @@ impl Edge {
         let body = request.into_body();
         let mut progress = Progress {
             body_left: !body.is_end_stream(),
+            had_trailers: false,
             pattern: "-",
             route: None,
         };
         let seen = Seen::of(&head);
         let line = Line {
             is_11,
-            authority: authority.as_deref(),
+            authority: authority
+                .as_ref()
+                .map(|(scheme, host)| (scheme.as_str(), host.as_str())),
         };
         let outcome = match stopping {
             true => Err(Error::unavailable(
@@ -446,7 +442,7 @@ impl Edge {
         };
         let refused = matches!(&outcome, Err(error) if error.code == Code::BadRequest);
         let mut response = response::of(outcome.unwrap_or_else(refusal), &seen, &self.answers);
-        let close = stopping || refused || progress.body_left;
+        let close = stopping || refused || progress.body_left || progress.had_trailers;
         if close {
             response
                 .headers_mut()
@@ -470,7 +466,11 @@ impl Edge {
         response
     }
 
-    fn head(&self, request: &Request<Incoming>, peer: SocketAddr) -> (Head, bool, Option<String>) {
+    fn head(
+        &self,
+        request: &Request<Incoming>,
+        peer: SocketAddr,
+    ) -> (Head, bool, Option<(String, String)>) {
         // What is not UTF-8 stays, unreadable, so that who looks for it refuses it: left out, it would count as absent.
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let mut headers: Vec<(String, String)> = request
@@ -487,9 +487,10 @@ impl Edge {
             headers,
             peer: client,
         };
-        let authority = uri
-            .authority()
-            .map(|authority| authority.as_str().to_owned());
+        let authority = uri.authority().map(|authority| {
+            let scheme = uri.scheme_str().unwrap_or_default();
+            (scheme.to_owned(), authority.as_str().to_owned())
+        });
         (head, request.version() == Version::HTTP_11, authority)
     }
 
@@ -509,9 +510,12 @@ impl Edge {
         })?;
         progress.pattern = admission.pattern;
         progress.route = Some(admission.route);
+        if admission.is_read && self.answers.is_half_spent(head.peer) {
+            return Err(response::too_many_unread());
+        }
         let mut held = self.bodies.hold(Some(head.peer));
         let body = if progress.body_left {
-            self.body(body, &mut held).await?
+            self.body(body, &mut held, progress).await?
         } else {
             Vec::new()
         };
@@ -523,14 +527,7 @@ impl Edge {
             responder: Responder::new(sender),
             held,
         };
-        self.queue.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => {
-                Error::unavailable("Too many requests are waiting. Try again later.")
-            }
-            TrySendError::Disconnected(_) => {
-                Error::unavailable("The server is stopping. Try again later.")
-            }
-        })?;
+        self.lanes.leave(job)?;
         match timeout(self.config.answer_time, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::internal("a responder was dropped unanswered")),
@@ -541,8 +538,13 @@ impl Edge {
         }
     }
 
-    async fn body(&self, body: Incoming, held: &mut Held) -> Result<Vec<u8>> {
-        match timeout(self.config.body_time, self.frames(body, held)).await {
+    async fn body(
+        &self,
+        body: Incoming,
+        held: &mut Held,
+        progress: &mut Progress,
+    ) -> Result<Vec<u8>> {
+        match timeout(self.config.body_time, self.frames(body, held, progress)).await {
             Ok(read) => read,
             Err(_) => {
                 let message = format!("The body took longer than {:?}.", self.config.body_time);
@@ -551,14 +553,21 @@ impl Edge {
         }
     }
 
-    async fn frames(&self, mut body: Incoming, held: &mut Held) -> Result<Vec<u8>> {
+    async fn frames(
+        &self,
+        mut body: Incoming,
+        held: &mut Held,
+        progress: &mut Progress,
+    ) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|fault| {
                 edge::bad_request(400, format!("The body is malformed: {fault}"))
             })?;
-            // Trailers are read and forgotten.
             let Ok(data) = frame.into_data() else {
+                // Trailers are read and forgotten. The parser takes a bare LF in them for a line end and does not
+                // say what it threw away behind it, which may have been a request to somebody else's eyes.
+                progress.had_trailers = true;
                 continue;
             };
             if bytes.len() + data.len() > self.config.body_limit {
@@ -579,6 +588,8 @@ impl Edge {
 struct Progress {
     /// Whether a body was announced that has not been read to its end.
     body_left: bool,
+    /// Whether it ended in trailers.
+    had_trailers: bool,
     /// The route's pattern, once admitted.
     pattern: &'static str,
     /// Its index, once it was found.

@@ -3,8 +3,8 @@
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
 //! its HTTP API; backup, restore, check and prune work on the file itself, through the store's verbs for that.
 
-mod bench;
 mod backup;
+mod bench;
 mod check;
 mod client;
 mod completions;

@@ -33,8 +33,8 @@ impl Page {
 }
 
 /// How many bytes of text a page holds, about: so that an answer, with what JSON adds to it, stays well below what one
-/// client may have unread.
-pub(super) const PAGE_BYTES: usize = 4 << 20;
+/// client may have unread, and a few of them being made at once well below what the process may need.
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 /// The bytes of a row's texts and blobs.
 pub(super) fn weight(row: &Row<'_>) -> usize {

@@ -85,7 +85,7 @@ struct Room {
 /// What hangs on a run and may go before it, a part at a time: its rows with their bytes, and how one is deleted.
 const PARTS: [(&str, &str); 2] = [
     (
-        "SELECT id, octet_length(attempts) + coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0)
+        "SELECT id, coalesce(octet_length(attempts), 0) + coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0)
          FROM steps WHERE run = ?1 LIMIT ?2",
         "DELETE FROM steps WHERE id = ?1",
     ),

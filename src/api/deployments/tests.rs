@@ -484,7 +484,7 @@ fn a_definition_with_over_a_hundred_errors_says_that_there_are_more() {
 fn versions_are_listed_with_their_definitions_a_few_long_ones_at_a_time() {
     let house = House::new();
     let definition = |number: usize| {
-        let comment = "c".repeat(900_000);
+        let comment = "c".repeat(225_000);
         format!("steps: [{{id: a, set: {{x: {number}}}}}]\n# {comment}\n")
     };
     for number in 1..=6 {

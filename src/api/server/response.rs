@@ -69,15 +69,20 @@ pub fn canned(error: &Error) -> Vec<u8> {
     bytes
 }
 
+/// The 503 of a client that leaves too much unread.
+pub fn too_many_unread() -> Error {
+    Error::unavailable("Too many answers are unread. Try again later.")
+}
+
 /// The library's response; its bytes count against `answers` until the last one has left.
 pub fn of(mut reply: Reply, seen: &Seen, answers: &Budget) -> Response<Full<Bytes>> {
     let mut held = answers.hold(Some(seen.peer));
     if !held.grow(reply.body.len()) {
+        // Whoever has read all else gets even what is over its share: asked for again, it would be as large.
+        let is_first = answers.used_by(seen.peer) == 0;
         // Only what can be asked for again is taken back: anything else may have been done.
-        if seen.is_safe && reply.body.len() > SMALL_ANSWER {
-            reply = Reply::error(&Error::unavailable(
-                "Too many answers are unread. Try again later.",
-            ));
+        if seen.is_safe && reply.body.len() > SMALL_ANSWER && !is_first {
+            reply = Reply::error(&too_many_unread());
         }
         held.force(reply.body.len());
     }

@@ -78,6 +78,9 @@ impl Socket {
                 let time = self.write_time;
                 let (deadline, _) = self.stall.get_or_insert_with(|| (Box::pin(sleep(time)), 0));
                 if deadline.as_mut().poll(cx).is_ready() {
+                    // A mere close would leave what the kernel holds there for as long as the client likes.
+                    let stream = socket2::SockRef::from(self.stream.inner());
+                    drop(stream.set_linger(Some(Duration::ZERO)));
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::TimedOut,
                         "the client does not read",

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::*;
-use crate::api::door::Who;
+use crate::api::door::{Admission, Who};
 use crate::api::edge::Cidr;
 use crate::id::Id;
 
@@ -21,7 +21,8 @@ mod requests;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A house with one key (`k`) and these paths: `/open`, `/who`, `/echo`, `/gate` (waits for the test),
-/// `/wait` (answered by the test), `/panic`, `/lost` (dropped responder), `/big`, `/newline`, `/token/…`.
+/// `/wait` (answered by the test), `/panic`, `/lost` (dropped responder), `/big`, `/newline`, `/token/…`; of
+/// `/gate` and `/big` there is one below `/read` too, which only reads.
 struct House {
     answered: AtomicUsize,
     gate: Receiver<()>,
@@ -43,6 +44,7 @@ impl Door for House {
             pattern: "/fake",
             params: Vec::new(),
             who: Who::Nobody,
+            is_read: head.path.starts_with("/read"),
         })
     }
 
@@ -50,13 +52,6 @@ impl Door for House {
         self.answered.fetch_add(1, Ordering::SeqCst);
         let id = Id([7; 16]);
         let text = match call.head.path.as_str() {
-            "/gate" => {
-                self.at_gate.send(()).expect("the test listens");
-                self.gate
-                    .recv_timeout(PATIENCE)
-                    .expect("the test opens the gate");
-                "through".to_owned()
-            }
             "/wait" => {
                 return Ok(Answer::WhenEnded {
                     run_id: id,
@@ -69,8 +64,15 @@ impl Door for House {
                     replayed: true,
                 });
             }
+            "/gate" | "/read/gate" => {
+                self.at_gate.send(()).expect("the test listens");
+                self.gate
+                    .recv_timeout(PATIENCE)
+                    .expect("the test opens the gate");
+                "through".to_owned()
+            }
+            "/big" | "/read/big" => return Ok(Answer::Now(plain("x".repeat(8 << 20)))),
             "/panic" => panic!("the secret of the house"),
-            "/big" => return Ok(Answer::Now(plain("x".repeat(8 << 20)))),
             "/newline" => {
                 return Ok(Answer::Now(
                     plain("y").header("X-Bad", "a\r\nSet-Cookie: b"),
@@ -119,6 +121,7 @@ struct Running {
 impl Running {
     fn start(handlers: usize, change: impl FnOnce(&mut ServerConfig)) -> Running {
         let mut config = ServerConfig {
+            answer_share: 16 << 20,
             linger_time: Duration::from_millis(500),
             ..ServerConfig::default()
         };

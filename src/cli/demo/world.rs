@@ -62,6 +62,7 @@ impl Door for World {
             pattern: PATHS[route],
             params: Vec::new(),
             who: Who::Nobody,
+            is_read: false,
         })
     }
 

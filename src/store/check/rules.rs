@@ -62,7 +62,7 @@ pub(super) const INVARIANTS: &[Rule] = &[
         name: "step_attempts",
         what: "runs with a step whose tries are not numbered from 1, or fewer than its failures",
         sql: "SELECT DISTINCT r.run_id, 'req_' FROM steps s JOIN runs r ON r.id = s.run
-              WHERE s.failures > json_array_length(s.attempts) OR EXISTS
+              WHERE s.failures > coalesce(json_array_length(s.attempts), 0) + (s.tried_at IS NOT NULL) OR EXISTS
               (SELECT 1 FROM json_each(s.attempts) a WHERE json_extract(a.value, '$.number') IS NOT a.key + 1)",
         advice: BY_HAND,
     },
@@ -97,7 +97,9 @@ pub(super) const INVARIANTS: &[Rule] = &[
               OR (o.ready_at IS NOT NULL
                AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.origin = o.id AND d.status = 'pending'))
               OR o.ready_at < (SELECT min(d.next_attempt_at) FROM deliveries d
-                               WHERE d.origin = o.id AND d.status = 'pending')",
+                               WHERE d.origin = o.id AND d.status = 'pending')
+              OR o.in_flight <> (SELECT count(*) FROM deliveries d
+                                 WHERE d.status = 'delivering' AND d.origin = o.id)",
         advice: "Redeliver one delivery of each (`skep deliveries redeliver ID`), which decides its place anew, and \
                  report it.",
     },

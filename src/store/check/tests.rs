@@ -17,12 +17,12 @@ const SOUND: &str = "
         (4, randomblob(16), 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
         (5, randomblob(16), 1, 1, 'running', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, 7, 8),
         (6, randomblob(16), 1, 1, 'waiting', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, 9, NULL, NULL);
-    INSERT INTO steps (run, path, kind, status, failures, attempts, output, due_at, started_at, ended_at) VALUES
-        (1, 'a', 'set', 'completed', 1, '[{\"number\":1},{\"number\":2}]', '1', NULL, 1, 2),
-        (5, 'a', 'http', 'running', 0, '[{\"number\":1}]', NULL, NULL, 1, NULL),
-        (6, 'a', 'delay', 'waiting', 0, '[{\"number\":1}]', NULL, 9, 1, NULL);
-    INSERT INTO origins (id, origin, health, ready_at) VALUES (1, 'http://a.test', 'answered', 5),
-        (2, 'http://b.test', 'unanswered', NULL);
+    INSERT INTO steps (run, path, kind, status, failures, attempts, tried_at, output, due_at, started_at, ended_at) VALUES
+        (1, 'a', 'set', 'completed', 1, '[{\"number\":1}]', 2, '1', NULL, 1, 2),
+        (5, 'a', 'http', 'running', 0, NULL, 1, NULL, NULL, 1, NULL),
+        (6, 'a', 'delay', 'waiting', 0, NULL, 1, NULL, 9, 1, NULL);
+    INSERT INTO origins (id, origin, health, ready_at, in_flight) VALUES
+        (1, 'http://a.test', 'answered', 5, 0), (2, 'http://b.test', 'unanswered', NULL, 1);
     INSERT INTO deliveries (id, delivery_id, run, event_id, event_type, url, origin, body, status, failures,
                             next_attempt_at, created_at, ended_at, claim_token, claim_expires_at) VALUES
         (1, randomblob(16), 1, 'e1', 'workflow.completed', 'u', 1, '{}', 'pending', 1, 5, 2, NULL, NULL, NULL),
@@ -69,7 +69,7 @@ fn a_sound_file_has_no_findings_and_what_is_late_is_stuck_but_sound() {
 
 /// What is done to a sound file, and the one rule that it breaks.
 const DAMAGES: &[(&str, &str)] = &[
-    ("run_without_event", "DELETE FROM attempts WHERE delivery = 2; DELETE FROM deliveries WHERE id = 2"),
+    ("run_without_event", "DELETE FROM attempts WHERE delivery = 2; DELETE FROM deliveries WHERE id = 2; UPDATE origins SET in_flight = 0"),
     (
         "event_of_other_run",
         "UPDATE deliveries SET event_type = 'workflow.cancelled' WHERE id = 1",
@@ -99,6 +99,7 @@ const DAMAGES: &[(&str, &str)] = &[
     ("attempt_in_flight", "DELETE FROM attempts WHERE id = 2"),
     ("over_schedule", "UPDATE deliveries SET failures = 51 WHERE id = 1"),
     ("origin_out_of_step", "UPDATE origins SET ready_at = NULL WHERE id = 1"),
+    ("origin_out_of_step", "UPDATE origins SET in_flight = 2 WHERE id = 2"),
     ("origin_out_of_step", "UPDATE origins SET ready_at = 4 WHERE id = 1"),
     ("origin_out_of_step", "UPDATE origins SET ready_at = 4 WHERE id = 2"),
     ("key_without_run", "UPDATE idempotency SET run_id = randomblob(16)"),

@@ -59,7 +59,7 @@ fn a_client_that_leaves_is_noticed_and_its_job_skipped() {
     leaver
         .write_all(request("POST", "/echo", "").as_bytes())
         .expect("sent");
-    becomes("the job is queued", || running.server.queue.len() == 1);
+    becomes("the job is queued", || running.server.waiting.len() == 1);
     drop(leaver);
     // The next connection is accepted only after the edge saw both events of the one before.
     becomes("the edge has seen the leave", || {

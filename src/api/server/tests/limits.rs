@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::*;
+use crate::api::server::lanes::QUEUE;
 
 #[test]
 fn bodies_over_the_limit_are_refused_and_the_client_reads_why() {
@@ -154,7 +155,7 @@ fn a_full_queue_is_a_503_at_once() {
             .write_all(request("GET", "/open", "").as_bytes())
             .expect("sent");
         others.push(stream);
-        becomes("it is queued", || running.server.queue.len() == n);
+        becomes("it is queued", || running.server.waiting.len() == n);
     }
     let heard = running.ask(&request("GET", "/open", ""));
     assert_eq!(
@@ -195,6 +196,70 @@ fn answers_in_flight_are_bounded_and_a_client_that_does_not_read_is_cut() {
     let mut got = Vec::new();
     drop(hoarder.read_to_end(&mut got));
     assert!(got.len() < 8 << 20, "{} bytes", got.len());
+}
+
+#[test]
+fn what_only_reads_is_refused_from_the_head_while_its_client_leaves_much_unread() {
+    let running = Running::start(2, |config| {
+        config.answer_share = 9 << 20;
+        config.write_time = Duration::from_millis(300);
+    });
+    let mut hoarder = running.connect();
+    hoarder
+        .write_all(request("GET", "/read/big", "").as_bytes())
+        .expect("sent");
+    hoarder
+        .peek(&mut [0])
+        .expect("the big answer is on its way");
+    let before = running.answered();
+    let heard = running.ask(&request("GET", "/read/small", ""));
+    assert_eq!(heard.status, 503);
+    assert!(heard.header("retry-after").is_some());
+    assert_eq!(running.answered(), before, "it reached no handler");
+    assert_eq!(running.ask(&request("GET", "/small", "")).status, 200);
+    becomes("the hoarder is cut", || {
+        running.ask(&request("GET", "/read/small", "")).status == 200
+    });
+}
+
+#[test]
+fn an_answer_over_the_share_reaches_a_client_that_has_nothing_else_unread() {
+    let running = Running::start(2, |config| config.answer_share = 1 << 20);
+    for _ in 0..2 {
+        let heard = running.ask(&request("GET", "/read/big", ""));
+        assert_eq!((heard.status, heard.body.len()), (200, 8 << 20));
+    }
+}
+
+#[test]
+fn reads_that_wait_hold_up_nothing_else() {
+    let running = Running::start(3, |_| {});
+    let mut readers: Vec<TcpStream> = (0..20).map(|_| running.connect()).collect();
+    for stream in &mut readers {
+        stream
+            .write_all(request("GET", "/read/gate", "").as_bytes())
+            .expect("sent");
+    }
+    for _ in 0..2 {
+        running
+            .at_gate
+            .recv_timeout(PATIENCE)
+            .expect("as many read as there are readers");
+    }
+    becomes("the others wait", || running.server.waiting.len() == 18);
+    for _ in 0..3 {
+        assert_eq!(running.ask(&request("POST", "/echo", "")).status, 200);
+    }
+    assert!(
+        running.at_gate.is_empty(),
+        "the third thread takes no reads"
+    );
+    for _ in &readers {
+        running.gate.send(()).expect("the handlers wait");
+    }
+    for stream in &mut readers {
+        assert_eq!(hear(stream, "GET").expect("an answer").status, 200);
+    }
 }
 
 #[test]

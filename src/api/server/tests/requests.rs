@@ -229,13 +229,13 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn chunked_bodies_are_put_together_and_trailers_forgotten() {
+fn chunked_bodies_are_put_together() {
     let running = Running::default();
     let mut stream = running.connect();
     for part in [
         request("POST", "/echo", "Transfer-Encoding: chunked\r\n"),
         "3\r\nabc\r\n".to_owned(),
-        "4;name=value\r\ndefg\r\n0\r\nX-Trailer: t\r\n\r\n".to_owned(),
+        "4;name=value\r\ndefg\r\n0\r\n\r\n".to_owned(),
         request("GET", "/next", ""),
     ] {
         stream.write_all(part.as_bytes()).expect("sent");
@@ -248,6 +248,29 @@ fn chunked_bodies_are_put_together_and_trailers_forgotten() {
         hear(&mut stream, "GET").expect("an answer").body,
         "GET /next "
     );
+}
+
+#[test]
+fn trailers_are_forgotten_and_end_the_connection() {
+    let running = Running::default();
+    let next = request("GET", "/open/next", "");
+    for trailers in [
+        "X-Trailer: t\r\n\r\n".to_owned(),
+        // To who takes LF for a line end, the trailers end here and a request follows; the parser eats it.
+        format!("\n{next}"),
+        format!("X-Trailer: t\n\n{next}"),
+    ] {
+        let text = request("POST", "/echo", "Transfer-Encoding: chunked\r\n")
+            + "3\r\nabc\r\n0\r\n"
+            + &trailers
+            + &next;
+        let heard = running.ask_all(text.as_bytes());
+        assert!(
+            heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("POST /echo abc"),
+            "{trailers:?} was answered {heard:?}"
+        );
+        assert!(heard.contains("connection: close"), "{heard:?}");
+    }
 }
 
 #[test]
