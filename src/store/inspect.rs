@@ -1,0 +1,278 @@
+//! What the file and the memory of an inline store say, side by side, for tests that hold one against the other.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row};
+
+use crate::bell::locked;
+use crate::flow::delivery::DeliveryStatus;
+use crate::flow::run::RunStatus;
+use crate::flow::step::StepStatus;
+use crate::id::Id;
+use crate::store::Store;
+use crate::store::counts::{Counts, Open};
+use crate::store::deliveries::delivery_status;
+use crate::store::runs::{status_column, time_column};
+use crate::time::Timestamp;
+
+/// All that matters of a file, between two commits.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By row.
+    pub runs: BTreeMap<i64, RunState>,
+    /// By run's row and path.
+    pub steps: BTreeMap<(i64, String), StepState>,
+    /// By row.
+    pub deliveries: BTreeMap<i64, DeliveryState>,
+    /// The origins that did not answer last, by row.
+    pub silent_origins: Vec<i64>,
+    /// By row.
+    pub deployments: BTreeMap<i64, DeploymentState>,
+    /// The keys that still answer for a run.
+    pub remembered: Vec<Id>,
+    /// Open runs by deployment, as counted in memory.
+    pub counted: BTreeMap<i64, Open>,
+    /// And of all.
+    pub total: Open,
+    /// The runs that are in a worker's hands, by row.
+    pub in_hand: Vec<i64>,
+}
+
+/// A run's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunState {
+    pub run_id: Id,
+    pub deployment: i64,
+    pub status: RunStatus,
+    pub is_direct: bool,
+    pub token: Option<i64>,
+    pub expires_at: Option<Timestamp>,
+    pub wake_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// Output, error, code and step, as one text.
+    pub ending: String,
+}
+
+/// A step's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    pub status: StepStatus,
+    pub failures: u32,
+    /// How many tries are listed.
+    pub tries: u32,
+    pub output: Option<String>,
+    pub due_at: Option<Timestamp>,
+}
+
+/// A delivery's row, and what its attempts come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryState {
+    pub delivery_id: Id,
+    pub run: i64,
+    pub event_id: String,
+    pub event_type: String,
+    pub origin: i64,
+    pub status: DeliveryStatus,
+    pub failures: u32,
+    pub token: Option<i64>,
+    pub next_attempt_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// Attempts in flight.
+    pub open: u32,
+    /// Attempts that were interrupted.
+    pub interrupted: u32,
+    /// Attempts that came to something else than 2xx.
+    pub failed: u32,
+    /// Attempts that were answered 2xx.
+    pub accepted: u32,
+}
+
+/// A deployment's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentState {
+    pub limit: Option<u64>,
+    pub is_deleted: bool,
+    pub can_sign: bool,
+}
+
+/// What a number of changes brought. A snapshot is needed only when it has moved.
+pub fn changes(store: &Store) -> u64 {
+    let counted = store.channel.look(|conn, _| conn.total_changes());
+    counted.expect("an inline store")
+}
+
+/// Reads it all.
+pub fn snapshot(store: &Store) -> Snapshot {
+    let read = |conn: &Connection, counts: &Counts| -> rusqlite::Result<Snapshot> {
+        Ok(Snapshot {
+            runs: runs(conn)?,
+            steps: steps(conn)?,
+            deliveries: deliveries(conn)?,
+            silent_origins: list(
+                conn,
+                "SELECT id FROM origins WHERE health <> 'answered'",
+                |row| row.get(0),
+            )?,
+            deployments: deployments(conn)?,
+            remembered: list(conn, "SELECT run_id FROM idempotency", |row| {
+                Ok(Id(row.get(0)?))
+            })?,
+            counted: counts.deployments().collect(),
+            total: counts.total(),
+            in_hand: Vec::new(),
+        })
+    };
+    let snapshot = store.channel.look(read).expect("an inline store");
+    Snapshot {
+        in_hand: locked(&store.stops).keys().copied().collect(),
+        ..snapshot.expect("the file is readable")
+    }
+}
+
+/// Whether SQLite finds the file sound, and what is wrong with it.
+pub fn unsound(store: &Store) -> Option<String> {
+    let check = |conn: &Connection, _: &Counts| -> rusqlite::Result<String> {
+        conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))
+    };
+    let found = store.channel.look(check).expect("an inline store");
+    Some(found.expect("the file is readable")).filter(|found| found != "ok")
+}
+
+/// The tries of a step as the file lists them: the class of each, `None` for one that has not failed.
+pub fn tries(store: &Store, run: i64, path: &str) -> Vec<Option<String>> {
+    let read = |conn: &Connection, _: &Counts| -> rusqlite::Result<Vec<Option<String>>> {
+        conn.prepare_cached(
+            "SELECT json_extract(tried.value, '$.error_class') FROM steps, json_each(steps.attempts) tried
+             WHERE steps.run = ?1 AND steps.path = ?2",
+        )?
+        .query_map((run, path), |row| row.get(0))?
+        .collect()
+    };
+    let found = store.channel.look(read).expect("an inline store");
+    found.expect("the file is readable")
+}
+
+/// One recorded attempt: its number, the status that came back, the class of its error.
+pub type Heard = (u32, Option<u16>, Option<String>);
+
+/// What is on record of a delivery's attempts that are over.
+pub fn attempts(store: &Store, delivery: i64) -> Vec<Heard> {
+    let read = |conn: &Connection, _: &Counts| -> rusqlite::Result<Vec<Heard>> {
+        conn.prepare_cached(
+            "SELECT number, response_status, error_class FROM attempts
+             WHERE delivery = ?1 AND duration_ms IS NOT NULL ORDER BY number",
+        )?
+        .query_map([delivery], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
+    };
+    let found = store.channel.look(read).expect("an inline store");
+    found.expect("the file is readable")
+}
+
+fn list<T>(
+    conn: &Connection,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    conn.prepare_cached(sql)?
+        .query_map([], |row| read(row))?
+        .collect()
+}
+
+fn runs(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, RunState>> {
+    let rows = list(
+        conn,
+        "SELECT id, run_id, deployment, status, callback_url IS NULL AS is_direct, claim_token, claim_expires_at,
+                wake_at, ended_at, coalesce(output, '') || coalesce(error, '') || coalesce(error_code, '')
+                || coalesce(error_step, '') AS ending
+         FROM runs",
+        |row| {
+            Ok((
+                row.get(0)?,
+                RunState {
+                    run_id: Id(row.get(1)?),
+                    deployment: row.get(2)?,
+                    status: status_column(row, "status")?,
+                    is_direct: row.get(4)?,
+                    token: row.get(5)?,
+                    expires_at: time_column(row, "claim_expires_at")?,
+                    wake_at: time_column(row, "wake_at")?,
+                    ended_at: time_column(row, "ended_at")?,
+                    ending: row.get(9)?,
+                },
+            ))
+        },
+    )?;
+    Ok(rows.into_iter().collect())
+}
+
+fn steps(conn: &Connection) -> rusqlite::Result<BTreeMap<(i64, String), StepState>> {
+    let rows = list(
+        conn,
+        "SELECT run, path, status, failures, json_array_length(attempts), output, due_at FROM steps",
+        |row| {
+            let word: String = row.get(2)?;
+            Ok((
+                (row.get(0)?, row.get(1)?),
+                StepState {
+                    status: StepStatus::parse(&word).expect("the CHECK knows the word"),
+                    failures: row.get(3)?,
+                    tries: row.get(4)?,
+                    output: row.get(5)?,
+                    due_at: time_column(row, "due_at")?,
+                },
+            ))
+        },
+    )?;
+    Ok(rows.into_iter().collect())
+}
+
+fn deliveries(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, DeliveryState>> {
+    let rows = list(
+        conn,
+        "SELECT d.*, sum(a.id IS NOT NULL AND a.duration_ms IS NULL) AS open,
+                sum(a.error_class IS 'interrupted') AS interrupted,
+                sum(a.duration_ms IS NOT NULL AND a.error_class IS NULL) AS accepted,
+                sum(a.duration_ms IS NOT NULL AND a.error_class IS NOT NULL
+                    AND a.error_class <> 'interrupted') AS failed
+         FROM deliveries d LEFT JOIN attempts a ON a.delivery = d.id GROUP BY d.id",
+        |row| {
+            Ok((
+                row.get("id")?,
+                DeliveryState {
+                    delivery_id: Id(row.get("delivery_id")?),
+                    run: row.get("run")?,
+                    event_id: row.get("event_id")?,
+                    event_type: row.get("event_type")?,
+                    origin: row.get("origin")?,
+                    status: delivery_status(row, "status")?,
+                    failures: row.get("failures")?,
+                    token: row.get("claim_token")?,
+                    next_attempt_at: time_column(row, "next_attempt_at")?,
+                    ended_at: time_column(row, "ended_at")?,
+                    open: row.get("open")?,
+                    interrupted: row.get("interrupted")?,
+                    failed: row.get("failed")?,
+                    accepted: row.get("accepted")?,
+                },
+            ))
+        },
+    )?;
+    Ok(rows.into_iter().collect())
+}
+
+fn deployments(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, DeploymentState>> {
+    let rows = list(
+        conn,
+        "SELECT id, concurrency_limit, deleted_at IS NOT NULL, length(secret) > 0 FROM deployments",
+        |row| {
+            let state = DeploymentState {
+                limit: row.get(1)?,
+                is_deleted: row.get(2)?,
+                can_sign: row.get(3)?,
+            };
+            Ok((row.get(0)?, state))
+        },
+    )?;
+    Ok(rows.into_iter().collect())
+}
