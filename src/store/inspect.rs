@@ -11,8 +11,6 @@ use crate::flow::step::StepStatus;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::counts::{Counts, Open};
-use crate::store::deliveries::delivery_status;
-use crate::store::runs::{status_column, time_column};
 use crate::time::Timestamp;
 
 /// All that matters of a file, between two commits.
@@ -91,8 +89,6 @@ pub struct DeliveryState {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentState {
     pub limit: Option<u64>,
-    pub is_deleted: bool,
-    pub can_sign: bool,
 }
 
 /// What a number of changes brought. A snapshot is needed only when it has moved.
@@ -101,20 +97,34 @@ pub fn changes(store: &Store) -> u64 {
     counted.expect("an inline store")
 }
 
-/// Reads it all.
-pub fn snapshot(store: &Store) -> Snapshot {
+/// Reads it all; of runs, their steps and deliveries, only those of one run, if it is named.
+pub fn snapshot(store: &Store, of: Option<Id>) -> Snapshot {
     let read = |conn: &Connection, counts: &Counts| -> rusqlite::Result<Snapshot> {
+        // No row is below the first.
+        let row = match of {
+            Some(run) => list(
+                conn,
+                "SELECT id FROM runs WHERE run_id = ?1",
+                [run.0],
+                |row| row.get(0),
+            )?
+            .first()
+            .copied()
+            .or(Some(0)),
+            None => None,
+        };
         Ok(Snapshot {
-            runs: runs(conn)?,
-            steps: steps(conn)?,
-            deliveries: deliveries(conn)?,
+            runs: runs(conn, row)?,
+            steps: steps(conn, row)?,
+            deliveries: deliveries(conn, row)?,
             silent_origins: list(
                 conn,
                 "SELECT id FROM origins WHERE health <> 'answered'",
+                [],
                 |row| row.get(0),
             )?,
             deployments: deployments(conn)?,
-            remembered: list(conn, "SELECT run_id FROM idempotency", |row| {
+            remembered: list(conn, "SELECT run_id FROM idempotency", [], |row| {
                 Ok(Id(row.get(0)?))
             })?,
             counted: counts.deployments().collect(),
@@ -162,7 +172,9 @@ pub fn attempts(store: &Store, delivery: i64) -> Vec<Heard> {
             "SELECT number, response_status, error_class FROM attempts
              WHERE delivery = ?1 AND duration_ms IS NOT NULL ORDER BY number",
         )?
-        .query_map([delivery], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map([delivery], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
         .collect()
     };
     let found = store.channel.look(read).expect("an inline store");
@@ -172,105 +184,134 @@ pub fn attempts(store: &Store, delivery: i64) -> Vec<Heard> {
 fn list<T>(
     conn: &Connection,
     sql: &str,
+    values: impl rusqlite::Params,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Vec<T>> {
     conn.prepare_cached(sql)?
-        .query_map([], |row| read(row))?
+        .query_map(values, |row| read(row))?
         .collect()
 }
 
-fn runs(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, RunState>> {
-    let rows = list(
-        conn,
-        "SELECT id, run_id, deployment, status, callback_url IS NULL AS is_direct, claim_token, claim_expires_at,
-                wake_at, ended_at, coalesce(output, '') || coalesce(error, '') || coalesce(error_code, '')
-                || coalesce(error_step, '') AS ending
-         FROM runs",
-        |row| {
-            Ok((
-                row.get(0)?,
-                RunState {
-                    run_id: Id(row.get(1)?),
-                    deployment: row.get(2)?,
-                    status: status_column(row, "status")?,
-                    is_direct: row.get(4)?,
-                    token: row.get(5)?,
-                    expires_at: time_column(row, "claim_expires_at")?,
-                    wake_at: time_column(row, "wake_at")?,
-                    ended_at: time_column(row, "ended_at")?,
-                    ending: row.get(9)?,
-                },
-            ))
-        },
-    )?;
+/// What is read of one run or of all: two statements, so that SQLite uses its index for the one.
+fn some<T>(
+    conn: &Connection,
+    [all, one]: [&str; 2],
+    of: Option<i64>,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    match of {
+        Some(run) => list(conn, one, [run], read),
+        None => list(conn, all, [], read),
+    }
+}
+
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(index)?.map(Timestamp))
+}
+
+fn word(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+    row.get(index)
+}
+
+macro_rules! of_all_and_one {
+    ($select:literal, $filter:literal) => {
+        [$select, concat!($select, " ", $filter)]
+    };
+}
+
+const RUNS: [&str; 2] = of_all_and_one!(
+    "SELECT id, run_id, deployment, status, callback_url IS NULL, claim_token, claim_expires_at, wake_at, ended_at,
+            coalesce(output, '') || coalesce(error, '') || coalesce(error_code, '') || coalesce(error_step, '')
+     FROM runs",
+    "WHERE id = ?1"
+);
+
+fn runs(conn: &Connection, of: Option<i64>) -> rusqlite::Result<BTreeMap<i64, RunState>> {
+    let rows = some(conn, RUNS, of, |row| {
+        let state = RunState {
+            run_id: Id(row.get(1)?),
+            deployment: row.get(2)?,
+            status: RunStatus::parse(&word(row, 3)?).expect("the CHECK knows the word"),
+            is_direct: row.get(4)?,
+            token: row.get(5)?,
+            expires_at: time(row, 6)?,
+            wake_at: time(row, 7)?,
+            ended_at: time(row, 8)?,
+            ending: row.get(9)?,
+        };
+        Ok((row.get(0)?, state))
+    })?;
     Ok(rows.into_iter().collect())
 }
 
-fn steps(conn: &Connection) -> rusqlite::Result<BTreeMap<(i64, String), StepState>> {
-    let rows = list(
-        conn,
-        "SELECT run, path, status, failures, json_array_length(attempts), output, due_at FROM steps",
-        |row| {
-            let word: String = row.get(2)?;
-            Ok((
-                (row.get(0)?, row.get(1)?),
-                StepState {
-                    status: StepStatus::parse(&word).expect("the CHECK knows the word"),
-                    failures: row.get(3)?,
-                    tries: row.get(4)?,
-                    output: row.get(5)?,
-                    due_at: time_column(row, "due_at")?,
-                },
-            ))
-        },
-    )?;
+const STEPS: [&str; 2] = of_all_and_one!(
+    "SELECT run, path, status, failures, json_array_length(attempts), output, due_at FROM steps",
+    "WHERE run = ?1"
+);
+
+fn steps(
+    conn: &Connection,
+    of: Option<i64>,
+) -> rusqlite::Result<BTreeMap<(i64, String), StepState>> {
+    let rows = some(conn, STEPS, of, |row| {
+        let state = StepState {
+            status: StepStatus::parse(&word(row, 2)?).expect("the CHECK knows the word"),
+            failures: row.get(3)?,
+            tries: row.get(4)?,
+            output: row.get(5)?,
+            due_at: time(row, 6)?,
+        };
+        Ok(((row.get(0)?, row.get(1)?), state))
+    })?;
     Ok(rows.into_iter().collect())
 }
 
-fn deliveries(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, DeliveryState>> {
-    let rows = list(
-        conn,
-        "SELECT d.*, sum(a.id IS NOT NULL AND a.duration_ms IS NULL) AS open,
-                sum(a.error_class IS 'interrupted') AS interrupted,
-                sum(a.duration_ms IS NOT NULL AND a.error_class IS NULL) AS accepted,
-                sum(a.duration_ms IS NOT NULL AND a.error_class IS NOT NULL
-                    AND a.error_class <> 'interrupted') AS failed
-         FROM deliveries d LEFT JOIN attempts a ON a.delivery = d.id GROUP BY d.id",
-        |row| {
-            Ok((
-                row.get("id")?,
-                DeliveryState {
-                    delivery_id: Id(row.get("delivery_id")?),
-                    run: row.get("run")?,
-                    event_id: row.get("event_id")?,
-                    event_type: row.get("event_type")?,
-                    origin: row.get("origin")?,
-                    status: delivery_status(row, "status")?,
-                    failures: row.get("failures")?,
-                    token: row.get("claim_token")?,
-                    next_attempt_at: time_column(row, "next_attempt_at")?,
-                    ended_at: time_column(row, "ended_at")?,
-                    open: row.get("open")?,
-                    interrupted: row.get("interrupted")?,
-                    failed: row.get("failed")?,
-                    accepted: row.get("accepted")?,
-                },
-            ))
-        },
-    )?;
+const DELIVERIES: [&str; 2] = of_all_and_one!(
+    "SELECT d.id, d.delivery_id, d.run, d.event_id, d.event_type, d.origin, d.status, d.failures, d.claim_token,
+            d.next_attempt_at, d.ended_at,
+            (SELECT count(*) FROM attempts a WHERE a.delivery = d.id AND a.duration_ms IS NULL),
+            (SELECT count(*) FROM attempts a WHERE a.delivery = d.id AND a.error_class IS 'interrupted'),
+            (SELECT count(*) FROM attempts a WHERE a.delivery = d.id AND a.duration_ms IS NOT NULL
+                AND a.error_class IS NOT NULL AND a.error_class <> 'interrupted'),
+            (SELECT count(*) FROM attempts a WHERE a.delivery = d.id AND a.duration_ms IS NOT NULL
+                AND a.error_class IS NULL)
+     FROM deliveries d",
+    "WHERE d.run = ?1"
+);
+
+fn deliveries(
+    conn: &Connection,
+    of: Option<i64>,
+) -> rusqlite::Result<BTreeMap<i64, DeliveryState>> {
+    let rows = some(conn, DELIVERIES, of, |row| {
+        let state = DeliveryState {
+            delivery_id: Id(row.get(1)?),
+            run: row.get(2)?,
+            event_id: row.get(3)?,
+            event_type: row.get(4)?,
+            origin: row.get(5)?,
+            status: DeliveryStatus::parse(&word(row, 6)?).expect("the CHECK knows the word"),
+            failures: row.get(7)?,
+            token: row.get(8)?,
+            next_attempt_at: time(row, 9)?,
+            ended_at: time(row, 10)?,
+            open: row.get(11)?,
+            interrupted: row.get(12)?,
+            failed: row.get(13)?,
+            accepted: row.get(14)?,
+        };
+        Ok((row.get(0)?, state))
+    })?;
     Ok(rows.into_iter().collect())
 }
 
 fn deployments(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, DeploymentState>> {
     let rows = list(
         conn,
-        "SELECT id, concurrency_limit, deleted_at IS NOT NULL, length(secret) > 0 FROM deployments",
+        "SELECT id, concurrency_limit FROM deployments",
+        [],
         |row| {
-            let state = DeploymentState {
-                limit: row.get(1)?,
-                is_deleted: row.get(2)?,
-                can_sign: row.get(3)?,
-            };
+            let state = DeploymentState { limit: row.get(1)? };
             Ok((row.get(0)?, state))
         },
     )?;

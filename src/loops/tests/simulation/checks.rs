@@ -30,7 +30,8 @@ pub enum Cause {
 }
 
 /// How often a step of that name may fail and be tried again. The names are those of `script::WORKFLOWS`.
-pub const RETRIES: [(&str, u32); 4] = [("call", 3), ("gate.then.yes", 1), ("late", 5), ("flaky", 2)];
+pub const RETRIES: [(&str, u32); 4] =
+    [("call", 3), ("gate.then.yes", 1), ("late", 5), ("flaky", 2)];
 
 /// What is remembered beside the last snapshot.
 #[derive(Debug, Default)]
@@ -53,7 +54,14 @@ impl Checks {
     }
 
     /// Holds a snapshot against the one before.
-    pub fn after(&mut self, next: Snapshot, cause: Cause, setup: &Setup, usurped: bool, now: Timestamp) {
+    pub fn after(
+        &mut self,
+        next: Snapshot,
+        cause: Cause,
+        setup: &Setup,
+        usurped: bool,
+        now: Timestamp,
+    ) {
         let last = std::mem::take(&mut self.last);
         self.counts(&next);
         self.holds(&next, usurped);
@@ -65,7 +73,11 @@ impl Checks {
         }
         for (row, after) in &next.runs {
             if !last.runs.contains_key(row) && after.status != RunStatus::Queued {
-                self.say(format!("run {} began as {:?}", short(after.run_id), after.status));
+                self.say(format!(
+                    "run {} began as {:?}",
+                    short(after.run_id),
+                    after.status
+                ));
             }
         }
         for (key, before) in &last.steps {
@@ -123,11 +135,20 @@ impl Checks {
         for (row, run) in &next.runs {
             let is_running = run.status == RunStatus::Running;
             if is_running != (run.token.is_some() && run.expires_at.is_some()) {
-                self.say(format!("run {} is {:?} with claim {:?}", short(run.run_id), run.status, run.token));
+                self.say(format!(
+                    "run {} is {:?} with claim {:?}",
+                    short(run.run_id),
+                    run.status,
+                    run.token
+                ));
             }
             let is_parked = matches!(run.status, RunStatus::Queued | RunStatus::Waiting);
             if is_parked && !usurped && next.in_hand.contains(row) {
-                self.say(format!("run {} is {:?} and still in hand", short(run.run_id), run.status));
+                self.say(format!(
+                    "run {} is {:?} and still in hand",
+                    short(run.run_id),
+                    run.status
+                ));
             }
         }
     }
@@ -136,7 +157,9 @@ impl Checks {
         use RunStatus::{Cancelled, Completed, Failed, Queued, Running, Waiting};
         let name = short(before.run_id);
         if before.status.is_final() && before != after {
-            return self.say(format!("run {name} had ended and changed: {before:?} {after:?}"));
+            return self.say(format!(
+                "run {name} had ended and changed: {before:?} {after:?}"
+            ));
         }
         let may_lose = matches!(cause, Cause::Upkeep | Cause::GivenBack);
         let is_legal = match (before.status, after.status) {
@@ -150,7 +173,9 @@ impl Checks {
         };
         if !is_legal {
             let (one, other) = (before.status, after.status);
-            self.say(format!("run {name} went from {one:?} to {other:?} by {cause:?}"));
+            self.say(format!(
+                "run {name} went from {one:?} to {other:?} by {cause:?}"
+            ));
         }
         if before.status == Running && after.status == Running && before.token != after.token {
             self.say(format!("run {name} changed hands without being given back"));
@@ -168,24 +193,41 @@ impl Checks {
         now: Timestamp,
     ) {
         let name = short(run.run_id);
-        let is_old = setup.retain_runs.zip(run.ended_at).is_some_and(|(kept, ended)| {
-            cause == Cause::Upkeep && now.since(ended) > kept
-        });
-        let mut owed = last.deliveries.values().filter(|delivery| delivery.run == row);
+        let is_old = setup
+            .retain_runs
+            .zip(run.ended_at)
+            .is_some_and(|(kept, ended)| cause == Cause::Upkeep && now.since(ended) > kept);
+        let mut owed = last
+            .deliveries
+            .values()
+            .filter(|delivery| delivery.run == row);
         if !run.status.is_final() || !is_old {
             self.say(format!("run {name} is lost: it was {:?}", run.status));
         } else if owed.any(|delivery| !delivery.status.is_final()) {
-            self.say(format!("run {name} was removed and its result was still owed"));
+            self.say(format!(
+                "run {name} was removed and its result was still owed"
+            ));
         } else if last.remembered.contains(&run.run_id) {
-            self.say(format!("run {name} was removed and its key still answers for it"));
+            self.say(format!(
+                "run {name} was removed and its key still answers for it"
+            ));
         }
     }
 
-    fn step(&mut self, next: &Snapshot, key: &(i64, String), before: &StepState, after: &StepState) {
+    fn step(
+        &mut self,
+        next: &Snapshot,
+        key: &(i64, String),
+        before: &StepState,
+        after: &StepState,
+    ) {
         let (row, path) = key;
         let what = || format!("step {path} of run {}", short(next.runs[row].run_id));
         if before.status.is_final() && before != after {
-            self.say(format!("{} was finished and changed: {before:?} {after:?}", what()));
+            self.say(format!(
+                "{} was finished and changed: {before:?} {after:?}",
+                what()
+            ));
         }
         if after.tries < before.tries || after.failures < before.failures {
             self.say(format!("{} forgot a try: {before:?} {after:?}", what()));
@@ -193,7 +235,10 @@ impl Checks {
         let failed = after.failures - before.failures.min(after.failures);
         let may_fail = before.status == StepStatus::Running;
         if failed > u32::from(may_fail && after.status != StepStatus::Pending) {
-            self.say(format!("{} counts an interruption as a failure: {after:?}", what()));
+            self.say(format!(
+                "{} counts an interruption as a failure: {after:?}",
+                what()
+            ));
         }
     }
 
@@ -203,16 +248,27 @@ impl Checks {
             let run = &next.runs[row];
             let name = short(run.run_id);
             if run.status.is_final() && !step.status.is_final() {
-                self.say(format!("run {name} has ended and its step {path} is {:?}", step.status));
+                self.say(format!(
+                    "run {name} has ended and its step {path} is {:?}",
+                    step.status
+                ));
             }
             if step.status == StepStatus::Running
                 && (run.status != RunStatus::Running || !running.insert(row))
             {
-                self.say(format!("step {path} runs beside another, or while run {name} does not"));
+                self.say(format!(
+                    "step {path} runs beside another, or while run {name} does not"
+                ));
             }
-            let most = RETRIES.iter().find(|(name, _)| name == path).map_or(0, |(_, most)| *most);
+            let most = RETRIES
+                .iter()
+                .find(|(name, _)| name == path)
+                .map_or(0, |(_, most)| *most);
             if step.failures > most + 1 {
-                self.say(format!("step {path} of run {name} failed {} times", step.failures));
+                self.say(format!(
+                    "step {path} of run {name} failed {} times",
+                    step.failures
+                ));
             }
         }
     }
@@ -228,11 +284,16 @@ impl Checks {
             let found = owed.remove(row).unwrap_or_default();
             if found != expected {
                 let name = short(run.run_id);
-                self.say(format!("run {name} is {:?} and has {found} final events", run.status));
+                self.say(format!(
+                    "run {name} is {:?} and has {found} final events",
+                    run.status
+                ));
             }
         }
         if !owed.is_empty() {
-            self.say(format!("there are events of runs that are not there: {owed:?}"));
+            self.say(format!(
+                "there are events of runs that are not there: {owed:?}"
+            ));
         }
     }
 
@@ -256,7 +317,9 @@ impl Checks {
         };
         let (one, other) = (before.status, after.status);
         if !is_legal {
-            self.say(format!("{name} went from {one:?} to {other:?} by {cause:?}"));
+            self.say(format!(
+                "{name} went from {one:?} to {other:?} by {cause:?}"
+            ));
         }
         let by = |after: u32, before: u32| i64::from(after) - i64::from(before);
         let came = [
@@ -271,15 +334,23 @@ impl Checks {
             _ => [[0; 3]; 2],
         };
         if !expected.contains(&came) && !self.forgets {
-            self.say(format!("{name} went from {one:?} to {other:?} with {came:?} attempts"));
+            self.say(format!(
+                "{name} went from {one:?} to {other:?} with {came:?} attempts"
+            ));
         }
         if came[2] > 0 && !matches!(cause, Cause::Upkeep | Cause::GivenBack) {
             self.say(format!("an attempt of {name} was interrupted by {cause:?}"));
         }
-        let wait = SCHEDULE.get(after.failures as usize).copied().unwrap_or_default();
+        let wait = SCHEDULE
+            .get(after.failures as usize)
+            .copied()
+            .unwrap_or_default();
         let is_failed = (one, other) == (Delivering, Pending) && came[1] > 0;
         if is_failed && !self.own_schedules && after.next_attempt_at < Some(now.plus(wait)) {
-            self.say(format!("{name} is due {:?}, before {wait:?} have passed", after.next_attempt_at));
+            self.say(format!(
+                "{name} is due {:?}, before {wait:?} have passed",
+                after.next_attempt_at
+            ));
         }
         if is_asked && after.failures == 0 {
             self.spent.insert(row, after.failed);
@@ -291,7 +362,10 @@ impl Checks {
         let name = &after.event_id;
         let is_sending = after.status == DeliveryStatus::Delivering;
         if after.open != u32::from(is_sending) {
-            self.say(format!("{name} is {:?} with {} attempts in flight", after.status, after.open));
+            self.say(format!(
+                "{name} is {:?} with {} attempts in flight",
+                after.status, after.open
+            ));
         }
         let spent = self.spent.get(&row).copied().unwrap_or_default();
         if !self.forgets && after.failures + spent != after.failed {
@@ -304,10 +378,16 @@ impl Checks {
         let most = SCHEDULE.len() as u32;
         let is_over = after.status.is_final();
         if after.failures > most || (after.failures == most && !is_over) {
-            self.say(format!("{name} had {} attempts and is {:?}", after.failures, after.status));
+            self.say(format!(
+                "{name} had {} attempts and is {:?}",
+                after.failures, after.status
+            ));
         }
         if after.status == DeliveryStatus::Dead && !self.own_schedules && after.failures != most {
-            self.say(format!("{name} was given up after {} attempts", after.failures));
+            self.say(format!(
+                "{name} was given up after {} attempts",
+                after.failures
+            ));
         }
     }
 
@@ -316,22 +396,41 @@ impl Checks {
         let open = |deployment: i64| last.counted.get(&deployment).copied().unwrap_or_default();
         let room = |deployment: i64| {
             let own = last.deployments.get(&deployment).and_then(|one| one.limit);
-            let left = own.unwrap_or(u64::MAX).saturating_sub(open(deployment).running);
+            let left = own
+                .unwrap_or(u64::MAX)
+                .saturating_sub(open(deployment).running);
             left.min(open(deployment).queued)
         };
-        let waiting: Vec<i64> = last.counted.keys().copied().filter(|id| room(*id) > 0).collect();
+        let waiting: Vec<i64> = last
+            .counted
+            .keys()
+            .copied()
+            .filter(|id| room(*id) > 0)
+            .collect();
         let workers = setup.workers as u64;
-        let share = if waiting.len() > 1 { (workers * 3 / 4).max(1) } else { workers };
+        let share = if waiting.len() > 1 {
+            (workers * 3 / 4).max(1)
+        } else {
+            workers
+        };
         let mut taken: BTreeMap<i64, u64> = BTreeMap::new();
         for (row, run) in &next.runs {
-            let was_queued = |row: &i64| last.runs.get(row).is_some_and(|run| run.status == RunStatus::Queued);
+            let was_queued = |row: &i64| {
+                last.runs
+                    .get(row)
+                    .is_some_and(|run| run.status == RunStatus::Queued)
+            };
             if run.status == RunStatus::Running && was_queued(row) {
                 *taken.entry(run.deployment).or_default() += 1;
                 let mut older = next.runs.range(..row).filter(|(_, other)| {
                     other.deployment == run.deployment && other.status == RunStatus::Queued
                 });
                 if let Some((_, passed)) = older.next() {
-                    self.say(format!("run {} was taken before {}", short(run.run_id), short(passed.run_id)));
+                    self.say(format!(
+                        "run {} was taken before {}",
+                        short(run.run_id),
+                        short(passed.run_id)
+                    ));
                 }
             }
         }
@@ -343,12 +442,16 @@ impl Checks {
         for (id, got) in &taken {
             let running = open(*id).running + got;
             if *got > room(*id) || running > share {
-                self.say(format!("deployment {id} holds {running} of {workers} workers, its share is {share}"));
+                self.say(format!(
+                    "deployment {id} holds {running} of {workers} workers, its share is {share}"
+                ));
             }
             for other in waiting.iter().filter(|other| *other != id) {
                 let (had, could) = more(*other);
                 if could && had + 1 < *got {
-                    self.say(format!("deployment {id} was given {got} runs, {other} only {had}"));
+                    self.say(format!(
+                        "deployment {id} was given {got} runs, {other} only {had}"
+                    ));
                 }
             }
         }
@@ -371,24 +474,47 @@ impl Checks {
         }
         let total: usize = held.values().sum();
         if total > setup.shares.senders {
-            self.say(format!("{total} deliveries are under way, there are fewer senders"));
+            self.say(format!(
+                "{total} deliveries are under way, there are fewer senders"
+            ));
         }
         for (row, one) in next.deliveries.iter().filter(|(_, one)| sending(one)) {
-            let is_new = last.deliveries.get(row).is_some_and(|before| !sending(&before));
+            let is_new = last
+                .deliveries
+                .get(row)
+                .is_some_and(|before| !sending(&before));
             let is_silent = last.silent_origins.contains(&one.origin);
-            let most = if is_silent { 1 } else { setup.shares.per_origin };
+            let most = if is_silent {
+                1
+            } else {
+                setup.shares.per_origin
+            };
             if is_new && held[&one.origin] > most {
-                self.say(format!("origin {} was given {} at once", one.origin, held[&one.origin]));
+                self.say(format!(
+                    "origin {} was given {} at once",
+                    one.origin, held[&one.origin]
+                ));
             }
         }
     }
 
     /// After a start nothing is held.
     fn given_back(&mut self, next: &Snapshot) {
-        for run in next.runs.values().filter(|run| run.status == RunStatus::Running) {
-            self.say(format!("run {} is still held by a dead process", short(run.run_id)));
+        for run in next
+            .runs
+            .values()
+            .filter(|run| run.status == RunStatus::Running)
+        {
+            self.say(format!(
+                "run {} is still held by a dead process",
+                short(run.run_id)
+            ));
         }
-        for one in next.deliveries.values().filter(|one| one.status == DeliveryStatus::Delivering) {
+        for one in next
+            .deliveries
+            .values()
+            .filter(|one| one.status == DeliveryStatus::Delivering)
+        {
             self.say(format!("{} is still held by a dead process", one.event_id));
         }
     }
@@ -400,6 +526,8 @@ impl Checks {
         let is_sending = self.last.deliveries.values().any(|one| one.token.is_some());
         // Deliveries are held for their deadline and half a minute.
         let of_sends = is_sending.then_some(Duration::from_secs(10));
-        of_runs.map(|at| at.plus(Duration::from_secs(10))).or(of_sends.map(|_| Timestamp(0)))
+        of_runs
+            .map(|at| at.plus(Duration::from_secs(10)))
+            .or(of_sends.map(|_| Timestamp(0)))
     }
 }

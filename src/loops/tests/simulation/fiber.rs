@@ -22,7 +22,10 @@ pub enum Wants {
 }
 
 /// Puts the fiber that calls this aside until it is resumed. Nothing happens outside of a fiber.
-#[expect(deprecated, reason = "the engine's code in between knows of no scope to hand through")]
+#[expect(
+    deprecated,
+    reason = "the engine's code in between knows of no scope to hand through"
+)]
 pub fn pause(wants: Wants) {
     if is_generator() {
         generator::yield_with(wants);

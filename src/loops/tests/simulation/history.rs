@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::checks::{Cause, Checks};
+use super::fiber::Wants;
 use super::life::{Life, Setup, short};
 use super::log::Log;
 use super::script::{SECRETS, Wish};
 use super::world::World;
-use super::fiber::Wants;
 use crate::bell::locked;
 use crate::error::{Code, Error};
 use crate::id::{Dice, Id};
@@ -135,7 +135,11 @@ impl History {
     }
 
     pub fn store(&self) -> Arc<Store> {
-        self.life.as_ref().expect("a life is under way").store.clone()
+        self.life
+            .as_ref()
+            .expect("a life is under way")
+            .store
+            .clone()
     }
 
     fn is_dead(&self) -> bool {
@@ -175,8 +179,9 @@ impl History {
             return;
         }
         self.seen_changes = changes;
-        let (next, usurped) = (inspect::snapshot(&life.store), life.usurped);
-        self.checks.after(next, cause, &self.setup, usurped, self.since);
+        let (next, usurped) = (inspect::snapshot(&life.store, None), life.usurped);
+        self.checks
+            .after(next, cause, &self.setup, usurped, self.since);
     }
 
     /// A new process. What it finds is what the last one left; what it gives back is what that one held.
@@ -198,7 +203,9 @@ impl History {
             let key = format!("a master key of enough characters, number {number}");
             self.setup.master_keys.insert(0, key);
         }
-        self.tell("process", || format!("starts (life {}), to crash at commit {at:?}", self.lives));
+        self.tell("process", || {
+            format!("starts (life {}), to crash at commit {at:?}", self.lives)
+        });
         let seed = self.seed.wrapping_add(self.lives << 32);
         self.world.usurped.store(false, Ordering::SeqCst);
         let life = Life::begin(&self.setup, &self.world, seed, at);
@@ -343,7 +350,9 @@ impl History {
             return false;
         }
         let at = self.roll((runs + sends) as u64) as usize;
-        let Some(life) = &mut self.life else { return false };
+        let Some(life) = &mut self.life else {
+            return false;
+        };
         if at < runs {
             life.work(at);
         } else {
@@ -365,7 +374,9 @@ impl History {
             return false;
         }
         let at = ready[self.roll(ready.len() as u64) as usize];
-        let Some(life) = &mut self.life else { return false };
+        let Some(life) = &mut self.life else {
+            return false;
+        };
         let fiber = &mut life.fibers[at];
         let writes = matches!(fiber.wants, Wants::Write);
         self.since = fiber.since;
@@ -442,14 +453,14 @@ impl History {
         for step in [History::take_runs, History::take_sends] {
             step(self);
             self.settle();
-            if self.is_dead() || self.life.as_ref().is_some_and(|life| life.runs.len() + life.sends.len() > 0) {
+            if self.is_dead()
+                || self
+                    .life
+                    .as_ref()
+                    .is_some_and(|life| life.runs.len() + life.sends.len() > 0)
+            {
                 return true;
             }
-        }
-        self.keep_up();
-        while self.life.as_ref().is_some_and(|life| life.fibers.iter().any(|one| one.name == "upkeep")) {
-            self.resume();
-            self.settle();
         }
         if before != self.seen_changes {
             return true;
@@ -458,15 +469,32 @@ impl History {
         let store = self.store();
         let wake = store.next_wake().expect("readable");
         let due = store.next_delivery(now).expect("readable");
-        let lost = self.checks.next_expiry().map(|at| at.max(now.plus(Duration::from_secs(10))));
-        let next = [wake, due, lost, self.next_answer()].into_iter().flatten().min();
-        match next {
-            Some(at) => {
-                self.advance(at.max(Timestamp(now.0 + 1)));
-                true
+        // Whoever comes after a crash wants the file for himself.
+        drop(store);
+        let lost = self.checks.next_expiry();
+        let lost = lost.map(|at| at.max(now.plus(Duration::from_secs(10))));
+        let next = [wake, due, lost, self.next_answer()];
+        let next = next.into_iter().flatten().min();
+        let is_due = wake.is_some_and(|wake| wake <= now);
+        if is_due || lost.is_some() || next.is_none() || self.roll(8) == 0 {
+            self.keep_up();
+            while self.is_kept_up() {
+                self.resume();
+                self.settle();
             }
-            None => false,
+            if before != self.seen_changes {
+                return true;
+            }
         }
+        if let Some(at) = next {
+            self.advance(at.max(Timestamp(now.0 + 1)));
+        }
+        next.is_some()
+    }
+
+    fn is_kept_up(&self) -> bool {
+        let fibers = self.life.iter().flat_map(|life| &life.fibers);
+        fibers.into_iter().any(|fiber| fiber.name == "upkeep")
     }
 
     /// At the end all is quiet, everything that was accepted has ended, and everything owed has been sent, as far as
@@ -476,14 +504,22 @@ impl History {
         let last = std::mem::take(&mut self.checks.last);
         let mut broken = Vec::new();
         for run in last.runs.values().filter(|run| !run.status.is_final()) {
-            broken.push(format!("at the end run {} is {:?}", short(run.run_id), run.status));
+            broken.push(format!(
+                "at the end run {} is {:?}",
+                short(run.run_id),
+                run.status
+            ));
         }
         for (index, wish) in self.wishes.iter().enumerate() {
             let found = |id: &&Id| last.runs.values().any(|run| run.run_id == **id);
             let runs = wish.ids.iter().filter(found).count();
-            let answered = wish.answered.is_some_and(|(_, at)| self.latest.since(at) < Duration::from_secs(3600));
+            let answered = wish
+                .answered
+                .is_some_and(|(_, at)| self.latest.since(at) < Duration::from_secs(3600));
             if runs == 0 && answered && self.setup.retain_runs.is_none() {
-                broken.push(format!("wish {index} was answered and its run is not there"));
+                broken.push(format!(
+                    "wish {index} was answered and its run is not there"
+                ));
             }
         }
         let seen = locked(&self.world.seen);
@@ -507,12 +543,20 @@ impl History {
         }
         for ((row, path), step) in &last.steps {
             let key = format!("{}:{path}", last.runs[row].run_id);
-            let Some(answers) = seen.answers.get(&key) else { continue };
+            let Some(answers) = seen.answers.get(&key) else {
+                continue;
+            };
             let serial = step.output.as_ref().and_then(|output| {
-                serde_json::from_str::<serde_json::Value>(output).ok()?.get("serial")?.as_u64()
+                serde_json::from_str::<serde_json::Value>(output)
+                    .ok()?
+                    .get("serial")?
+                    .as_u64()
             });
             if serial.is_some_and(|serial| !answers.contains(&serial)) {
-                broken.push(format!("step {path} has an output that no service gave: {:?}", step.output));
+                broken.push(format!(
+                    "step {path} has an output that no service gave: {:?}",
+                    step.output
+                ));
             }
         }
         drop(seen);

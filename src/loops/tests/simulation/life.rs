@@ -110,7 +110,8 @@ impl Life {
         let worker = self.worker.clone();
         let name = format!("worker {}", short(claim.run_id));
         let turn = move || worker.turn(claim);
-        self.fibers.push(Fiber::begin(name, self.worker.clock.now(), turn));
+        self.fibers
+            .push(Fiber::begin(name, self.worker.clock.now(), turn));
     }
 
     /// Begins a turn with the claim of a delivery.
@@ -119,7 +120,8 @@ impl Life {
         let sender = self.sender.clone();
         let name = format!("sender {}", short(claim.run_id));
         let turn = move || sender.turn(claim);
-        self.fibers.push(Fiber::begin(name, self.worker.clock.now(), turn));
+        self.fibers
+            .push(Fiber::begin(name, self.worker.clock.now(), turn));
     }
 
     /// Begins something that the house does of itself, or for an operator, one at a time.

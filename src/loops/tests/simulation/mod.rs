@@ -105,12 +105,19 @@ fn every_seeded_history_survives_its_crashes() {
         let shards: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
         shards
             .into_iter()
-            .map(|shard| shard.join().unwrap_or_else(|broken| std::panic::resume_unwind(broken)))
+            .map(|shard| {
+                shard
+                    .join()
+                    .unwrap_or_else(|broken| std::panic::resume_unwind(broken))
+            })
             .collect()
     });
     let sum = |of: fn(&Tally) -> u64| totals.iter().map(of).sum::<u64>();
-    let (histories, lives, wishes) =
-        (sum(|one| one.histories), sum(|one| one.lives), sum(|one| one.wishes));
+    let (histories, lives, wishes) = (
+        sum(|one| one.histories),
+        sum(|one| one.lives),
+        sum(|one| one.wishes),
+    );
     let seconds = begun.elapsed().as_secs_f64();
     println!(
         "seeds {from} to {}: {histories} histories, {lives} lives, {wishes} wishes, 0 violations; {:.0} a second",
@@ -135,7 +142,12 @@ fn a_history_survives_a_crash_at_each_of_its_commits() {
 #[test]
 fn a_seed_gives_one_history() {
     let folder = folder();
-    let [one, other] = [0, 1].map(|_| play(folder.path(), 42, Crashes::Seeded, true).world.log.text());
+    let [one, other] = [0, 1].map(|_| {
+        play(folder.path(), 42, Crashes::Seeded, true)
+            .world
+            .log
+            .text()
+    });
     assert!(one.lines().count() > 100, "{one}");
     assert_eq!(one, other);
 }

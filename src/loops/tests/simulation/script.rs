@@ -79,7 +79,9 @@ impl History {
             variant_id: self.id(),
             secret: SECRETS[0].to_owned(),
         };
-        self.tell("operator", || format!("deploys workflow {which} as {}/{variant}", new.deployment));
+        self.tell("operator", || {
+            format!("deploys workflow {which} as {}/{variant}", new.deployment)
+        });
         let now = self.now();
         let done = self.store().put_version(new, Actor::system(), now).err();
         self.refused_only_by_a_crash("a deploy", done, &[]);
@@ -94,7 +96,11 @@ impl History {
         let is_webhook = kind == 0;
         let is_direct = kind == 1 || kind == 2;
         let has_key = self.roll(4) > 0;
-        let scope = if is_webhook { format!("deployment:{}", entry.row.id) } else { "key:1".to_owned() };
+        let scope = if is_webhook {
+            format!("deployment:{}", entry.row.id)
+        } else {
+            "key:1".to_owned()
+        };
         let mut inputs = Map::new();
         inputs.insert("n".to_owned(), json!(self.roll(9)));
         let callback = format!("http://receiver{}.test/hook", self.roll(5));
@@ -151,7 +157,11 @@ impl History {
         let total = self.checks.last.total;
         let done = self.store().insert_run(new, now);
         self.tell("caller", || {
-            let how = if other { "other words under the key of " } else { "" };
+            let how = if other {
+                "other words under the key of "
+            } else {
+                ""
+            };
             let key = if waits { ", and waits" } else { "" };
             format!("asks for {how}wish {index} as {}{key}: {done:?}", short(id))
         });
@@ -185,19 +195,31 @@ impl History {
     }
 
     fn any_run(&self) -> Option<Id> {
-        let answered: Vec<Id> = self.wishes.iter().filter_map(|wish| Some(wish.answered?.0)).collect();
+        let answered: Vec<Id> = self
+            .wishes
+            .iter()
+            .filter_map(|wish| Some(wish.answered?.0))
+            .collect();
         (!answered.is_empty()).then(|| answered[self.roll(answered.len() as u64) as usize])
     }
 
     pub fn cancel(&mut self) {
         let Some(run) = self.any_run() else { return };
         let now = self.now();
-        let done = self.store().cancel_run(run, "by the script".to_owned(), Actor::system(), now);
-        let status = done.as_ref().ok().and_then(|row| Some(row.as_ref()?.status));
+        let done = self
+            .store()
+            .cancel_run(run, "by the script".to_owned(), Actor::system(), now);
+        let status = done
+            .as_ref()
+            .ok()
+            .and_then(|row| Some(row.as_ref()?.status));
         self.tell("caller", || format!("cancels {}: {status:?}", short(run)));
         let is_ended = status.is_none_or(RunStatus::is_final);
         if !is_ended {
-            self.checks.say(format!("run {} was cancelled and is {status:?}", short(run)));
+            self.checks.say(format!(
+                "run {} was cancelled and is {status:?}",
+                short(run)
+            ));
         }
         self.refused_only_by_a_crash("a cancellation", done.err(), &[]);
     }
@@ -208,18 +230,28 @@ impl History {
             return;
         }
         let at = self.roll(rows.len() as u64) as usize;
-        let Some(row) = rows.values().nth(at).cloned() else { return };
+        let Some(row) = rows.values().nth(at).cloned() else {
+            return;
+        };
         let id = row.delivery_id;
         // Whatever comes of it, also after a crash.
         self.cause = Cause::Redelivered(id);
         let now = self.now();
         let done = self.store().redeliver(id, Actor::system(), now);
-        self.tell("operator", || format!("sends {} again (was {:?}): {done:?}", row.event_id, row.status));
+        self.tell("operator", || {
+            format!(
+                "sends {} again (was {:?}): {done:?}",
+                row.event_id, row.status
+            )
+        });
         let is_owed = |status: DeliveryStatus| !status.is_final();
         if let Ok(Some(row)) = &done
             && !is_owed(row.status)
         {
-            self.checks.say(format!("{} was to be sent again and is {:?}", row.event_id, row.status));
+            self.checks.say(format!(
+                "{} was to be sent again and is {:?}",
+                row.event_id, row.status
+            ));
         }
         self.refused_only_by_a_crash("a redelivery", done.err(), &[Code::NotFound]);
     }
@@ -232,7 +264,9 @@ impl History {
         self.tell("operator", || format!("does {choice} to {name}"));
         let done: Result<(), Error> = match choice {
             0 | 1 => return self.deploy(),
-            2 => store.roll_back(name, "prod".to_owned(), 1, who, now).map(drop),
+            2 => store
+                .roll_back(name, "prod".to_owned(), 1, who, now)
+                .map(drop),
             3 => return self.delete(&store, name),
             4 | 5 => {
                 let limit = self.roll(3);
@@ -297,7 +331,9 @@ impl History {
                 };
                 store.create_key(new, who, now).map(drop)
             }
-            (0 | 1, Some(key)) => store.rotate_key(key, "sk_".to_owned(), hash, who, now).map(drop),
+            (0 | 1, Some(key)) => store
+                .rotate_key(key, "sk_".to_owned(), hash, who, now)
+                .map(drop),
             (2, Some(key)) => {
                 *locked(&self.key) = None;
                 store.revoke_key(key, who, now).map(drop)
@@ -305,7 +341,9 @@ impl History {
             _ => {
                 store.touch_key(1, now);
                 let hosts = vec!["service.test".to_owned()];
-                store.put_secret("TOKEN".to_owned(), "t0ken".to_owned(), hosts, who, now).map(drop)
+                store
+                    .put_secret("TOKEN".to_owned(), "t0ken".to_owned(), hosts, who, now)
+                    .map(drop)
             }
         };
         self.refused_only_by_a_crash("a key", done.err(), &[Code::InternalServerError]);

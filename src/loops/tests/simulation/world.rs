@@ -151,7 +151,7 @@ impl World {
             return self.accuse(format!("the idempotency key {key} has not three parts"));
         };
         let run = Id::parse(run, "").expect("the key begins with a run id");
-        let snapshot = inspect::snapshot(&self.store());
+        let snapshot = inspect::snapshot(&self.store(), Some(run));
         let Some((row, state)) = snapshot.runs.iter().find(|(_, state)| state.run_id == run) else {
             return self.accuse(format!("{key} was executed and there is no such run"));
         };
@@ -173,15 +173,20 @@ impl World {
             self.accuse(format!("{key} was sent after {failures} recorded failures"));
         }
         let mut seen = locked(&self.seen);
-        let first = seen.calls.entry(key.to_owned()).or_insert_with(|| body.to_vec());
+        let first = seen
+            .calls
+            .entry(key.to_owned())
+            .or_insert_with(|| body.to_vec());
         if first != body {
-            seen.violations.push(format!("{key} was sent again with other bytes"));
+            seen.violations
+                .push(format!("{key} was sent again with other bytes"));
         }
     }
 
     /// An event must be of a run that has ended, the same bytes every time, signed, with a number of its own.
     fn check_event(&self, id: &str, number: u32, signature: Option<(&str, &str)>, body: &[u8]) {
-        let snapshot = inspect::snapshot(&self.store());
+        let run = Id::parse(id, "evt_");
+        let snapshot = inspect::snapshot(&self.store(), run);
         let delivery = snapshot.deliveries.values().find(|row| row.event_id == id);
         match delivery.map(|row| (row, &snapshot.runs[&row.run])) {
             None => self.accuse(format!("{id} was sent and is not on record")),
@@ -216,7 +221,9 @@ impl World {
         }
         if number <= event.last && !self.usurped.load(Ordering::SeqCst) {
             let last = event.last;
-            wrong.push(format!("attempt {number} of {id} came after attempt {last}"));
+            wrong.push(format!(
+                "attempt {number} of {id} came after attempt {last}"
+            ));
         }
         event.last = number.max(event.last);
         seen.violations.extend(wrong);
@@ -229,7 +236,10 @@ impl World {
         let mut seen = locked(&self.seen);
         seen.serial += 1;
         let serial = seen.serial;
-        seen.answers.entry(step.to_owned()).or_default().push(serial);
+        seen.answers
+            .entry(step.to_owned())
+            .or_default()
+            .push(serial);
         json!({"ok": ok, "serial": serial})
     }
 
@@ -241,7 +251,10 @@ impl World {
 }
 
 fn header<'a>(request: &'a Request<'_>, name: &str) -> Option<&'a str> {
-    let found = request.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+    let found = request
+        .headers
+        .iter()
+        .find(|(other, _)| other.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value.as_str())
 }
 
@@ -288,7 +301,11 @@ impl World {
         let host = url.host_str().unwrap_or_default().to_owned();
         let (reply, ms) = self.decide(&host, request.deadline.as_millis() as i64);
         let is_callback = request.purpose == Purpose::Callbacks;
-        let name = if is_callback { "webhook-id" } else { "idempotency-key" };
+        let name = if is_callback {
+            "webhook-id"
+        } else {
+            "idempotency-key"
+        };
         let Some(key) = header(request, name).map(str::to_owned) else {
             self.accuse(format!("a call to {host} came without {name}"));
             return failed(ErrorClass::Reset, 0);
@@ -297,8 +314,8 @@ impl World {
         let number: u32 = number.unwrap_or_default();
         let mut body = json!({});
         if is_callback {
-            let signature = header(request, "webhook-timestamp")
-                .zip(header(request, "webhook-signature"));
+            let signature =
+                header(request, "webhook-timestamp").zip(header(request, "webhook-signature"));
             self.check_event(&key, number, signature, request.body);
         } else {
             self.check_call(&key, request.body);
@@ -314,7 +331,11 @@ impl World {
         }
         if is_callback {
             let mut seen = locked(&self.seen);
-            seen.events.entry(key).or_default().heard.insert(number, reply.clone());
+            seen.events
+                .entry(key)
+                .or_default()
+                .heard
+                .insert(number, reply.clone());
         }
         match reply {
             Reply::Status(status, wait) => answered(status, wait, &body, ms),
