@@ -306,8 +306,8 @@ impl History {
             82..88 => self.pass(),
             88..91 => self.cancel(),
             91..93 => self.redeliver(),
-            93..97 => self.operate(),
-            97 => self.lose(),
+            93..96 => self.operate(),
+            96 | 97 => self.lose(),
             98 if matches!(self.crashes, Crashes::Seeded) && self.left > 0 => {
                 self.bury("between two commits");
                 self.start();
@@ -424,12 +424,12 @@ impl History {
 
     /// A claim is lost, or all are given back under the hands of those who hold them.
     fn lose(&mut self) {
-        let which = self.roll(4);
+        let which = self.roll(5);
         let Some(life) = &mut self.life else { return };
         match which {
             0 if !life.runs.is_empty() => drop(life.runs.remove(0)),
             1 if !life.sends.is_empty() => drop(life.sends.remove(0)),
-            2 => {
+            2 | 3 => {
                 life.usurped = true;
                 self.world.usurped.store(true, Ordering::SeqCst);
                 self.cause = Cause::GivenBack;

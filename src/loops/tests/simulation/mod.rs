@@ -76,7 +76,7 @@ fn asked(variable: &str, usual: u64) -> u64 {
 #[test]
 #[expect(clippy::print_stdout, reason = "a night's run says how far it is")]
 fn every_seeded_history_survives_its_crashes() {
-    let seeds = asked("SKEP_TEST_SEEDS", 1_000);
+    let seeds = asked("SKEP_TEST_SEEDS", 600);
     let from = asked("SKEP_TEST_FROM", 0);
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let begun = Instant::now();

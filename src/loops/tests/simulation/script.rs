@@ -169,7 +169,7 @@ impl History {
         let is_old = known.is_none_or(|(_, at)| self.latest.since(at) >= DAY);
         let is_full = total.queued >= self.setup.max_queued;
         match done {
-            Ok(Inserted::New(_)) if is_old && !(is_full && !waits) => {
+            Ok(Inserted::New(_)) if is_old && (waits || !is_full) => {
                 self.wishes[index].answered = Some((id, now));
             }
             Ok(Inserted::Replayed(run, _)) if self.wishes[index].ids.contains(&run) && !other => {

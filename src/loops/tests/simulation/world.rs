@@ -246,7 +246,8 @@ impl World {
     fn wait(&self, ms: i64, stop: &Stop) -> bool {
         let until = Timestamp(self.clock.now().0 + ms);
         fiber::pause(Wants::Answer(until, stop.clone()));
-        !self.dead.load(Ordering::SeqCst) && !(stop.is_asked() && self.clock.now() < until)
+        let is_cut = stop.is_asked() && self.clock.now() < until;
+        !is_cut && !self.dead.load(Ordering::SeqCst)
     }
 }
 
