@@ -499,8 +499,12 @@ impl Store {
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let written = self.write(move |tx| {
             let health = Health::after(&attempt);
-            tx.sql("UPDATE origins SET health = ?2 WHERE id = (SELECT origin FROM deliveries WHERE id = ?1)")?
-                .execute((id, health.as_str()))?;
+            // Not by a claim that was lost: whoever has the delivery now says how its origin is.
+            tx.sql(
+                "UPDATE origins SET health = ?2
+                 WHERE id = (SELECT origin FROM deliveries WHERE id = ?1 AND claim_token = ?3)",
+            )?
+            .execute((id, health.as_str(), token))?;
             // The budget is that of the row: it may have been renewed while the attempt was in flight.
             let failures = tx
                 .sql("SELECT failures FROM deliveries WHERE id = ?1")?

@@ -443,7 +443,7 @@ impl Checks {
             let running = open(*id).running + got;
             if *got > room(*id) || running > share {
                 self.say(format!(
-                    "deployment {id} holds {running} of {workers} workers, its share is {share}"
+                    "deployment {id} holds {running} of {workers} workers: its share is {share}, its own limit left room for {}", room(*id)
                 ));
             }
             for other in waiting.iter().filter(|other| *other != id) {

@@ -34,7 +34,9 @@ fn read(data: &[u8]) -> Option<(Head, bool, Option<String>)> {
         headers: headers.collect(),
         peer: PEER,
     };
-    let authority = uri.authority().map(|authority| authority.as_str().to_owned());
+    let authority = uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned());
     Some((head, parsed.version == Some(1), authority))
 }
 
@@ -48,22 +50,37 @@ fn check_framing(head: &Head, is_11: bool, authority: Option<&str>) {
     let Err(error) = framing(head, line, None) else {
         let hosts = count(head, "host");
         assert!(hosts == 1 || (hosts == 0 && !is_11), "{hosts} Hosts");
-        let codings: Vec<&str> = head.headers_of("transfer-encoding").map(str::trim).collect();
-        assert!(codings.is_empty() || (codings.len() == 1 && codings[0].eq_ignore_ascii_case("chunked")));
+        let codings: Vec<&str> = head
+            .headers_of("transfer-encoding")
+            .map(str::trim)
+            .collect();
+        assert!(
+            codings.is_empty()
+                || (codings.len() == 1 && codings[0].eq_ignore_ascii_case("chunked"))
+        );
         assert!(head.method != "CONNECT" && (head.path.starts_with('/') || head.path == "*"));
         if let Some(host) = head.header("host") {
             let (name, port) = host_parts(host.trim()).expect("a Host that was let through");
-            assert!(!name.is_empty() && !name.contains(['/', '@', ' ', '\\', '?', '#']), "{name:?}");
+            assert!(
+                !name.is_empty() && !name.contains(['/', '@', ' ', '\\', '?', '#']),
+                "{name:?}"
+            );
             if let Some(authority) = authority {
-                let (other, its) = host_parts(authority).expect("an authority that was let through");
-                assert!(other.eq_ignore_ascii_case(name) && its.unwrap_or(80) == port.unwrap_or(80));
+                let (other, its) =
+                    host_parts(authority).expect("an authority that was let through");
+                assert!(
+                    other.eq_ignore_ascii_case(name) && its.unwrap_or(80) == port.unwrap_or(80)
+                );
             }
         }
         // On loopback, fewer names are served, never more.
         return;
     };
     assert!([400, 417, 501].contains(&error.status()), "{error:?}");
-    assert!(framing(head, line, Some("skep.example")).is_err(), "a narrower rule let it through");
+    assert!(
+        framing(head, line, Some("skep.example")).is_err(),
+        "a narrower rule let it through"
+    );
 }
 
 fn check_route(head: &Head) {
@@ -73,7 +90,11 @@ fn check_route(head: &Head) {
     };
     match find(ROUTES, &head.method, &head.path) {
         Found::Route(route, index, params) => {
-            let wanted = if head.method == "HEAD" { "GET" } else { &head.method };
+            let wanted = if head.method == "HEAD" {
+                "GET"
+            } else {
+                &head.method
+            };
             assert_eq!(route.method, wanted);
             assert_eq!(route.pattern.matches('{').count(), params.len());
             // The canonical spelling of what was asked leads to the same place.
@@ -82,14 +103,22 @@ fn check_route(head: &Head) {
                 true => percent_encode(left.next().expect("one for each")),
                 false => part.to_owned(),
             };
-            let path = route.pattern.split('/').map(spell).collect::<Vec<_>>().join("/");
+            let path = route
+                .pattern
+                .split('/')
+                .map(spell)
+                .collect::<Vec<_>>()
+                .join("/");
             if params.iter().all(|param| param != "." && param != "..") {
                 assert_eq!(at(&head.method, &path), Some((index, params)), "{path}");
             }
         }
         Found::WrongMethod(allowed) => {
             for method in allowed.split(", ") {
-                assert!(at(method, &head.path).is_some(), "{method} is not allowed after all");
+                assert!(
+                    at(method, &head.path).is_some(),
+                    "{method} is not allowed after all"
+                );
             }
         }
         Found::Nothing => assert!(at("GET", &head.path).is_none()),
@@ -104,11 +133,21 @@ fn check_query(head: &Head) {
     let query = Query::of(head);
     let limit = query.limit();
     assert!(limit.is_err() || limit.is_ok_and(|limit| limit >= 1));
-    let _ = (query.page(), query.time("from"), query.flag("wait"), query.one("secret"));
+    let _ = (
+        query.page(),
+        query.time("from"),
+        query.flag("wait"),
+        query.one("secret"),
+    );
     let _ = (query.many("status"), query.labels("metadata"));
     let pairs: Vec<(String, String)> = head.query_pairs().collect();
-    let spelled = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
-    let again = Head { query: spelled, ..head.clone() };
+    let spelled = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(&pairs)
+        .finish();
+    let again = Head {
+        query: spelled,
+        ..head.clone()
+    };
     assert_eq!(pairs, again.query_pairs().collect::<Vec<_>>());
 }
 
@@ -117,7 +156,11 @@ fn check_client(head: &Head) {
     let trusted = [Cidr::parse("10.0.0.0/8").expect("a range")];
     let mut headers = head.headers.clone();
     assert_eq!(client(PEER, &mut headers, &trusted), PEER);
-    assert!(headers.iter().all(|(name, _)| !name.starts_with("x-forwarded-") && name != "forwarded"));
+    assert!(
+        headers
+            .iter()
+            .all(|(name, _)| !name.starts_with("x-forwarded-") && name != "forwarded")
+    );
     let mut headers = head.headers.clone();
     let told = client(PROXY, &mut headers, &trusted);
     assert_eq!(headers, head.headers);
@@ -125,7 +168,9 @@ fn check_client(head: &Head) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((head, is_11, authority)) = read(data) else { return };
+    let Some((head, is_11, authority)) = read(data) else {
+        return;
+    };
     check_framing(&head, is_11, authority.as_deref());
     check_route(&head);
     check_query(&head);

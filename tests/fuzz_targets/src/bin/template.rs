@@ -27,11 +27,18 @@ static INPUTS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
 
 fn workflow(set: Value) -> Option<Workflow> {
     let types = [
-        ("t", "text"), ("n", "number"), ("f", "number"), ("b", "boolean"), ("z", "text"),
-        ("l", "array"), ("o", "object"),
+        ("t", "text"),
+        ("n", "number"),
+        ("f", "number"),
+        ("b", "boolean"),
+        ("z", "text"),
+        ("l", "array"),
+        ("o", "object"),
     ];
-    let inputs: Map<String, Value> =
-        types.iter().map(|(name, kind)| ((*name).to_owned(), json!({"type": kind}))).collect();
+    let inputs: Map<String, Value> = types
+        .iter()
+        .map(|(name, kind)| ((*name).to_owned(), json!({"type": kind})))
+        .collect();
     let text = json!({
         "inputs": inputs,
         "steps": [{"id": "a", "set": set}],
@@ -43,11 +50,21 @@ fn workflow(set: Value) -> Option<Workflow> {
 /// What `x` comes to, and the run's output, which is the same; or why it fails.
 fn render(workflow: &Workflow) -> Result<Map<String, Value>, String> {
     let mark = SecretMark::new([7; 16]);
-    let plan = plan(workflow, &INPUTS, &json!({"id": "r"}), &[], &mark, Timestamp(0));
+    let plan = plan(
+        workflow,
+        &INPUTS,
+        &json!({"id": "r"}),
+        &[],
+        &mark,
+        Timestamp(0),
+    );
     match plan.then {
         Then::Complete { output } => match &plan.results[0].output {
             Value::Object(set) => {
-                assert_eq!(output, set["x"], "it changed on its way through another template");
+                assert_eq!(
+                    output, set["x"],
+                    "it changed on its way through another template"
+                );
                 Ok(set.clone())
             }
             other => panic!("`set` came to {other}"),
@@ -61,7 +78,9 @@ fn render(workflow: &Workflow) -> Result<Map<String, Value>, String> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     // A text with its parts is the text.
     let parts = split(text);
     if let Ok(parts) = &parts {
@@ -77,9 +96,15 @@ fuzz_target!(|data: &[u8]| {
         Ok(_) => false,
         Err(_) => return assert!(workflow(json!({"x": text})).is_none(), "{text:?} was taken"),
     };
-    let Some(single) = workflow(json!({"x": text})) else { return };
+    let Some(single) = workflow(json!({"x": text})) else {
+        return;
+    };
     let value = render(&single);
-    assert_eq!(value, render(&single), "the same template came to something else");
+    assert_eq!(
+        value,
+        render(&single),
+        "the same template came to something else"
+    );
     let Ok(set) = value else { return };
     let value = &set["x"];
     let size = value.to_string().len();
@@ -88,7 +113,9 @@ fuzz_target!(|data: &[u8]| {
         assert!(value.is_string(), "a text with more in it came to {value}");
         return;
     }
-    let RawPart::Expr(inside) = &parts.expect("it was cut before")[0] else { return };
+    let RawPart::Expr(inside) = &parts.expect("it was cut before")[0] else {
+        return;
+    };
     // In a list it is the same value; between texts, its text.
     let Some(several) = workflow(json!({
         "x": text, "list": [text], "text": format!("<{text}>"), "other": format!("{{{{ [{inside}][0] }}}}"),

@@ -42,14 +42,19 @@ struct House {
 thread_local!(static HOUSE: RefCell<Option<House>> = const { RefCell::new(None) });
 
 fn house() -> House {
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+    let folder = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a folder");
     let options = Options {
         path: folder.path().join("skep.db"),
         master_keys: Vec::new(),
         kinds: Vec::new(),
         workers: 8,
         max_queued: 1_000_000,
-        shares: Shares { senders: 4, per_origin: 2 },
+        shares: Shares {
+            senders: 4,
+            per_origin: 2,
+        },
         inline: true,
     };
     let (store, _) = Store::open(options, NOW).expect("a new store");
@@ -64,9 +69,18 @@ fn house() -> House {
         variant_id: Id::new(NOW, &dice),
         secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
     };
-    store.put_version(version, Actor::system(), NOW).expect("deployed");
-    let deployment = store.directory().deployment("one").expect("deployed").clone();
-    let target = Target { variant: deployment.row.variants[0].clone(), deployment };
+    store
+        .put_version(version, Actor::system(), NOW)
+        .expect("deployed");
+    let deployment = store
+        .directory()
+        .deployment("one")
+        .expect("deployed")
+        .clone();
+    let target = Target {
+        variant: deployment.row.variants[0].clone(),
+        deployment,
+    };
     let api = Api::new(Parts {
         store,
         kinds: Vec::new(),
@@ -78,15 +92,28 @@ fn house() -> House {
         max_direct: 4,
         direct_timeout: Duration::from_secs(1),
     });
-    House { api, target, runs: 0, _folder: folder }
+    House {
+        api,
+        target,
+        runs: 0,
+        _folder: folder,
+    }
 }
 
 fn try_it(house: &mut House, body: &Map<String, Value>) {
-    let caller = Caller { source: "webhook", api_key: None, idempotency: None, waits: true };
+    let caller = Caller {
+        source: "webhook",
+        api_key: None,
+        idempotency: None,
+        waits: true,
+    };
     let started = match house.api.trigger(&house.target, body, caller) {
         Ok(started) => started,
         Err(error) => {
-            assert!((400..500).contains(&error.status()), "{error:?} for {body:?}");
+            assert!(
+                (400..500).contains(&error.status()),
+                "{error:?} for {body:?}"
+            );
             assert!(!error.message.is_empty());
             if let Some(field) = &error.field {
                 assert!(field.is_empty() || field.starts_with('/'), "{field:?}");
@@ -96,12 +123,20 @@ fn try_it(house: &mut House, body: &Map<String, Value>) {
     };
     house.runs += 1;
     assert!(!started.is_direct && !started.replayed);
-    let run = house.api.store().run(started.run_id).expect("readable").expect("it is on disk");
+    let run = house
+        .api
+        .store()
+        .run(started.run_id)
+        .expect("readable")
+        .expect("it is on disk");
     let url = run.callback_url.expect("a webhook's result goes somewhere");
     let asked = body["async"]["callback_url"].as_str();
     assert_eq!(asked, Some(url.as_str()), "it goes elsewhere");
     let wrapped = body.get("inputs").is_some_and(Value::is_object);
-    assert!(wrapped || !body.contains_key("inputs"), "`inputs` is no object: {body:?}");
+    assert!(
+        wrapped || !body.contains_key("inputs"),
+        "`inputs` is no object: {body:?}"
+    );
     let mut sent = body.clone();
     sent.shift_remove("async");
     if let (true, Some(Value::Object(inputs))) = (wrapped, body.get("inputs")) {
@@ -109,20 +144,35 @@ fn try_it(house: &mut House, body: &Map<String, Value>) {
     }
     for (name, value) in &sent {
         let kept = run.inputs.get(name);
-        assert!(kept == Some(value) || (value.is_null() && kept != Some(value)), "{name}: {kept:?} {value}");
+        assert!(
+            kept == Some(value) || (value.is_null() && kept != Some(value)),
+            "{name}: {kept:?} {value}"
+        );
     }
     for name in run.inputs.keys().filter(|name| !sent.contains_key(*name)) {
-        assert_eq!(name, "n", "an input that nobody sent, and that has no default");
+        assert_eq!(
+            name, "n",
+            "an input that nobody sent, and that has no default"
+        );
     }
     let labels = if wrapped { body.get("metadata") } else { None };
-    let labels = labels.and_then(Value::as_object).cloned().unwrap_or_default();
+    let labels = labels
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     assert_eq!(run.metadata, labels);
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(Value::Object(body)) = serde_json::from_slice(data) else { return };
+    let Ok(Value::Object(body)) = serde_json::from_slice(data) else {
+        return;
+    };
     // The digest does not mind the order of members.
-    let turned: Map<String, Value> = body.iter().rev().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let turned: Map<String, Value> = body
+        .iter()
+        .rev()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     assert_eq!(digest("x", &body), digest("x", &turned));
     let mut more = body.clone();
     more.insert("one more member".to_owned(), Value::Null);
