@@ -13,7 +13,7 @@ use crate::api::door::Scope;
 use crate::api::server::{Server, ServerConfig, bind};
 use crate::api::{self, Api};
 use crate::bell::{Stop, locked};
-use crate::config::Config;
+use crate::config::{Config, Found};
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
@@ -34,6 +34,7 @@ use crate::store::{Options, Store};
 use crate::time::Clock;
 
 mod beside;
+mod figures;
 mod library;
 
 pub use beside::Beside;
@@ -57,6 +58,7 @@ pub struct Builder {
     config: Config,
     kinds: Vec<Arc<dyn StepKind>>,
     is_private: bool,
+    settings: Vec<Found>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -82,6 +84,13 @@ impl Builder {
         self
     }
 
+    /// With what `/v1/system` shows of the settings and where each came from ([`crate::config::Loaded::found`]).
+    #[must_use]
+    pub fn settings(mut self, found: Vec<Found>) -> Builder {
+        self.settings = found;
+        self
+    }
+
     /// Without a front door: runs are started by [`Engine::invoke`] only.
     #[must_use]
     pub fn without_http(mut self) -> Builder {
@@ -93,12 +102,12 @@ impl Builder {
     ///
     /// # Errors
     /// One sentence a person can act on; nothing runs then.
-    pub fn start(self) -> Result<Engine> {
+    pub fn start(mut self) -> Result<Engine> {
         let mut kinds = Registry::builtin();
-        for kind in self.kinds {
+        for kind in std::mem::take(&mut self.kinds) {
             kinds = kinds.with(kind)?;
         }
-        Engine::assemble(self.config, Arc::new(kinds), self.is_private)
+        Engine::assemble(self, Arc::new(kinds))
     }
 }
 
@@ -269,7 +278,8 @@ impl Engine {
         Engine::builder().config(config).start()
     }
 
-    fn assemble(config: Config, kinds: Arc<Registry>, is_private: bool) -> Result<Engine> {
+    fn assemble(builder: Builder, kinds: Arc<Registry>) -> Result<Engine> {
+        let (config, is_private) = (builder.config, builder.is_private);
         let clock = Clock::System;
         let guard = Arc::new(guard_of(&config)?);
         let listen = socket_address(&config.listen)?;
@@ -310,6 +320,8 @@ impl Engine {
             public_url: public_url.clone(),
             max_direct: config.max_direct,
             direct_timeout: config.direct_timeout,
+            config: config.clone(),
+            settings: builder.settings,
         }));
         let server = match listener {
             Some(listener) => Some(front_door(listener, &config, &public_url, &api)?),
@@ -327,6 +339,7 @@ impl Engine {
             threads: Mutex::new(threads),
             executing: Arc::default(),
         };
+        engine.show_figures();
         // Before any loop takes work, and before the first request is let in.
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
@@ -367,12 +380,25 @@ impl Engine {
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
+        if self.config.workers > 0 {
+            self.store.open_hands();
+        }
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());
             self.executing(&format!("skep-worker-{number}"), move || {
                 let bell = &worker.store.bells().work;
+                let execute = |claim| {
+                    let mut next = Some(claim);
+                    while let Some(claim) = next {
+                        next = worker.turn(claim);
+                    }
+                };
                 while let Some(claim) = pools.workers.next(bell, |idle| worker.take(idle), || NAP) {
-                    worker.turn(claim);
+                    execute(claim);
+                }
+                // What was handed over before hands were closed is answered for.
+                while let Some(claim) = worker.store.handed(1).pop() {
+                    execute(claim);
                 }
             })?;
         }
@@ -491,6 +517,7 @@ impl Engine {
             server.stop();
         }
         let bells = self.store.bells();
+        self.store.close_hands();
         self.pools.workers.stop(&bells.work);
         self.pools.senders.stop(&bells.delivery);
         if !self.executing.wait_for_none(deadline) {
@@ -526,7 +553,10 @@ fn front_door(
     public_url: &str,
     api: &Arc<Api>,
 ) -> Result<Arc<Server>> {
-    let config = server_config(config, public_url)?;
+    let config = ServerConfig {
+        metrics: api.store().metrics().clone(),
+        ..server_config(config, public_url)?
+    };
     let server = Server::new(listener, config, api.clone()).map_err(Error::internal)?;
     Ok(Arc::new(server))
 }

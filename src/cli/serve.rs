@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::screen::Screen;
 use crate::cli::{Done, Failure, logging, settings};
+use crate::config::Loaded;
 use crate::engine::Engine;
 
 /// How many old key files may lie beside a database before we stop looking for a free name.
@@ -26,7 +27,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
-    let config = settings::load(matches)?.config;
+    let Loaded { config, found } = settings::load(matches)?;
     logging::start(config.log_level, config.log_format);
     // Before the engine, so that a stop asked for during its start is a clean one too.
     let mut signals = signals()?;
@@ -34,7 +35,10 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
         log::warn!("{warning}");
     }
     let data = config.data.clone();
-    let engine = Engine::start(config).map_err(|error| Failure::new(error.message))?;
+    let builder = Engine::builder().config(config).settings(found);
+    let engine = builder
+        .start()
+        .map_err(|error| Failure::new(error.message))?;
     let served = hand_over_key(&engine, &data).and_then(|()| announce(&engine, screen));
     if served.is_ok() {
         wait_for(&mut signals);

@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub deliveries: BTreeMap<i64, DeliveryState>,
     /// The origins that did not answer last, by row.
     pub silent_origins: Vec<i64>,
+    /// What each origin's row counts as in flight.
+    pub in_flight: Vec<(i64, usize)>,
     /// By row.
     pub deployments: BTreeMap<i64, DeploymentState>,
     /// The keys that still answer for a run.
@@ -123,6 +125,9 @@ pub fn snapshot(store: &Store, of: Option<Id>) -> Snapshot {
                 [],
                 |row| row.get(0),
             )?,
+            in_flight: list(conn, "SELECT id, in_flight FROM origins", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?,
             deployments: deployments(conn)?,
             remembered: list(conn, "SELECT run_id FROM idempotency", [], |row| {
                 Ok(Id(row.get(0)?))

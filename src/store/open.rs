@@ -162,7 +162,7 @@ fn judge(path: &Path) -> Result<bool> {
 }
 
 /// As in the reference: WAL, an fsync for every commit, and no trust in what the schema may have become.
-fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
+pub(super) fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
     conn.busy_timeout(Duration::from_secs(5))?;
     if is_new {
         conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;

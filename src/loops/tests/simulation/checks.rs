@@ -64,15 +64,18 @@ impl Checks {
     ) {
         let last = std::mem::take(&mut self.last);
         self.counts(&next);
+        self.flights(&next);
         self.holds(&next, usurped);
         for (row, before) in &last.runs {
             match next.runs.get(row) {
-                Some(after) => self.run(before, after, cause),
+                Some(after) => self.run(before, after, cause, setup.hands),
                 None => self.pruned(*row, before, &last, cause, setup, now),
             }
         }
         for (row, after) in &next.runs {
-            if !last.runs.contains_key(row) && after.status != RunStatus::Queued {
+            let is_new = !last.runs.contains_key(row);
+            let is_handed = setup.hands && after.status == RunStatus::Running;
+            if is_new && after.status != RunStatus::Queued && !is_handed {
                 self.say(format!(
                     "run {} began as {:?}",
                     short(after.run_id),
@@ -130,6 +133,19 @@ impl Checks {
         }
     }
 
+    /// What is in flight to an origin is what its row says.
+    fn flights(&mut self, next: &Snapshot) {
+        for (origin, in_flight) in &next.in_flight {
+            let of = |one: &&DeliveryState| {
+                one.origin == *origin && one.status == DeliveryStatus::Delivering
+            };
+            let found = next.deliveries.values().filter(of).count();
+            if found != *in_flight {
+                self.say(format!("origin {origin} counts {in_flight} in flight, there are {found}"));
+            }
+        }
+    }
+
     /// Whoever waits or has ended holds nothing.
     fn holds(&mut self, next: &Snapshot, usurped: bool) {
         for (row, run) in &next.runs {
@@ -153,7 +169,7 @@ impl Checks {
         }
     }
 
-    fn run(&mut self, before: &RunState, after: &RunState, cause: Cause) {
+    fn run(&mut self, before: &RunState, after: &RunState, cause: Cause, hands: bool) {
         use RunStatus::{Cancelled, Completed, Failed, Queued, Running, Waiting};
         let name = short(before.run_id);
         if before.status.is_final() && before != after {
@@ -164,7 +180,7 @@ impl Checks {
         let may_lose = matches!(cause, Cause::Upkeep | Cause::GivenBack);
         let is_legal = match (before.status, after.status) {
             (one, other) if one == other => true,
-            (Queued, Running) => matches!(cause, Cause::TookRuns(_)),
+            (Queued, Running) => hands || matches!(cause, Cause::TookRuns(_)),
             (Running, Queued) => may_lose,
             (Waiting, Queued) => cause == Cause::Upkeep,
             (Queued | Running | Waiting, Cancelled) => true,

@@ -13,7 +13,9 @@ use super::script::{SECRETS, Wish};
 use super::world::World;
 use crate::bell::locked;
 use crate::error::{Code, Error};
+use crate::flow::run::RunStatus;
 use crate::id::{Dice, Id};
+use crate::metrics::ring::Backlog;
 use crate::store::sending::Shares;
 use crate::store::writer::crash;
 use crate::store::{Store, inspect};
@@ -75,6 +77,11 @@ impl History {
                 0 => vec!["a master key of enough characters, the first".to_owned()],
                 _ => Vec::new(),
             },
+            hands: false,
+        };
+        let setup = Setup {
+            hands: roll(2) == 0,
+            ..setup
         };
         let has_own_schedules = roll(3) == 0;
         let left = match crashes {
@@ -320,10 +327,16 @@ impl History {
         let limit = 1 + self.roll(3) as usize;
         let Some(life) = &mut self.life else { return };
         let is_asleep = !life.store.bells().has_work();
+        let running = |id: Id| {
+            let mut runs = self.checks.last.runs.values();
+            runs.any(|run| run.run_id == id && run.status == RunStatus::Running)
+        };
         let claims = life.worker.take(limit);
         let names: Vec<String> = claims.iter().map(|claim| short(claim.run_id)).collect();
+        let handed = claims.iter().filter(|claim| running(claim.run_id)).count();
         life.runs.extend(claims);
-        self.cause = Cause::TookRuns(limit);
+        // What was handed over before is not taken now.
+        self.cause = Cause::TookRuns(limit - handed);
         if is_asleep && self.checks.last.total.queued == 0 {
             self.cause = Cause::Any;
         }
@@ -560,6 +573,10 @@ impl History {
             }
         }
         drop(seen);
+        let backlog = store.metrics().backlog();
+        if backlog != Backlog::default() {
+            broken.push(format!("at the end the metrics count {backlog:?}"));
+        }
         broken.extend(inspect::unsound(&store));
         self.checks.broken = broken;
         self.checks.last = last;

@@ -30,6 +30,8 @@ pub struct Setup {
     pub retain_runs: Option<Duration>,
     pub retain_attempts: Option<Duration>,
     pub master_keys: Vec<String>,
+    /// Whether runs are handed over in the commit that inserts them, or frees a slot.
+    pub hands: bool,
 }
 
 /// A life.
@@ -66,6 +68,9 @@ impl Life {
         crash::pause_with(|| fiber::pause(Wants::Write));
         let opened = Store::open(options, clock.now());
         let (store, _) = opened.expect("the file opens after every crash");
+        if setup.hands {
+            store.open_hands();
+        }
         *locked(&world.store) = Some(store.clone());
         let dice = Arc::new(Dice::seeded(seed));
         let outside: Arc<dyn Outside> = world.clone();
@@ -109,7 +114,12 @@ impl Life {
         let claim = self.runs.remove(index);
         let worker = self.worker.clone();
         let name = format!("worker {}", short(claim.run_id));
-        let turn = move || worker.turn(claim);
+        let turn = move || {
+            let mut next = Some(claim);
+            while let Some(claim) = next {
+                next = worker.turn(claim);
+            }
+        };
         self.fibers
             .push(Fiber::begin(name, self.worker.clock.now(), turn));
     }
