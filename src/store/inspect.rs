@@ -157,7 +157,7 @@ pub fn unsound(store: &Store) -> Option<String> {
 pub fn tries(store: &Store, run: i64, path: &str) -> Vec<Option<String>> {
     let read = |conn: &Connection, _: &Counts| -> rusqlite::Result<Vec<Option<String>>> {
         conn.prepare_cached(
-            "SELECT json_extract(tried.value, '$.error_class') FROM steps, json_each(steps.attempts) tried
+            "SELECT json_extract(tried.value, '$.error_class') FROM steps, json_each(coalesce(steps.attempts, '[]')) tried
              WHERE steps.run = ?1 AND steps.path = ?2",
         )?
         .query_map((run, path), |row| row.get(0))?
@@ -250,7 +250,7 @@ fn runs(conn: &Connection, of: Option<i64>) -> rusqlite::Result<BTreeMap<i64, Ru
 }
 
 const STEPS: [&str; 2] = of_all_and_one!(
-    "SELECT run, path, status, failures, json_array_length(attempts), output, due_at FROM steps",
+    "SELECT run, path, status, failures, coalesce(json_array_length(attempts), 0) + (tried_at IS NOT NULL), output, due_at FROM steps",
     "WHERE run = ?1"
 );
 

@@ -103,7 +103,11 @@ impl Checks {
             self.budget(*row, after, cause);
         }
         match cause {
-            Cause::TookRuns(limit) => self.took_runs(&last, &next, limit, setup),
+            Cause::TookRuns(limit) => {
+                // What was handed over and given back since is handed out in vain.
+                self.crashed |= usurped;
+                self.took_runs(&last, &next, limit, setup);
+            }
             Cause::TookSends => self.took_sends(&last, &next, setup),
             Cause::GivenBack if !self.crashed => self.given_back(&next),
             _ => {}
@@ -141,7 +145,9 @@ impl Checks {
             };
             let found = next.deliveries.values().filter(of).count();
             if found != *in_flight {
-                self.say(format!("origin {origin} counts {in_flight} in flight, there are {found}"));
+                self.say(format!(
+                    "origin {origin} counts {in_flight} in flight, there are {found}"
+                ));
             }
         }
     }
