@@ -327,13 +327,16 @@ impl History {
         let limit = 1 + self.roll(3) as usize;
         let Some(life) = &mut self.life else { return };
         let is_asleep = !life.store.bells().has_work();
-        let running = |id: Id| {
+        let was_handed = |id: Id| {
             let mut runs = self.checks.last.runs.values();
-            runs.any(|run| run.run_id == id && run.status == RunStatus::Running)
+            runs.any(|run| run.run_id == id && run.status != RunStatus::Queued)
         };
         let claims = life.worker.take(limit);
         let names: Vec<String> = claims.iter().map(|claim| short(claim.run_id)).collect();
-        let handed = claims.iter().filter(|claim| running(claim.run_id)).count();
+        let handed = claims
+            .iter()
+            .filter(|claim| was_handed(claim.run_id))
+            .count();
         life.runs.extend(claims);
         // What was handed over before is not taken now.
         self.cause = Cause::TookRuns(limit - handed);
