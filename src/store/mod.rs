@@ -21,6 +21,8 @@ pub mod deployments;
 pub mod directory;
 pub mod facets;
 pub mod figures;
+#[cfg(test)]
+pub(crate) mod inspect;
 pub mod keys;
 pub mod listing;
 pub mod lookups;
@@ -161,8 +163,13 @@ impl Store {
         let sealer = Arc::new(Sealer::new(&options.master_keys)?);
         let conn = open::connection(&options.path, now)?;
         seal::reseal(&conn, &sealer)?;
-        let readers = open::readers(&options.path, READERS)?;
-        let own_readers = open::readers(&options.path, OWN_READERS)?;
+        // Without threads, one reader is enough.
+        let [of_callers, of_loops] = match options.inline {
+            true => [1, 1],
+            false => [READERS, OWN_READERS],
+        };
+        let readers = open::readers(&options.path, of_callers)?;
+        let own_readers = open::readers(&options.path, of_loops)?;
         let bells = Arc::new(Bells::default());
         let changes = Arc::new(Changes::default());
         let touched = Arc::new(Touched::default());

@@ -171,7 +171,11 @@ impl Channel {
                     )));
                 }
             }
-            Channel::Inline(writer) => locked(writer).batch(job, || None),
+            Channel::Inline(writer) => {
+                #[cfg(test)]
+                crash::pause();
+                locked(writer).batch(job, || None);
+            }
         }
     }
 
@@ -180,6 +184,18 @@ impl Channel {
         match self {
             Channel::Thread(sender) => sender.len(),
             Channel::Inline(_) => 0,
+        }
+    }
+
+    /// Shows what lies behind an inline channel: the file as the writer sees it, and what it counts in memory.
+    #[cfg(test)]
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Connection, &Counts) -> T) -> Option<T> {
+        match self {
+            Channel::Thread(_) => None,
+            Channel::Inline(writer) => {
+                let writer = locked(writer);
+                Some(look(&writer.parts.conn, &writer.counts))
+            }
         }
     }
 
@@ -539,10 +555,11 @@ impl Writer {
     }
 }
 
-/// Crashes on demand, for tests without threads: at the n-th commit, just before or just after it.
+/// Crashes on demand, for tests without threads: at the n-th commit, just before or just after it. And a pause before
+/// each write, in which such a test lets others go first.
 #[cfg(test)]
 pub(crate) mod crash {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -555,7 +572,10 @@ pub(crate) mod crash {
         dead: Arc<AtomicBool>,
     }
 
-    thread_local!(static PLAN: RefCell<Plan> = RefCell::default());
+    thread_local! {
+        static PLAN: RefCell<Plan> = RefCell::default();
+        static PAUSE: Cell<Option<fn()>> = const { Cell::new(None) };
+    }
 
     /// A new life: commits are counted from zero, and the `at`-th ends it (after the commit, or before). `dead` is set
     /// then.
@@ -568,6 +588,17 @@ pub(crate) mod crash {
                 dead: dead.clone(),
             }
         });
+    }
+
+    /// What is done before each write from now on.
+    pub fn pause_with(pause: fn()) {
+        PAUSE.set(Some(pause));
+    }
+
+    pub(super) fn pause() {
+        if let Some(pause) = PAUSE.get() {
+            pause();
+        }
     }
 
     /// How many commits this life has seen.
