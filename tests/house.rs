@@ -58,6 +58,7 @@ pub fn wait_until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Opt
 pub struct Plan {
     settings: Vec<(String, String)>,
     variables: Vec<(String, String)>,
+    binary: PathBuf,
 }
 
 impl Plan {
@@ -84,6 +85,12 @@ impl Plan {
     /// Without that environment variable.
     pub fn unset_env(mut self, name: &str) -> Plan {
         self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
+    /// With another binary, for `serve` alone.
+    pub fn binary(mut self, binary: &Path) -> Plan {
+        self.binary = binary.to_owned();
         self
     }
 
@@ -130,6 +137,7 @@ impl House {
         Plan {
             settings: Vec::new(),
             variables: Vec::new(),
+            binary: PathBuf::from(BINARY),
         }
         .set("allow_outbound", "127.0.0.1/32")
         .env("SKEP_ADMIN_KEY", ADMIN)
@@ -160,7 +168,11 @@ impl House {
 
     /// The binary with this house's environment, in its folder.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        self.command_of(Path::new(BINARY))
+    }
+
+    fn command_of(&self, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
         command
             .current_dir(self.folder.path())
             .env_clear()
@@ -177,7 +189,7 @@ impl House {
     /// `serve` with the plan's settings, not started yet.
     pub fn serve_command(&self) -> Command {
         let plan = lock(&self.plan);
-        let mut command = self.command();
+        let mut command = self.command_of(&plan.binary);
         command.arg("serve");
         let named = |name: &str| plan.settings.iter().any(|(other, _)| other == name);
         if !named("data") {

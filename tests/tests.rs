@@ -19,8 +19,10 @@ mod logs; // text and JSON lines
 mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
+mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
 mod runs; // lists, filters, pages
 mod secrets; // where they may go, and where nothing of them stays
+mod shim; // between the binary and the C library
 mod shutdown; // a clean stop
 mod slow; // what is slow holds up nothing else
 mod sources; // the text of src
