@@ -22,6 +22,9 @@ const APPLICATION_ID: i32 = 0x736b_6570;
 /// Files up to this size are looked through at every start; larger ones only by `skep check`.
 const QUICK_CHECK_MAX: u64 = 64 << 20;
 
+/// How many links are followed to a file that is still to be made; as many as Linux follows.
+const LINKS_MAX: usize = 40;
+
 fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::unavailable(format!("cannot open {}: {why}", path.display()))
 }
@@ -35,13 +38,24 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The file that a path leads to, whatever links lie on the way: two servers must not come to one file by two names.
 pub fn resolved(path: &Path) -> PathBuf {
+    resolved_through(path, 0)
+}
+
+fn resolved_through(path: &Path, links: usize) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
+    }
+    if links > LINKS_MAX {
+        return path.to_owned();
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    // A link to a file that is still to be made leads to where it is wanted.
+    if let Ok(target) = path.read_link() {
+        return resolved_through(&folder.join(target), links + 1);
+    }
     match (folder.canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         // What is wrong with it shows when it is opened.
@@ -57,6 +71,16 @@ pub(super) fn owned_file(path: &Path) -> std::io::Result<File> {
         .write(true)
         .mode(0o600)
         .open(path)
+}
+
+/// Puts a file that was made on disk with its name: without a sync of its folder, a file may be gone after a power cut,
+/// whatever was synced of its contents.
+pub(super) fn make_durable(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Makes this process the file's only server, for as long as the lock lives.
@@ -81,19 +105,41 @@ pub fn lock(path: &Path) -> Result<File> {
 
 /// The write connection to a sound file of the present version.
 pub fn connection(path: &Path, now: Timestamp) -> Result<Connection> {
-    let is_new = judge(path)?;
-    if is_new {
-        // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
-        owned_file(path).map_err(|fault| refused(path, fault))?;
+    if judge(path)? {
+        make(path)?;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|fault| refused(path, fault))?;
-    settings(&conn, is_new).map_err(|fault| refused(path, fault))?;
-    match is_new {
-        true => upgrade::create(&conn)?,
-        false => upgrade::bring_up(&conn, path, upgrade::UPGRADES, now)?,
-    }
+    let conn = opened(path)?;
+    settings(&conn, false).map_err(|fault| refused(path, fault))?;
+    upgrade::bring_up(&conn, path, upgrade::UPGRADES, now)?;
     Ok(conn)
+}
+
+fn opened(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(|fault| refused(path, fault))
+}
+
+/// Makes the file under another name and gives it its own once it is whole and on disk: a power cut leaves no half-made
+/// file behind, which the next start would have to refuse.
+fn make(path: &Path) -> Result<()> {
+    let cannot = |fault: std::io::Error| refused(path, format!("it cannot be made ({fault})"));
+    let aside = beside(path, ".new");
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        match std::fs::remove_file(beside(&aside, suffix)) {
+            Err(fault) if fault.kind() != ErrorKind::NotFound => return Err(cannot(fault)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
+    drop(owned_file(&aside).map_err(cannot)?);
+    let conn = opened(&aside)?;
+    settings(&conn, true).map_err(|fault| refused(path, fault))?;
+    upgrade::create(&conn)?;
+    // The last connection moves the log into the file.
+    conn.close().map_err(|(_, fault)| refused(path, fault))?;
+    make_durable(&aside).map_err(cannot)?;
+    std::fs::rename(&aside, path).map_err(cannot)?;
+    make_durable(path).map_err(cannot)
 }
 
 /// Whether the file is still to be made.

@@ -3,6 +3,7 @@
 //! Several connections at once: callback and direct runs, cancellations, redeliveries, deployments, keys. Steps and
 //! receivers fail now and then. The process is killed in the middle of it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -77,9 +78,10 @@ pub struct Recording {
 }
 
 struct Load<'a> {
-    house: &'a House,
+    part: &'static str,
+    address: SocketAddr,
     receiver: &'a Receiver,
-    promises: Mutex<Vec<(Instant, Promise)>>,
+    promises: &'a Mutex<Vec<(Instant, Promise)>>,
     started: AtomicUsize,
     over: AtomicBool,
 }
@@ -99,39 +101,23 @@ pub fn record(binary: &Path, runs: usize) -> Recording {
         .binary(binary)
         .build();
     let trace = traced(&house);
-    house.launch();
-    let load = Load {
-        house: &house,
-        receiver: &receiver,
-        promises: Mutex::default(),
-        started: AtomicUsize::new(0),
-        over: AtomicBool::new(false),
-    };
-    load.prepare();
-    thread::scope(|scope| {
-        let load = &load;
-        for number in 0..3 {
-            scope.spawn(move || load.call_back(number));
+    let promises = Mutex::default();
+    for part in ["first", "second"] {
+        house.launch();
+        let load = Load {
+            part,
+            address: house.address(),
+            receiver: &receiver,
+            promises: &promises,
+            started: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+        };
+        if part == "first" {
+            load.prepare(&house);
         }
-        for number in 0..2 {
-            scope.spawn(move || load.direct(number));
-        }
-        scope.spawn(|| load.cancel());
-        scope.spawn(|| load.redeliver());
-        scope.spawn(|| load.change());
-        let until = Instant::now() + 4 * PATIENCE;
-        while load.started.load(Ordering::SeqCst) < runs {
-            assert!(
-                Instant::now() < until,
-                "the load is stuck:\n{}",
-                house.log()
-            );
-            pause(Duration::from_millis(5));
-        }
-        house.kill();
-        load.over.store(true, Ordering::SeqCst);
-    });
-    let promises = load.promises.into_inner();
+        load.run(&house, runs / 2);
+    }
+    let promises = promises.into_inner();
     let promises = promises.unwrap_or_else(PoisonError::into_inner);
     let arrivals = receiver.all().into_iter();
     Recording {
@@ -163,23 +149,49 @@ impl Load<'_> {
         }
         wire.send(&ask.bytes(false)).ok()?;
         let answer = wire.answer().ok()?;
-        Some((Instant::now(), answer))
+        let at = Instant::now();
+        // Stopping: whatever it is, it is no promise.
+        (!matches!(answer.status, 503 | 504)).then_some((at, answer))
     }
 
     fn post(&self, path: &str, body: &Value) -> Ask {
-        Ask::new(self.house.address(), "POST", path)
-            .key(ADMIN)
-            .json(body)
+        Ask::new(self.address, "POST", path).key(ADMIN).json(body)
     }
 
-    fn prepare(&self) {
+    /// The first part ends by a clean stop under load, the second by a kill.
+    fn run(&self, house: &House, runs: usize) {
+        thread::scope(|scope| {
+            for number in 0..3 {
+                scope.spawn(move || self.call_back(number));
+            }
+            for number in 0..2 {
+                scope.spawn(move || self.direct(number));
+            }
+            scope.spawn(|| self.cancel());
+            scope.spawn(|| self.redeliver());
+            scope.spawn(|| self.change());
+            let until = Instant::now() + 4 * PATIENCE;
+            while self.started.load(Ordering::SeqCst) < runs {
+                let is_late = Instant::now() > until;
+                assert!(!is_late, "the load is stuck:\n{}", house.log());
+                pause(Duration::from_millis(5));
+            }
+            match self.part {
+                "first" => house.stop(),
+                _ => house.kill(),
+            }
+            self.over.store(true, Ordering::SeqCst);
+        });
+    }
+
+    fn prepare(&self, house: &House) {
         let workflows = [("work", WORK), ("quick", QUICK), (SLOW, LONG)];
         for (name, definition) in workflows {
-            self.house.deploy(name, &self.receiver.fill(definition));
+            house.deploy(name, &self.receiver.fill(definition));
             self.promised(Instant::now(), Promise::Deployed(name.to_owned(), 1));
             let schedule = ["0s"].into_iter().chain(["100ms"; 11]);
             let schedule: Vec<&str> = schedule.collect();
-            self.house.tune(name, &json!({"retry_schedule": schedule}));
+            house.tune(name, &json!({"retry_schedule": schedule}));
         }
     }
 
@@ -202,12 +214,12 @@ impl Load<'_> {
     }
 
     fn call_back(&self, number: usize) {
-        let Ok(mut wire) = Wire::open(self.house.address()) else {
+        let Ok(mut wire) = Wire::open(self.address) else {
             return;
         };
         let hook = self.receiver.at("/hook");
         for at in 0.. {
-            let n = format!("call-{number}-{at}");
+            let n = format!("call-{}-{number}-{at}", self.part);
             let body = callback_body("work", &json!({"n": n}), &hook);
             let mut ask = self.post("/v1/workflow/invoke", &body);
             if at % 2 == 0 {
@@ -223,11 +235,11 @@ impl Load<'_> {
     }
 
     fn direct(&self, number: usize) {
-        let Ok(mut wire) = Wire::open(self.house.address()) else {
+        let Ok(mut wire) = Wire::open(self.address) else {
             return;
         };
         for at in 0.. {
-            let n = format!("direct-{number}-{at}");
+            let n = format!("direct-{}-{number}-{at}", self.part);
             let ask = self.post(
                 "/v1/workflow/invoke",
                 &direct_body("quick", &json!({"n": n})),
@@ -241,12 +253,12 @@ impl Load<'_> {
     }
 
     fn cancel(&self) {
-        let Ok(mut wire) = Wire::open(self.house.address()) else {
+        let Ok(mut wire) = Wire::open(self.address) else {
             return;
         };
         let hook = self.receiver.at("/hook");
         for at in 0.. {
-            let n = format!("slow-{at}");
+            let n = format!("slow-{}-{at}", self.part);
             let body = callback_body(SLOW, &json!({"n": n}), &hook);
             let ask = self.post("/v1/workflow/invoke", &body);
             let Some((when, answer)) = self.send(&mut wire, &ask) else {
@@ -268,13 +280,13 @@ impl Load<'_> {
 
     /// Sends again what was delivered.
     fn redeliver(&self) {
-        let Ok(mut wire) = Wire::open(self.house.address()) else {
+        let Ok(mut wire) = Wire::open(self.address) else {
             return;
         };
         loop {
             pause(Duration::from_millis(40));
             let list = Ask::new(
-                self.house.address(),
+                self.address,
                 "GET",
                 "/v1/deliveries?status=delivered&limit=1",
             );
@@ -298,21 +310,23 @@ impl Load<'_> {
 
     /// New versions, and keys.
     fn change(&self) {
-        let Ok(mut wire) = Wire::open(self.house.address()) else {
+        let Ok(mut wire) = Wire::open(self.address) else {
             return;
         };
-        for version in 1.. {
+        let from = if self.part == "first" { 1 } else { 1_000_000 };
+        for version in from.. {
             pause(Duration::from_millis(60));
             let definition = format!("steps: [{{id: a, set: {{x: {version}}}}}]\noutput: 1");
             let path = "/v1/deployments/versions/variants/prod";
-            let ask = Ask::new(self.house.address(), "PUT", path)
+            let ask = Ask::new(self.address, "PUT", path)
                 .key(ADMIN)
                 .body("application/yaml", definition.as_bytes());
             let Some((when, answer)) = self.send(&mut wire, &ask) else {
                 return;
             };
-            answer.is(201);
-            self.promised(when, Promise::Deployed("versions".to_owned(), version));
+            let answer = answer.is(201);
+            let number = answer["version"].as_i64().expect("a version has a number");
+            self.promised(when, Promise::Deployed("versions".to_owned(), number));
             let name = format!("key-{version}");
             let body = json!({"name": name, "environment": "staging", "scope": "read"});
             let Some((when, answer)) = self.send(&mut wire, &self.post("/v1/keys", &body)) else {

@@ -64,7 +64,7 @@ __attribute__((constructor)) static void begin(void) {
   }
   REAL(int, open64, const char *, int, ...);
   const char *path = getenv("SHIM_TRACE");
-  if (path) trace = real_open64(path, O_CREAT | O_WRONLY | O_APPEND | O_TRUNC | O_CLOEXEC, 0600);
+  if (path) trace = real_open64(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
   const char *fail = getenv("SHIM_FAIL");
   char how[16] = "";
   if (fail && sscanf(fail, "%15[^:]:%lu:%d:%15s", fail_op, &fail_at, &fail_errno, how) != 4) {
