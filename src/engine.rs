@@ -45,6 +45,10 @@ const HANDLERS: usize = 64;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
+/// Descriptors for the file and its readers, look-ups, signals, the log: about 40; and for 64 idle connections. Each
+/// worker and sender may hold a socket beside them.
+const OWN_DESCRIPTORS: usize = 104;
+
 /// The stack of a thread that runs steps or senders: 2 MiB, as Rust's own default.
 const STACK: usize = 2 << 20;
 
@@ -545,6 +549,7 @@ fn server_config(config: &Config, public_url: &str) -> Result<ServerConfig> {
     Ok(ServerConfig {
         max_connections: config.max_connections,
         max_connections_per_peer: config.max_connections_per_peer,
+        own_descriptors: OWN_DESCRIPTORS + config.workers + config.senders,
         body_limit: config.body_limit,
         handlers: HANDLERS,
         answer_time: config.direct_timeout + Duration::from_secs(10),

@@ -40,6 +40,7 @@ use crate::bell::locked;
 use crate::error::{Code, Error, Result};
 
 mod config;
+mod descriptors;
 mod response;
 mod socket;
 #[cfg(test)]
@@ -49,10 +50,6 @@ pub use config::ServerConfig;
 
 /// Whole requests that wait for a handler thread; over it: 503.
 const QUEUE: usize = 1024;
-/// Connections refused at the cap that are answered and lingered for at once; further ones are dropped.
-const REFUSALS: usize = 256;
-/// Descriptors left for everything that is not a client's connection.
-const DESCRIPTORS_KEPT: usize = 256;
 /// The pause after an accept that failed, most likely for want of a descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -97,10 +94,12 @@ impl Server {
     ) -> io::Result<Server> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        config.max_connections = within_descriptors(config.max_connections);
+        let places = descriptors::places(config.max_connections, config.own_descriptors);
+        config.max_connections = places.connections;
         let (sender, queue) = crossbeam_channel::bounded(QUEUE);
         let edge = Edge::new(
             config,
+            places.refusals,
             Arc::clone(&door),
             sender,
             address.ip().is_loopback(),
@@ -187,25 +186,6 @@ impl Server {
     }
 }
 
-/// Lowers the connection cap to what the process may open: refused beats waiting for an attacker's timeout.
-fn within_descriptors(wanted: usize) -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let Some(limit) = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok())
-    else {
-        return wanted;
-    };
-    let possible = limit.saturating_sub(DESCRIPTORS_KEPT).max(1);
-    if possible < wanted {
-        log::warn!(
-            "max_connections is {possible}, not {wanted}: this process may open {limit} files"
-        );
-    }
-    wanted.min(possible)
-}
-
 /// Runs a part of the house; its panic becomes an internal error.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // Its text stays out of the log: it may quote what was sent.
@@ -272,6 +252,7 @@ async fn accept(
 impl Edge {
     fn new(
         config: ServerConfig,
+        refusals: usize,
         door: Arc<dyn Door>,
         queue: Sender<Job>,
         is_loopback: bool,
@@ -279,7 +260,7 @@ impl Edge {
         Edge {
             public_host: is_loopback.then(|| config.public_host.clone()),
             connections: Budget::new(config.max_connections, config.max_connections_per_peer),
-            refusals: Budget::new(REFUSALS, REFUSALS),
+            refusals: Budget::new(refusals, refusals),
             bodies: Budget::new(config.body_budget, config.body_share),
             answers: Budget::new(config.answer_budget, config.answer_share),
             config,

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod lookups;
 pub mod open;
 pub mod page;
+mod place;
 pub mod prune;
 pub mod rotation;
 pub mod runs;
@@ -142,6 +143,7 @@ impl Store {
         let stops = Arc::new(Mutex::new(HashMap::new()));
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
+            place: place::Place::of(&options.path)?,
             limits: counts::Limits {
                 workers: options.workers,
                 max_queued: options.max_queued,

@@ -21,9 +21,10 @@ use crate::id::Id;
 use crate::store::Bells;
 use crate::store::changes::Changes;
 use crate::store::counts::{Counts, Limits};
+use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::Shares;
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// How many verbs share a commit at most.
 const BATCH: usize = 256;
@@ -211,6 +212,7 @@ fn lost_with_others(fault: &Error) -> Error {
 /// What the writer is made of.
 pub(super) struct Parts {
     pub(super) conn: Connection,
+    pub(super) place: Place,
     pub(super) limits: Limits,
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
@@ -384,6 +386,9 @@ impl Writer {
             return crashed;
         }
         let Err(fault) = self.exec("COMMIT") else {
+            if let Some(why) = self.parts.place.is_lost() {
+                self.give_up(&why);
+            }
             return Ok(());
         };
         use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
@@ -402,6 +407,19 @@ impl Writer {
                 std::process::exit(1);
             }
         }
+    }
+
+    /// The file is no longer where it was: what was committed just now is told to nobody, and copied if that is possible.
+    fn give_up(&self, why: &str) -> ! {
+        let now = Clock::System.now();
+        match self.parts.place.rescue(&self.parts.conn, now) {
+            Ok(copy) => log::error!(
+                "{why}; everything is copied to {}: put that in its place and start again; ending",
+                copy.display()
+            ),
+            Err(fault) => log::error!("{why}, and it cannot be copied ({fault}); ending"),
+        }
+        std::process::exit(1);
     }
 
     fn roll_back(&self) {
