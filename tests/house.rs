@@ -210,6 +210,18 @@ impl House {
     /// Starts the server and waits for its line on standard output.
     #[track_caller]
     pub fn launch(&self) {
+        if let Err(status) = self.try_launch() {
+            panic!(
+                "it ended ({status:?}) before `listening on …`:\n{}",
+                self.log()
+            );
+        }
+    }
+
+    /// Starts the server and waits for its line on standard output; the way it ended if it ends before that. Doing
+    /// neither ends the test.
+    #[track_caller]
+    pub fn try_launch(&self) -> Result<(), ExitStatus> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -232,16 +244,21 @@ impl House {
             Ok(url) => {
                 let address = url.parse().expect("the line ends in HOST:PORT");
                 *lock(&self.server) = Some(Server { child, address });
+                Ok(())
             }
-            Err(fault) => {
-                let _ = child.kill();
-                let status = child.wait();
-                panic!(
-                    "no line `listening on …` ({fault}; {status:?}):\n{}",
-                    self.log()
-                );
-            }
+            Err(RecvTimeoutError::Disconnected) => match wait_for_child(&mut child, PATIENCE) {
+                Some(status) => Err(status),
+                None => self.hangs(&mut child),
+            },
+            Err(RecvTimeoutError::Timeout) => self.hangs(&mut child),
         }
+    }
+
+    #[track_caller]
+    fn hangs(&self, child: &mut Child) -> ! {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("it neither serves nor ends:\n{}", self.log());
     }
 
     /// Runs `serve` where it must fail: what it printed and how it ended.
@@ -305,6 +322,14 @@ impl House {
             sent.is_ok_and(|status| status.success()),
             "the signal {name} was not sent"
         );
+    }
+
+    /// Whether the process lives.
+    #[track_caller]
+    pub fn is_up(&self) -> bool {
+        let mut server = lock(&self.server);
+        let server = server.as_mut().expect("the server was started");
+        matches!(server.child.try_wait(), Ok(None))
     }
 
     /// Waits until the process has ended by itself.

@@ -2,7 +2,8 @@
 // unless its variable is set:
 //   SHIM_FILE     the database; what is watched are the files whose names begin with its path, and their folder
 //   SHIM_TRACE    where each change and sync of them is written down, in order, with CLOCK_MONOTONIC
-//   SHIM_FAIL     OP:NTH:ERRNO:once|forever with OP write, sync or thread: the NTH such call fails
+//   SHIM_FAIL     OP:NTH:ERRNO:once|forever: the NTH such call fails. OP is write, sync, thread, open (for writing, any
+//                 watched file) or opendb (for writing, the database itself)
 //   SHIM_CONNECT  FROM:TO: connections to port FROM go to port TO
 //   SHIM_CLOCK    a file of 8 bytes: nanoseconds added to CLOCK_REALTIME
 // A record is written after its call has succeeded and before the caller goes on, so whatever follows from the call
@@ -135,6 +136,13 @@ static int opened(int fd, const char *path, int is_new) {
   return fd;
 }
 
+// Opening it so is to fail.
+static int barred(const char *path, int flags) {
+  const char *name = ours(path);
+  if (!name || (flags & O_ACCMODE) == O_RDONLY) return 0;
+  return fails("open") || (!*name && fails("opendb"));
+}
+
 static int is_new(const char *path, int flags) {
   struct stat seen;
   return (flags & O_CREAT) && ours(path) && lstat(path, &seen) != 0;
@@ -152,6 +160,7 @@ static int is_new(const char *path, int flags) {
 #define OPEN(name)                                                                                 \
   int name(const char *path, int flags, ...) {                                                     \
     REAL(int, name, const char *, int, ...);                                                       \
+    if (barred(path, flags)) return -1;                                                            \
     MODE int made = is_new(path, flags);                                                           \
     return opened(real_##name(path, flags, mode), path, made);                                     \
   }
@@ -161,6 +170,7 @@ OPEN(open64)
 #define OPENAT(name)                                                                               \
   int name(int at, const char *path, int flags, ...) {                                             \
     REAL(int, name, int, const char *, int, ...);                                                  \
+    if (barred(path, flags)) return -1;                                                            \
     MODE int made = is_new(path, flags);                                                           \
     return opened(real_##name(at, path, flags, mode), path, made);                                 \
   }
