@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ pub fn connection(path: &Path, now: Timestamp) -> Result<Connection> {
         make(path)?;
     }
     let conn = opened(path)?;
-    settings(&conn, false).map_err(|fault| refused(path, fault))?;
+    settings(&conn).map_err(|fault| refused(path, fault))?;
     upgrade::bring_up(&conn, path, upgrade::UPGRADES, now)?;
     Ok(conn)
 }
@@ -133,9 +134,14 @@ fn make(path: &Path) -> Result<()> {
     // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
     drop(owned_file(&aside).map_err(cannot)?);
     let conn = opened(&aside)?;
-    settings(&conn, true).map_err(|fault| refused(path, fault))?;
+    let shape = || -> rusqlite::Result<()> {
+        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)
+    };
+    shape().map_err(|fault| refused(path, fault))?;
+    // Without a log so far: moving it into the file would be left to the close, which tells nobody when that fails.
     upgrade::create(&conn)?;
-    // The last connection moves the log into the file.
+    log_ahead(&conn).map_err(|fault| refused(path, fault))?;
     conn.close().map_err(|(_, fault)| refused(path, fault))?;
     make_durable(&aside).map_err(cannot)?;
     std::fs::rename(&aside, path).map_err(cannot)?;
@@ -208,18 +214,9 @@ fn judge(path: &Path) -> Result<bool> {
 }
 
 /// As in the reference: WAL, an fsync for every commit, and no trust in what the schema may have become.
-fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
+fn settings(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(Duration::from_secs(5))?;
-    if is_new {
-        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(rusqlite::Error::InvalidParameterName(format!(
-            "the file system allows no write-ahead log (journal mode is {mode})"
-        )));
-    }
+    log_ahead(conn)?;
     conn.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
@@ -234,8 +231,15 @@ fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
     // A bound LIMIT must not prepare its statement anew each time.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(128);
-    if !is_new {
-        conn.execute_batch("PRAGMA optimize = 0x10012;")?;
+    conn.execute_batch("PRAGMA optimize = 0x10012;")
+}
+
+fn log_ahead(conn: &Connection) -> rusqlite::Result<()> {
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::InvalidParameterName(format!(
+            "the file system allows no write-ahead log (journal mode is {mode})"
+        )));
     }
     Ok(())
 }
@@ -252,12 +256,14 @@ pub fn readers(path: &Path, size: u32) -> Result<r2d2::Pool<SqliteConnectionMana
                 "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -2048;",
             )
         });
-    r2d2::Pool::builder()
+    let pool = r2d2::Pool::builder()
         .max_size(size)
         .test_on_check_out(false)
         .max_lifetime(None)
         .idle_timeout(None)
-        .connection_timeout(READER_WAIT)
-        .build(manager)
+        .connection_timeout(READER_WAIT);
+    // The pool starts threads of its own, and panics where it cannot.
+    catch_unwind(AssertUnwindSafe(|| pool.build(manager)))
+        .map_err(|_| refused(path, "its readers' threads cannot be started"))?
         .map_err(|fault| refused(path, fault))
 }

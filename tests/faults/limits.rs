@@ -85,7 +85,7 @@ fn whichever_thread_cannot_be_started_it_serves_or_says_so() {
 fn limited(house: &House, soft: u32, hard: u32) {
     let script = house.path("limited");
     let text =
-        format!("#!/bin/sh\nulimit -Hn {hard} && ulimit -Sn {soft} && exec {BINARY} \"$@\"\n");
+        format!("#!/bin/sh\nulimit -Sn {soft} && ulimit -Hn {hard} && exec {BINARY} \"$@\"\n");
     fs::write(&script, text).expect("the folder is writable");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("it is ours");
     house.replan(|plan| plan.binary(&script));
