@@ -2,8 +2,7 @@
 //!
 //! Owns the process under test: starts it, ends it by its id, shows its log when a test fails.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -17,6 +16,8 @@ use tempfile::TempDir;
 
 use crate::process::{finish, wait_for_child};
 use crate::wire::{Answer, Ask, PATIENCE};
+
+mod launch;
 
 /// The admin key of every house.
 pub const ADMIN: &str = "fhk_test-admin-key-0123456789abcdef";
@@ -207,60 +208,6 @@ impl House {
         command
     }
 
-    /// Starts the server and waits for its line on standard output.
-    #[track_caller]
-    pub fn launch(&self) {
-        if let Err(status) = self.try_launch() {
-            panic!(
-                "it ended ({status:?}) before `listening on …`:\n{}",
-                self.log()
-            );
-        }
-    }
-
-    /// Starts the server and waits for its line on standard output; the way it ended if it ends before that. Doing
-    /// neither ends the test.
-    #[track_caller]
-    pub fn try_launch(&self) -> Result<(), ExitStatus> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log.txt"));
-        let log = log.expect("the house's folder is writable");
-        let mut command = self.serve_command();
-        command.stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("the binary starts");
-        let output = child.stdout.take().expect("standard output is piped");
-        let (tell, told) = mpsc::channel();
-        // Reads to the end, so that the server never finds its standard output closed.
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some(url) = line.strip_prefix("listening on http://") {
-                    let _ = tell.send(url.trim_end_matches('/').to_owned());
-                }
-            }
-        });
-        match told.recv_timeout(PATIENCE) {
-            Ok(url) => {
-                let address = url.parse().expect("the line ends in HOST:PORT");
-                *lock(&self.server) = Some(Server { child, address });
-                Ok(())
-            }
-            Err(RecvTimeoutError::Disconnected) => match wait_for_child(&mut child, PATIENCE) {
-                Some(status) => Err(status),
-                None => self.hangs(&mut child),
-            },
-            Err(RecvTimeoutError::Timeout) => self.hangs(&mut child),
-        }
-    }
-
-    #[track_caller]
-    fn hangs(&self, child: &mut Child) -> ! {
-        let _ = child.kill();
-        let _ = child.wait();
-        panic!("it neither serves nor ends:\n{}", self.log());
-    }
-
     /// Runs `serve` where it must fail: what it printed and how it ended.
     #[track_caller]
     pub fn serve_fails(&self) -> Output {
@@ -322,14 +269,6 @@ impl House {
             sent.is_ok_and(|status| status.success()),
             "the signal {name} was not sent"
         );
-    }
-
-    /// Whether the process lives.
-    #[track_caller]
-    pub fn is_up(&self) -> bool {
-        let mut server = lock(&self.server);
-        let server = server.as_mut().expect("the server was started");
-        matches!(server.child.try_wait(), Ok(None))
     }
 
     /// Waits until the process has ended by itself.

@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::cli::screen::Screen;
 use crate::cli::{Done, Failure, logging, settings};
 use crate::engine::Engine;
+use crate::error::Error;
 
 /// How many old key files may lie beside a database before we stop looking for a free name.
 const OLD_KEY_FILES: usize = 1_000;
@@ -34,8 +35,12 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
         log::warn!("{warning}");
     }
     let data = config.data.clone();
-    let engine = Engine::start(config).map_err(|error| Failure::new(error.message))?;
-    let served = hand_over_key(&engine, &data).and_then(|()| announce(&engine, screen));
+    let engine = Engine::builder()
+        .config(config)
+        .on_new_key(move |key| hand_over(key, &data))
+        .start()
+        .map_err(|error| Failure::new(error.message))?;
+    let served = announce(&engine, screen);
     if served.is_ok() {
         wait_for(&mut signals);
     }
@@ -77,10 +82,7 @@ pub(super) fn signals() -> Result<Signals, Failure> {
 }
 
 /// A new file's admin key: to a person at a terminal, else into a file that only its owner can read.
-fn hand_over_key(engine: &Engine, data: &Path) -> Done {
-    let Some(key) = engine.admin_key_notice() else {
-        return Ok(());
-    };
+fn hand_over(key: &str, data: &Path) -> Result<(), Error> {
     let notice = format!("Admin key (shown once, keep it): {key}\n");
     if io::stderr().is_terminal() {
         drop(io::stderr().write_all(notice.as_bytes()));
@@ -89,7 +91,7 @@ fn hand_over_key(engine: &Engine, data: &Path) -> Done {
     } else {
         let path = key_path(data);
         write_key(&path, &key).map_err(|fault| {
-            Failure::new(format!(
+            Error::unavailable(format!(
                 "cannot write the new admin key to {}: {fault}; set SKEP_ADMIN_KEY and start again",
                 path.display()
             ))
