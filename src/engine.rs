@@ -237,8 +237,7 @@ impl Engine {
         is_private: bool,
         show: Show,
     ) -> Result<Engine> {
-        let clock = Clock::System;
-        let guard = Arc::new(guard_of(&config)?);
+        let (clock, guard) = (Clock::System, Arc::new(guard_of(&config)?));
         let listen = socket_address(&config.listen)?;
         let (store, writer) = open_store(&config, &kinds, &clock)?;
         let mut threads = Threads::default();
@@ -261,9 +260,9 @@ impl Engine {
             .clone()
             .unwrap_or_else(|| format!("http://{addr}"));
         let dice = Arc::new(Dice::System);
-        let new_admin_key = match &config.admin_key {
-            None if !is_private => first_key(&store, &dice, &clock, show)?,
-            _ => None,
+        let new_admin_key = match is_private || config.admin_key.is_some() {
+            true => None,
+            false => first_key(&store, &dice, &clock, show)?,
         };
         let resolver = Arc::new(resolve::Pool::new());
         let outside: Arc<dyn Outside> = Arc::new(Client::new(guard.clone(), resolver.clone()));

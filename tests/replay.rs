@@ -149,6 +149,15 @@ fn described(life: &Recording) -> String {
     )
 }
 
+/// Keeps a disk that is bad: a life is not recorded twice, so the seed alone does not bring it back.
+fn keep(state: &State, seed: u64) {
+    let name = format!("bad-disk-{seed}-{}", state.point);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    lay_out(&state.files, &folder.join("skep.db"));
+    eprintln!("a bad disk is kept in {}", folder.display());
+}
+
 /// Tries so many disks of one life; says what is wrong with which.
 fn try_life(life: &Recording, seed: u64, states: usize) -> Vec<String> {
     let bad: Mutex<BTreeMap<usize, Vec<String>>> = Mutex::default();
@@ -165,6 +174,7 @@ fn try_life(life: &Recording, seed: u64, states: usize) -> Vec<String> {
                     let judged = catch_unwind(AssertUnwindSafe(|| judge(life, &state)));
                     let wrong = judged.unwrap_or_else(|_| vec!["it did not go on".to_owned()]);
                     if !wrong.is_empty() {
+                        keep(&state, seed);
                         let mut bad = bad.lock().unwrap_or_else(PoisonError::into_inner);
                         bad.insert(state.point, wrong);
                     }

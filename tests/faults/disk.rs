@@ -200,7 +200,7 @@ fn whichever_write_or_sync_fails_what_was_answered_is_there() {
             }
         }
     }
-    let (all, wanted) = (faults.len(), asked("SKEP_TEST_FAULTS", 120) as usize);
+    let (all, wanted) = (faults.len(), asked("SKEP_TEST_FAULTS", 80) as usize);
     // A stride that shares no factor with the four kinds of fault meets all of them.
     let stride = (all / wanted.max(1)).max(1) | 1;
     let chosen: Vec<Fault> = faults.into_iter().step_by(stride).collect();

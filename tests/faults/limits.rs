@@ -51,8 +51,8 @@ fn whichever_thread_cannot_be_started_it_serves_or_says_so() {
     house.launch();
     house.stop();
     let count = Trace::read(&trace).count(Kind::Thread);
-    let stride = (count / asked("SKEP_TEST_FAULTS", 120).max(1) as usize).max(count.min(5));
-    let stride = if asked("SKEP_TEST_FAULTS", 120) > 1_000 {
+    let stride = (count / asked("SKEP_TEST_FAULTS", 80).max(1) as usize).max(count.min(5));
+    let stride = if asked("SKEP_TEST_FAULTS", 80) > 1_000 {
         1
     } else {
         stride

@@ -3,16 +3,16 @@
 //! `SKEP_TEST_PAUSE` says for how many seconds it is stopped.
 
 use std::fs;
-use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::dice::asked;
 use crate::faults::{WORK, is_called_back_once};
 use crate::house::{House, direct_body, pause, text};
 use crate::receiver::{Act, Receiver, status};
 use crate::shim::watched;
+use crate::wire::{PATIENCE, Wire};
 
 const HOUR: i64 = 3_600_000_000_000;
 
@@ -111,15 +111,20 @@ fn a_process_stopped_for_a_while_goes_on_where_it_was() {
     receiver.on("/b", [Act::Gate]);
     let executed = invoke("executing");
     receiver.wait_for("/b", 2);
-    let direct: Value = thread::scope(|scope| {
-        let caller = scope.spawn(|| house.invoke(&direct_body("work", &json!({"n": "direct"}))));
-        receiver.wait_for("/b", 3);
-        house.signal("STOP");
-        receiver.open_gate();
-        pause(Duration::from_secs(asked("SKEP_TEST_PAUSE", 3)));
-        house.signal("CONT");
-        caller.join().expect("the caller is answered").is(200)
-    });
+    let stopped = Duration::from_secs(asked("SKEP_TEST_PAUSE", 3));
+    let ask = house
+        .ask("POST", "/v1/workflow/invoke")
+        .json(&direct_body("work", &json!({"n": "direct"})));
+    let mut wire = Wire::open(house.address()).expect("it accepts");
+    wire.wait_for(stopped + PATIENCE)
+        .expect("a socket can wait");
+    wire.send(&ask.bytes(false)).expect("it reads");
+    receiver.wait_for("/b", 3);
+    house.signal("STOP");
+    receiver.open_gate();
+    pause(stopped);
+    house.signal("CONT");
+    let direct = wire.answer().expect("the caller is answered").is(200);
     assert_eq!(direct["output"]["n"], "direct");
     all_end_once(&house, &receiver, &[delivered, executed]);
     house.run_is(&text(&direct["request_id"]), "completed");
