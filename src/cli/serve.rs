@@ -90,7 +90,7 @@ fn hand_over(key: &str, data: &Path) -> Result<(), Error> {
         drop(io::stdout().write_all(notice.as_bytes()));
     } else {
         let path = key_path(data);
-        write_key(&path, &key).map_err(|fault| {
+        write_key(&path, key).map_err(|fault| {
             Error::unavailable(format!(
                 "cannot write the new admin key to {}: {fault}; set SKEP_ADMIN_KEY and start again",
                 path.display()
