@@ -209,7 +209,14 @@ fn whichever_write_or_sync_fails_what_was_answered_is_there() {
     thread::scope(|scope| {
         for _ in 0..LANES {
             scope.spawn(|| {
-                while let Some(fault) = chosen.get(next.fetch_add(1, Ordering::SeqCst)) {
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    let Some(fault) = chosen.get(number) else {
+                        return;
+                    };
+                    if number % 100 == 99 {
+                        eprintln!("{} of {} faults", number + 1, chosen.len());
+                    }
                     if catch_unwind(AssertUnwindSafe(|| one(*fault))).is_err() {
                         bad.lock().expect("nobody panics with it").push(*fault);
                     }
