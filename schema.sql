@@ -103,13 +103,20 @@ CREATE TABLE runs (
     CHECK ((status = 'completed') = (output IS NOT NULL)),
     CHECK ((status IN ('failed', 'cancelled')) = (error IS NOT NULL))
 ) STRICT;
--- claim_runs: the oldest queued run of a deployment; delete_deployment: its open runs
+-- claim_runs: the oldest queued run of a deployment; expire_claims; delete_deployment: its open runs
 -- (ended_at is there so that counting the open runs at start needs the index alone)
 CREATE INDEX runs_open ON runs (deployment, status, id, ended_at) WHERE ended_at IS NULL;
--- expire_claims
-CREATE INDEX runs_running ON runs (claim_expires_at) WHERE claim_expires_at IS NOT NULL;
 -- wake_due
 CREATE INDEX runs_waiting ON runs (wake_at) WHERE wake_at IS NOT NULL;
+
+-- Which blocks of 1,024 runs (runs.id >> 10) may hold a value: lets list_runs skip the others. What `facet` numbers
+-- says src/store/facets.rs.
+CREATE TABLE facets (
+    facet INTEGER NOT NULL,
+    value TEXT    NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (facet, value, block)
+) STRICT, WITHOUT ROWID;
 
 -- One execution of one step. `id` is the order of execution.
 CREATE TABLE steps (
@@ -120,7 +127,8 @@ CREATE TABLE steps (
     status     TEXT    NOT NULL CHECK (status IN ('pending', 'running', 'waiting', 'completed', 'failed',
                                                   'skipped', 'cancelled')),
     failures   INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
-    attempts   TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(attempts)),
+    attempts   TEXT    CHECK (attempts IS NULL OR json_valid(attempts)),   -- past tries; NULL is []
+    tried_at   INTEGER,                                 -- when the last try began, if it is not among them
     input      TEXT    CHECK (input IS NULL OR json_valid(input)),
     output     TEXT    CHECK (output IS NULL OR json_valid(output)),
     meta       TEXT    CHECK (meta IS NULL OR json_valid(meta)),
@@ -134,9 +142,6 @@ CREATE TABLE steps (
     CHECK ((status IN ('completed', 'failed', 'skipped', 'cancelled')) = (ended_at IS NOT NULL)),
     CHECK (status <> 'failed' OR error IS NOT NULL)
 ) STRICT;
-
--- list_steps: a run's steps in order of execution
-CREATE INDEX steps_run ON steps (run);
 
 -- The first answer to an Idempotency-Key: which run it started. Kept 24 h.
 CREATE TABLE idempotency (
@@ -158,17 +163,20 @@ CREATE TABLE origins (
     id       INTEGER PRIMARY KEY,
     origin   TEXT    NOT NULL UNIQUE,
     health   TEXT    NOT NULL CHECK (health IN ('unanswered', 'answered', 'timed_out')),
-    ready_at INTEGER                                    -- NULL: nothing pending, or its share is in flight
+    ready_at INTEGER,                                   -- NULL: nothing pending, or its share is in flight
+    in_flight INTEGER NOT NULL DEFAULT 0 CHECK (in_flight >= 0)
 ) STRICT;
 -- claim_deliveries: whose turn it is, by health
 CREATE INDEX origins_ready ON origins (health, ready_at) WHERE ready_at IS NOT NULL;
+-- claim_deliveries: how much is in flight, by health
+CREATE INDEX origins_in_flight ON origins (health, in_flight) WHERE in_flight > 0;
 
 -- One signed event owed to a URL. The body is sent byte-identical on every attempt.
 CREATE TABLE deliveries (
     id               INTEGER PRIMARY KEY,
     delivery_id      BLOB    NOT NULL UNIQUE CHECK (length(delivery_id) = 16),
     run              INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-    event_id         TEXT    NOT NULL UNIQUE,           -- one final event a run: its id follows from the run's
+    event_id         TEXT    NOT NULL,                  -- one final event a run: both ids follow from the run's
     event_type       TEXT    NOT NULL CHECK (event_type IN ('workflow.completed', 'workflow.failed',
                                                             'workflow.cancelled')),
     url              TEXT    NOT NULL,
@@ -192,8 +200,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_run ON deliveries (run);
 -- claim_deliveries: the most overdue of an origin
 CREATE INDEX deliveries_due ON deliveries (origin, next_attempt_at) WHERE status = 'pending';
--- expire_claims, and how much an origin has in flight
-CREATE INDEX deliveries_sending ON deliveries (origin) WHERE status = 'delivering';
+-- expire_claims
+CREATE INDEX deliveries_sending ON deliveries (claim_expires_at) WHERE status = 'delivering';
 
 -- One try of a delivery. Written before a byte is sent.
 CREATE TABLE attempts (

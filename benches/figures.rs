@@ -11,37 +11,20 @@ mod disk;
 mod hung;
 #[path = "figures/intake.rs"]
 mod intake;
-#[path = "figures/load.rs"]
-mod load;
-#[path = "figures/receiver.rs"]
-mod receiver;
 #[path = "figures/report.rs"]
 mod report;
 #[path = "figures/restart.rs"]
 mod restart;
 #[path = "figures/server.rs"]
 mod server;
-#[path = "figures/stats.rs"]
-mod stats;
 #[path = "figures/step.rs"]
 mod step;
-#[path = "figures/wire.rs"]
-mod wire;
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use report::Report;
-
-/// Why a part could not be measured.
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Fault>;
-
-/// A fault with a sentence of its own.
-fn fault(text: impl Display) -> Fault {
-    text.to_string().into()
-}
+use skep::bench::{Result, fault};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]

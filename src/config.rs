@@ -91,6 +91,8 @@ pub struct Config {
     pub master_key: Option<Secret>,
     /// An admin key that exists while it is set; at least 24 characters.
     pub admin_key: Option<Secret>,
+    /// What `/metrics` asks for; without it, that needs no key.
+    pub metrics_key: Option<Secret>,
     /// How long ended runs are kept; `None` for ever.
     pub retain_runs: Option<Duration>,
     /// How long the attempts of deliveries are kept; `None` for ever.
@@ -179,6 +181,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(allow_outbound_notifications, "", "CIDR[:PORT]|HOST,…", value::some_list_text, "Replaces allow_outbound for notifications"),
     setting!(secret master_key, "KEY", value::secret, "Seals the secrets in the database file"),
     setting!(secret admin_key, "KEY", value::admin_key, "An admin key that exists exactly while it is set; at least 24 characters"),
+    setting!(secret metrics_key, "KEY", value::admin_key, "If set, /metrics asks for it, or for a read key; at least 24 characters"),
     setting!(retain_runs, "30d", "DURATION|forever", value::retention, "How long ended runs are kept"),
     setting!(retain_attempts, "30d", "DURATION|forever", value::retention, "How long the attempts of deliveries are kept"),
     setting!(max_connections, "8192", "N", |text| value::number(text, 1, 1_000_000), "Open connections, all peers together"),
@@ -224,6 +227,7 @@ impl Config {
             allow_outbound_notifications: None,
             master_key: None,
             admin_key: None,
+            metrics_key: None,
             retain_runs: None,
             retain_attempts: None,
             max_connections: 0,

@@ -35,6 +35,7 @@ use crate::time::Clock;
 
 mod beside;
 mod builder;
+mod figures;
 mod library;
 
 pub use beside::Beside;
@@ -231,12 +232,9 @@ impl Engine {
         Engine::builder().config(config).start()
     }
 
-    fn assemble(
-        config: Config,
-        kinds: Arc<Registry>,
-        is_private: bool,
-        show: Show,
-    ) -> Result<Engine> {
+    fn assemble(builder: Builder, kinds: Arc<Registry>) -> Result<Engine> {
+        let (config, is_private) = (builder.config, builder.is_private);
+        let show = builder.on_new_key.unwrap_or_else(|| Box::new(|_| Ok(())));
         let (clock, guard) = (Clock::System, Arc::new(guard_of(&config)?));
         let listen = socket_address(&config.listen)?;
         let (store, writer) = open_store(&config, &kinds, &clock)?;
@@ -276,6 +274,8 @@ impl Engine {
             public_url: public_url.clone(),
             max_direct: config.max_direct,
             direct_timeout: config.direct_timeout,
+            config: config.clone(),
+            settings: builder.settings,
         }));
         let server = match listener {
             Some(listener) => Some(front_door(listener, &config, &public_url, &api)?),
@@ -293,6 +293,7 @@ impl Engine {
             threads: Mutex::new(threads),
             executing: Arc::default(),
         };
+        engine.show_figures();
         // Before any loop takes work, and before the first request is let in.
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
@@ -333,12 +334,25 @@ impl Engine {
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
+        if self.config.workers > 0 {
+            self.store.open_hands();
+        }
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());
             self.executing(&format!("skep-worker-{number}"), move || {
                 let bell = &worker.store.bells().work;
+                let execute = |claim| {
+                    let mut next = Some(claim);
+                    while let Some(claim) = next {
+                        next = worker.turn(claim);
+                    }
+                };
                 while let Some(claim) = pools.workers.next(bell, |idle| worker.take(idle), || NAP) {
-                    worker.turn(claim);
+                    execute(claim);
+                }
+                // What was handed over before hands were closed is answered for.
+                while let Some(claim) = worker.store.handed(1).pop() {
+                    execute(claim);
                 }
             })?;
         }
@@ -457,6 +471,7 @@ impl Engine {
             server.stop();
         }
         let bells = self.store.bells();
+        self.store.close_hands();
         self.pools.workers.stop(&bells.work);
         self.pools.senders.stop(&bells.delivery);
         if !self.executing.wait_for_none(deadline) {
@@ -492,7 +507,10 @@ fn front_door(
     public_url: &str,
     api: &Arc<Api>,
 ) -> Result<Arc<Server>> {
-    let config = server_config(config, public_url)?;
+    let config = ServerConfig {
+        metrics: api.store().metrics().clone(),
+        ..server_config(config, public_url)?
+    };
     let server = Server::new(listener, config, api.clone()).map_err(Error::internal)?;
     Ok(Arc::new(server))
 }

@@ -25,6 +25,13 @@ impl Id {
         )
     }
 
+    /// Its last eight bytes, which are all chance, as a number.
+    pub fn tail(self) -> i64 {
+        let mut tail = [0; 8];
+        tail.copy_from_slice(&self.0[8..]);
+        i64::from_le_bytes(tail)
+    }
+
     /// The 32 hex digits behind `prefix` (`req_`, `dlv_`, `evt_`, `key_`).
     pub fn prefixed(self, prefix: &str) -> String {
         format!("{prefix}{}", Uuid::from_bytes(self.0).simple())

@@ -26,14 +26,17 @@
 //! | [`api`] | the front door: the server (the only file that knows the HTTP library), the route table, one file per noun |
 //! | [`engine`] | starts, names, watches and joins every thread; the builder |
 //! | [`config`] | every setting; the only reader of the environment |
+//! | `bench` | `skep bench` and the means of `benches/`: load, receivers, yardsticks; outside of the product, on loopback |
 //! | `cli` | the command line: one file per verb; speaks to a running server over HTTP |
-//! | [`error`], [`id`], [`time`], [`bell`], [`secret`] | the base |
+//! | [`error`], [`id`], [`time`], [`bell`], [`secret`], [`metrics`] | the base |
 //!
 //! # The arrows
 //!
 //! `flow` uses the base alone. `store` uses `flow`; `outbound` the base and plain values of `flow`; `steps` uses `outbound`
 //! and `flow`. `loops` uses `store`, `steps`, `outbound` and `flow`. `api` uses `store`, `steps`, `flow`, and of `outbound`
-//! what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, and the server's API from outside. `api` and `loops` never name each other. Inside the crate an item
+//! what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, and the server's API from outside. `bench`
+//! uses the engine as a library, and of `store`, `steps` and `outbound` what it measures and checks with; only `cli` uses
+//! it, since it measures the product from outside. `api` and `loops` never name each other. Inside the crate an item
 //! is imported from the module that owns it. `tests/tidy.rs` holds all of this.
 //!
 //! # A run's walk
@@ -52,6 +55,8 @@
 pub mod api;
 pub mod bell;
 #[doc(hidden)]
+pub mod bench;
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod engine;
@@ -59,6 +64,7 @@ pub mod error;
 pub mod flow;
 pub mod id;
 pub mod loops;
+pub mod metrics;
 pub mod outbound;
 pub mod secret;
 pub mod steps;

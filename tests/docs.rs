@@ -7,6 +7,7 @@ use std::path::Path;
 use skep::api::table::ROUTES;
 use skep::config::SETTINGS;
 use skep::error::CODES;
+use skep::metrics::table::{ROWS, shown_name};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
@@ -62,6 +63,39 @@ fn the_error_table_is_the_code_s() {
         first_column(&readme(), "Errors"),
         named(CODES.iter().map(|row| row.name))
     );
+}
+
+#[test]
+fn the_metrics_table_is_the_code_s() {
+    let readme = readme();
+    let section = readme
+        .split("\n## ")
+        .find(|part| part.starts_with("Metrics"));
+    let section = section.expect("README has a section Metrics");
+    let written: BTreeSet<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(written.len(), ROWS.len());
+    for row in ROWS {
+        let labels: Vec<String> = row
+            .heading
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let labels = if labels.is_empty() {
+            "none".to_owned()
+        } else {
+            labels.join(", ")
+        };
+        let (name, kind) = (shown_name(&row.heading), row.heading.kind.as_str());
+        let start = format!("| `{name}` | {kind} | {labels} | ");
+        assert!(
+            written.iter().any(|line| line.starts_with(&start)),
+            "{start}"
+        );
+    }
 }
 
 #[test]

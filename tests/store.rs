@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, json};
 use skep::flow::delivery::{DeliveryStatus, Heard};
@@ -15,15 +14,15 @@ use skep::steps::Registry;
 use skep::store::audit::Actor;
 use skep::store::claims::{Claim, Next, Record, Recorded};
 use skep::store::deployments::{NewVersion, Patch};
+use skep::store::listing::RunFilter;
 use skep::store::page::Page;
-use skep::store::runs::{Idempotency, Inserted, NewRun, RunFilter};
+use skep::store::runs::{Idempotency, Inserted, NewRun};
 use skep::store::sending::{Attempt, DeliveryClaim, Shares};
 use skep::store::steps::Opened;
 use skep::store::{Options, Store};
 use skep::time::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
-const LEASE: Duration = Duration::from_secs(60);
 
 /// A store with some deployments, and the names of their rows.
 struct Shop {
@@ -96,20 +95,14 @@ impl Shop {
     }
 
     fn claim(&self, limit: usize) -> Vec<Claim> {
-        self.store
-            .claim_runs(limit, 1, LEASE, NOW)
-            .expect("claimed")
+        self.store.claim_runs(limit, 1, NOW).expect("claimed")
     }
 
     fn end(&self, claim: Claim) {
         let then = Next::End(Ending::Completed { output: json!(1) });
-        let record = Record {
-            finished: None,
-            results: Vec::new(),
-            then,
-        };
+        let record = Record::only(then);
         let recorded = self.store.record(claim, Arc::new(record), NOW);
-        assert!(matches!(recorded, Recorded::Ended));
+        assert!(matches!(recorded, Recorded::Ended(None)));
     }
 
     /// Runs that ended and owe their event to these URLs.
@@ -156,10 +149,11 @@ impl Shop {
     }
 }
 
-fn by_deployment(claims: &[Claim]) -> HashMap<String, usize> {
+fn by_deployment(shop: &Shop, claims: &[Claim]) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     for claim in claims {
-        *counts.entry(claim.deployment.clone()).or_default() += 1;
+        let deployed = shop.store.deployed(claim.version_id).expect("deployed");
+        *counts.entry(deployed.deployment.clone()).or_default() += 1;
     }
     counts
 }
@@ -171,14 +165,14 @@ fn claims_go_round_the_deployments_and_none_takes_more_than_its_share() {
         shop.insert("a", "");
     }
     let alone = shop.claim(4);
-    assert_eq!(by_deployment(&alone)["a"], 4);
+    assert_eq!(by_deployment(&shop, &alone)["a"], 4);
     for _ in 0..20 {
         shop.insert("b", "");
     }
     // Six of eight is three quarters; the rest is for whoever waits.
     let both = shop.claim(8);
     assert_eq!(
-        by_deployment(&both),
+        by_deployment(&shop, &both),
         HashMap::from([("a".to_owned(), 2), ("b".to_owned(), 2)])
     );
     assert!(shop.claim(8).is_empty(), "every slot is taken");
@@ -245,11 +239,7 @@ fn a_lost_claim_cannot_record() {
         kind: "http".to_owned(),
         input: json!({}),
     };
-    let record = Record {
-        finished: None,
-        results: Vec::new(),
-        then: Next::Start(opened, LEASE),
-    };
+    let record = Record::only(Next::Start(opened));
     let recorded = shop.store.record(claim, Arc::new(record), late);
     assert!(matches!(recorded, Recorded::Lost));
     let run = shop.store.run(run_id).expect("readable").expect("there");
@@ -274,11 +264,7 @@ fn a_cancelled_run_stops_its_step_and_refuses_its_record() {
         .expect("cancelled");
     assert!(stop.is_asked());
     let then = Next::End(Ending::Completed { output: json!(1) });
-    let record = Record {
-        finished: None,
-        results: Vec::new(),
-        then,
-    };
+    let record = Record::only(then);
     assert!(matches!(
         shop.store.record(claim, Arc::new(record), NOW),
         Recorded::Lost

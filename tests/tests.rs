@@ -1,5 +1,6 @@
 //! Black-box tests over the real binary: the list of modules. One test binary, because each links SQLite again.
 
+mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
 mod crash; // kill -9 under load
@@ -17,11 +18,13 @@ mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
+mod metrics; // /metrics, /v1/stats, /v1/system
 mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
 mod runs; // lists, filters, pages
+mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
 mod shim; // between the binary and the C library
 mod shutdown; // a clean stop

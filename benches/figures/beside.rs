@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::load::{beside, singles};
+use crate::Size;
 use crate::report::Report;
-use crate::server::{KEY, Server, healthz, invoke, scratch, until};
-use crate::stats::Times;
-use crate::wire::{Client, request};
-use crate::{Result, Size, fault};
+use crate::server::{scratch, start};
+use skep::bench::hands::beside;
+use skep::bench::load::singles;
+use skep::bench::server::{KEY, Server, healthz, invoke, until};
+use skep::bench::stats::Times;
+use skep::bench::wire::{Client, request};
+use skep::bench::{Result, fault};
 
 const NAME: &str = "64 direct invokes of a long delay";
 const WAITING: usize = 64;
@@ -26,7 +29,7 @@ const QUICK_STEP: &str = "steps: [{id: a, set: {x: 1}}]\n";
 /// Alone, beside the 64, and alone again.
 pub fn measure(size: Size, report: &mut Report) -> Result<()> {
     let folder = scratch()?;
-    let server = Server::start(&folder, &["--workers", "128"])?;
+    let server = start(&folder, &["--workers", "128"])?;
     let delay = Duration::from_secs(if size.quick { 3 } else { 20 });
     server.deploy(
         "long",
@@ -51,7 +54,7 @@ pub fn measure(size: Size, report: &mut Report) -> Result<()> {
     let begun = Instant::now();
     let waiting = beside(WAITING, move |_| {
         Client::connect(addr)?.expect(&invoke("long", &json!({}), None), &[200])
-    });
+    })?;
     until("64 waiting runs", delay, || Ok(parked(&server)? == WAITING))?;
     let at_once = begun.elapsed();
     let with: Vec<Times> = probes

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::receiver::{Hung, Receiver};
+use crate::Size;
 use crate::report::Report;
-use crate::server::{Server, invoke, scratch, until};
-use crate::stats::Times;
-use crate::{Result, Size, fault};
+use crate::server::{scratch, start};
+use skep::bench::receiver::{Hung, Receiver};
+use skep::bench::server::{Server, invoke, until};
+use skep::bench::stats::Times;
+use skep::bench::{Result, fault};
 
 const NAME: &str = "forty hung receivers";
 const HUNG: usize = 40;
@@ -28,7 +30,7 @@ const WORKFLOW: &str = "steps: [{id: a, set: {x: 1}}]\n";
 pub fn measure(size: Size, report: &mut Report) -> Result<()> {
     let (healthy, new) = (Receiver::start()?, Receiver::start()?);
     let folder = scratch()?;
-    let server = Server::start(&folder, &[])?;
+    let server = start(&folder, &[])?;
     server.deploy("set", WORKFLOW)?;
     callbacks(&server, &healthy, size.of(RUNS) / 4)?;
     let alone = callbacks(&server, &healthy, size.of(RUNS))?;

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::load::{Loaded, load};
-use crate::receiver::Receiver;
+use crate::Size;
 use crate::report::Report;
-use crate::server::{Server, healthz, invoke, scratch};
-use crate::stats::{Times, median};
-use crate::{Result, Size, fault};
+use crate::server::{scratch, start};
+use skep::bench::load::{Loaded, Until, load};
+use skep::bench::receiver::Receiver;
+use skep::bench::server::{Server, healthz, invoke};
+use skep::bench::stats::{Times, median};
+use skep::bench::{Result, fault};
 
 /// The connections of each turn, and how many requests they send together.
 const TURNS: [(usize, usize); 3] = [(1, 1_000), (8, 4_000), (64, 16_000)];
@@ -37,9 +39,16 @@ pub fn measure(size: Size, report: &mut Report) -> Result<()> {
     ];
     for (name, flags) in modes {
         let folder = scratch()?;
-        let server = Server::start(&folder, flags)?;
+        let server = start(&folder, flags)?;
         server.deploy("set", WORKFLOW)?;
-        let noop = load(server.addr, 64, size.of(40_000), &healthz(), 200)?;
+        let noop = load(
+            server.addr,
+            64,
+            Until::Sent(size.of(40_000)),
+            &[healthz()],
+            200,
+        )?
+        .faultless()?;
         report.note(name, "GET /healthz, 64 connections", noop.rate, "/s");
         turns(size, &server, &url, name, noop.rate, report)?;
     }
@@ -54,14 +63,15 @@ fn turns(
     noop: f64,
     report: &mut Report,
 ) -> Result<()> {
-    let bytes = invoke("set", &json!({"n": 1}), Some(url));
-    load(server.addr, 8, 200, &bytes, 202)?;
+    let requests = [invoke("set", &json!({"n": 1}), Some(url))];
+    load(server.addr, 8, Until::Sent(200), &requests, 202)?.faultless()?;
     let mut loads: [Vec<Loaded>; TURNS.len()] = Default::default();
     let mut cost = [Duration::ZERO; TURNS.len()];
     for _ in 0..ROUNDS {
         for (at, (connections, count)) in TURNS.into_iter().enumerate() {
             let before = server.computed();
-            loads[at].push(load(server.addr, connections, size.of(count), &bytes, 202)?);
+            let until = Until::Sent(size.of(count));
+            loads[at].push(load(server.addr, connections, until, &requests, 202)?.faultless()?);
             // What workers have yet to do is done before the next turn, and is part of what this one cost.
             server.settle()?;
             cost[at] += server.computed().saturating_sub(before);
@@ -116,13 +126,13 @@ fn of_them(connections: usize) -> String {
 fn whole(size: Size, receiver: &Receiver, url: &str, report: &mut Report) -> Result<()> {
     let name = "everything on";
     let folder = scratch()?;
-    let server = Server::start(&folder, &[])?;
+    let server = start(&folder, &[])?;
     server.deploy("set", WORKFLOW)?;
-    let bytes = invoke("set", &json!({"n": 1}), Some(url));
+    let requests = [invoke("set", &json!({"n": 1}), Some(url))];
     let count = size.of(8_000);
     let connected = || receiver.connections.load(Ordering::Relaxed);
     let (begun, before, had) = (Instant::now(), server.computed(), connected());
-    let taken = load(server.addr, 64, count, &bytes, 202)?;
+    let taken = load(server.addr, 64, Until::Sent(count), &requests, 202)?.faultless()?;
     let mut last = begun;
     for number in 0..taken.times.count() {
         let arrival = receiver.arrivals.recv_timeout(Duration::from_secs(30));

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use crate::stats::Times;
+use skep::bench::stats::Times;
 
 /// One line of the report.
 #[derive(Debug)]

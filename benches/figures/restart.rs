@@ -1,18 +1,20 @@
 //! How soon a killed server serves again, with its backlog, and whether the backlog is then done.
 
+use crossbeam_channel::RecvTimeoutError;
 use std::collections::HashSet;
-use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::receiver::Receiver;
+use crate::Size;
 use crate::report::Report;
-use crate::server::{Server, healthz, invoke, scratch};
-use crate::stats::ms;
-use crate::wire::Client;
-use crate::{Result, Size, fault};
+use crate::server::{scratch, start};
+use skep::bench::receiver::Receiver;
+use skep::bench::server::{healthz, invoke};
+use skep::bench::stats::ms;
+use skep::bench::wire::Client;
+use skep::bench::{Result, fault};
 
 const NAME: &str = "kill -9 and start again";
 const QUEUED: usize = 2_000;
@@ -27,7 +29,7 @@ const WORKFLOW: &str = "steps: [{id: a, set: {x: 1}}]\n";
 pub fn measure(size: Size, report: &mut Report) -> Result<()> {
     let receiver = Receiver::start()?;
     let folder = scratch()?;
-    let server = Server::start(&folder, &["--workers", "0"])?;
+    let server = start(&folder, &["--workers", "0"])?;
     report.note(
         NAME,
         "new file: start to `listening on`",
@@ -45,7 +47,7 @@ pub fn measure(size: Size, report: &mut Report) -> Result<()> {
 
     let (mut listening, mut healthy) = (Vec::new(), Vec::new());
     let mut begun = Instant::now();
-    let mut server = Server::start(&folder, &[])?;
+    let mut server = start(&folder, &[])?;
     for number in 0..KILLS {
         listening.push(ms(server.listening_after));
         Client::connect(server.addr)?.expect(&healthz(), &[200])?;
@@ -54,7 +56,7 @@ pub fn measure(size: Size, report: &mut Report) -> Result<()> {
             thread::sleep(Duration::from_millis(30));
             server.kill();
             begun = Instant::now();
-            server = Server::start(&folder, &[])?;
+            server = start(&folder, &[])?;
         }
     }
     let (mut came, mut twice) = (HashSet::new(), 0);

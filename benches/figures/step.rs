@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::receiver::Receiver;
+use crate::Size;
 use crate::report::Report;
-use crate::server::{Server, invoke, scratch};
-use crate::stats::Times;
-use crate::{Result, Size, fault};
+use crate::server::{scratch, start};
+use skep::bench::receiver::Receiver;
+use skep::bench::server::invoke;
+use skep::bench::stats::Times;
+use skep::bench::{Result, fault};
 
 /// Long enough that the run before is over.
 const APART: Duration = Duration::from_millis(10);
@@ -23,7 +25,7 @@ const NAME: &str = "invoke to step, idle";
 pub fn measure(size: Size, report: &mut Report) -> Result<()> {
     let (steps, callbacks) = (Receiver::start()?, Receiver::start()?);
     let folder = scratch()?;
-    let server = Server::start(&folder, &[])?;
+    let server = start(&folder, &[])?;
     server.deploy(
         "step",
         &format!(

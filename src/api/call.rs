@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use crate::api::door::Responder;
 use crate::error::{Code, Error, Result};
 use crate::flow::names::kind_of;
 use crate::id::Id;
@@ -67,6 +68,29 @@ pub enum Answer {
         /// Whether this repeats an earlier answer (`Idempotent-Replayed`).
         replayed: bool,
     },
+    /// The answer comes from whoever finishes the work; the handler only hands it on. Must not block.
+    Later(Later),
+}
+
+/// Hands on who is to be answered.
+pub struct Later(Box<dyn FnOnce(Responder) + Send>);
+
+impl Later {
+    /// `go` is called once, with who is to be answered.
+    pub fn new(go: impl FnOnce(Responder) + Send + 'static) -> Later {
+        Later(Box::new(go))
+    }
+
+    /// Hands the responder on.
+    pub fn go(self, responder: Responder) {
+        (self.0)(responder);
+    }
+}
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
 }
 
 /// An answer, ready to be sent.

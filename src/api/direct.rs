@@ -211,7 +211,7 @@ impl Direct {
         let mut table = locked(&self.table);
         if table.closed {
             drop(table);
-            responder.send(timed_out(run_id));
+            responder.send(Ok(timed_out(run_id)));
             return;
         }
         let watched = table.runs.entry(run_id).or_default();
@@ -269,7 +269,7 @@ impl Direct {
             }
         };
         for (run_id, waiter) in late {
-            waiter.responder.send(timed_out(run_id));
+            waiter.responder.send(Ok(timed_out(run_id)));
         }
     }
 
@@ -327,7 +327,7 @@ impl Direct {
     fn answer(&self, run_id: Id, reply: impl Fn(bool) -> Reply) {
         let waiters = locked(&self.table).take_waiters(run_id);
         for waiter in waiters {
-            waiter.responder.send(reply(waiter.replayed));
+            waiter.responder.send(Ok(reply(waiter.replayed)));
         }
     }
 
@@ -341,7 +341,7 @@ impl Direct {
         };
         for (run_id, watched) in runs {
             for waiter in watched.waiters {
-                waiter.responder.send(timed_out(run_id));
+                waiter.responder.send(Ok(timed_out(run_id)));
             }
         }
     }

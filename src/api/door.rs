@@ -13,6 +13,11 @@ pub trait Door: Send + Sync + 'static {
     /// Memory only: it is called on the one edge thread and must not block.
     fn admit(&self, head: &Head) -> Result<Admission>;
 
+    /// Which row of the route table a head means, whether or not it is admitted: for the figures of those refused.
+    fn route(&self, _head: &Head) -> Option<usize> {
+        None
+    }
+
     /// Answers a whole call, on a handler thread.
     fn answer(&self, call: &Call, admission: &Admission) -> Result<Answer>;
 
@@ -193,8 +198,8 @@ impl Access {
 
 /// Where one answer goes.
 pub trait Respond: Send {
-    /// Sends the answer; nobody may be listening any more.
-    fn send(self: Box<Self>, reply: Reply);
+    /// Sends the answer, or the error that becomes one; nobody may be listening any more.
+    fn send(self: Box<Self>, answer: Result<Reply>);
 
     /// Whether nobody is listening any more.
     fn is_gone(&self) -> bool;
@@ -209,9 +214,9 @@ impl Responder {
         Responder(Box::new(to))
     }
 
-    /// Sends the answer; it is lost if the client has left.
-    pub fn send(self, reply: Reply) {
-        self.0.send(reply);
+    /// Sends the answer, or the error that becomes one; it is lost if the client has left.
+    pub fn send(self, answer: Result<Reply>) {
+        self.0.send(answer);
     }
 
     /// Whether the client has left.
@@ -230,7 +235,8 @@ impl std::fmt::Debug for Responder {
 
 /// Answers into a channel, which never leaves: for tests and for callers in the same process.
 impl Respond for crossbeam_channel::Sender<Reply> {
-    fn send(self: Box<Self>, reply: Reply) {
+    fn send(self: Box<Self>, answer: Result<Reply>) {
+        let reply = answer.unwrap_or_else(|error| Reply::error(&error));
         // A full or closed channel means that nobody waits for this answer.
         drop(self.try_send(reply));
     }

@@ -4,9 +4,12 @@ use serde_json::{Map, Value};
 
 use crate::api::Request;
 use crate::api::call::Answer;
-use crate::api::start::{Caller, Started, accepted, digest, idempotency_key};
+use crate::api::start::{Caller, digest, idempotency_key};
 use crate::error::{Code, Error, Result};
 use crate::store::runs::Idempotency;
+
+/// The route.
+pub const PATTERN: &str = "/v1/workflow/invoke";
 
 /// Starts a run for the holder of a key.
 pub fn invoke(request: &Request<'_>) -> Result<Answer> {
@@ -15,7 +18,7 @@ pub fn invoke(request: &Request<'_>) -> Result<Answer> {
     // The admin key has no row.
     let scope = format!("key:{}", api_key.unwrap_or(0));
     let idempotency = idempotency(request, scope, request.admission.pattern, &body)?;
-    let started = request.api.invoke(
+    let asked = request.api.judge_invoke(
         &body,
         Caller {
             source: "api",
@@ -24,7 +27,7 @@ pub fn invoke(request: &Request<'_>) -> Result<Answer> {
             waits: true,
         },
     )?;
-    Ok(answer(&started, true))
+    request.api.answer_start(asked, true)
 }
 
 /// What the request's `Idempotency-Key` stands for, if it has one.
@@ -47,17 +50,6 @@ pub fn idempotency(
         key: idempotency_key(text)?,
         digest: digest(route, body),
     }))
-}
-
-/// The 202, or the wait for the run's end.
-fn answer(started: &Started, with_secret: bool) -> Answer {
-    match started.is_direct {
-        true => Answer::WhenEnded {
-            run_id: started.run_id,
-            replayed: started.replayed,
-        },
-        false => Answer::Now(accepted(started, with_secret)),
-    }
 }
 
 #[cfg(test)]

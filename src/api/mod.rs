@@ -15,6 +15,7 @@ pub mod fields;
 pub mod health;
 pub mod invoke;
 pub mod keys;
+pub mod metrics;
 pub mod query;
 pub mod requests;
 pub mod rotation;
@@ -23,7 +24,10 @@ pub mod runs;
 pub mod secrets;
 pub mod server;
 pub mod start;
+pub mod stats;
+pub mod system;
 pub mod table;
+pub mod trouble;
 pub mod versions;
 pub mod webhook;
 
@@ -46,6 +50,7 @@ use crate::api::door::{Access, Admission, Door, Responder, Scope, Who};
 use crate::api::query::Query;
 use crate::api::routes::{Found, find, nothing_here, wrong_method};
 use crate::api::table::ROUTES;
+use crate::config::{self, Config};
 use crate::error::{Code, Error, Result};
 use crate::flow::workflow::KindSpec;
 use crate::id::{Dice, Id};
@@ -75,6 +80,10 @@ pub struct Parts {
     pub max_direct: usize,
     /// How long one waits at most.
     pub direct_timeout: Duration,
+    /// The settings in force: shown, and `metrics_key`.
+    pub config: Config,
+    /// What is shown of them; none: the program around the engine set them.
+    pub settings: Vec<config::Found>,
 }
 
 /// The house behind the edge.
@@ -88,6 +97,10 @@ pub struct Api {
     /// SHA-256 of the admin key.
     admin_key: Option<[u8; 32]>,
     public_url: String,
+    /// SHA-256 of what `/metrics` asks for.
+    metrics_key: Option<[u8; 32]>,
+    config: Config,
+    settings: Vec<config::Found>,
     direct: Direct,
     stopping: AtomicBool,
 }
@@ -103,13 +116,20 @@ pub struct Request<'a> {
     pub admission: &'a Admission,
 }
 
+/// The routes that start runs.
+const STARTS: [&str; 2] = [invoke::PATTERN, webhook::PATTERN];
+
 /// What answers a route.
 pub type Handler = fn(&Request<'_>) -> Result<Answer>;
 
 impl Api {
     /// The house, its doors open.
     pub fn new(parts: Parts) -> Api {
+        let routes = ROUTES.iter().map(|row| (row.method, row.pattern));
+        parts.store.metrics().http.know(routes);
+        let metrics_key = parts.config.metrics_key.as_ref();
         Api {
+            metrics_key: metrics_key.map(|key| Sha256::digest(key.expose()).into()),
             direct: Direct::new(&parts.store, parts.max_direct, parts.direct_timeout),
             admin_key: parts.admin_key.map(|key| Sha256::digest(key).into()),
             store: parts.store,
@@ -118,6 +138,8 @@ impl Api {
             clock: parts.clock,
             dice: parts.dice,
             public_url: parts.public_url,
+            config: parts.config,
+            settings: parts.settings,
             stopping: AtomicBool::new(false),
         }
     }
@@ -152,6 +174,11 @@ impl Api {
     /// The file.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How many callers wait for the end of a run.
+    pub fn waiting(&self) -> u64 {
+        self.direct.taken() as u64
     }
 
     pub(crate) fn direct(&self) -> &Direct {
@@ -206,6 +233,27 @@ impl Api {
         })
     }
 
+    /// Who asks, if that may be asked by them.
+    fn who(&self, head: &Head, access: Access, params: &[String]) -> Result<Who> {
+        let who = match access {
+            Access::Open => return Ok(Who::Nobody),
+            Access::Webhook => return self.secret_holder(head, params),
+            Access::Key(_) | Access::Own | Access::Approvals => self.key_holder(head)?,
+        };
+        match who.scope().is_some_and(|scope| scope.allows(access)) {
+            true => Ok(who),
+            false => Err(access.refusal()),
+        }
+    }
+
+    /// A run that was asked for is not started.
+    fn note_refusal(&self, pattern: &str, refusal: &Error) {
+        if STARTS.contains(&pattern) {
+            let code = refusal.code.row().name;
+            self.store.metrics().runs_refused.at(&[code]).add();
+        }
+    }
+
     /// Who knows this deployment's secret. Unknown ids and wrong secrets are refused alike.
     fn secret_holder(&self, head: &Head, params: &[String]) -> Result<Who> {
         let refused = || Error::of(Code::InvalidAccess);
@@ -248,17 +296,9 @@ impl Door for Api {
             Found::WrongMethod(allowed) => return Err(wrong_method(&allowed)),
             Found::Nothing => return Err(nothing_here()),
         };
-        let who = match row.access {
-            Access::Open => Who::Nobody,
-            Access::Webhook => self.secret_holder(head, &params)?,
-            Access::Key(_) | Access::Own | Access::Approvals => {
-                let who = self.key_holder(head)?;
-                if !who.scope().is_some_and(|scope| scope.allows(row.access)) {
-                    return Err(row.access.refusal());
-                }
-                who
-            }
-        };
+        let who = self
+            .who(head, row.access, &params)
+            .inspect_err(|refusal| self.note_refusal(row.pattern, refusal))?;
         Ok(Admission {
             route,
             pattern: row.pattern,
@@ -271,11 +311,22 @@ impl Door for Api {
         let row = ROUTES
             .get(admission.route)
             .ok_or_else(|| Error::internal("an admission for a route that is not in the table"))?;
-        (row.handler)(&Request {
+        let answer = (row.handler)(&Request {
             api: self,
             call,
             admission,
-        })
+        });
+        if let Err(refusal) = &answer {
+            self.note_refusal(row.pattern, refusal);
+        }
+        answer
+    }
+
+    fn route(&self, head: &Head) -> Option<usize> {
+        match find(ROUTES, &head.method, &head.path) {
+            Found::Route(_, route, _) => Some(route),
+            Found::WrongMethod(_) | Found::Nothing => None,
+        }
     }
 
     fn wait(&self, run_id: Id, replayed: bool, responder: Responder) {

@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::deliveries::{DeliveryFilter, DeliveryRow};
+use crate::store::listing::RunFilter;
 use crate::store::page::Page;
-use crate::store::runs::{RunFilter, RunRow};
+use crate::store::runs::RunRow;
 use crate::store::steps::{StepAttempt, StepRow};
 use crate::time::{Timestamp, millis};
 

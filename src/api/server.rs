@@ -38,6 +38,7 @@ use crate::api::server::response::{Seen, refusal};
 use crate::api::server::socket::Socket;
 use crate::bell::locked;
 use crate::error::{Code, Error, Result};
+use crate::metrics::Watched;
 
 mod config;
 mod descriptors;
@@ -96,6 +97,8 @@ impl Server {
         let address = listener.local_addr()?;
         let places = descriptors::places(config.max_connections, config.own_descriptors);
         config.max_connections = places.connections;
+        let limit = config.max_connections as u64;
+        config.metrics.connections_limit.set(limit);
         let (sender, queue) = crossbeam_channel::bounded(QUEUE);
         let edge = Edge::new(
             config,
@@ -169,7 +172,11 @@ impl Server {
             held,
         } = job;
         match guarded(|| self.door.answer(&call, &admission)) {
-            Ok(Answer::Now(reply)) => responder.send(reply),
+            Ok(Answer::Now(reply)) => responder.send(Ok(reply)),
+            Ok(Answer::Later(later)) => {
+                drop((call, held));
+                later.go(responder);
+            }
             Ok(Answer::WhenEnded { run_id, replayed }) => {
                 drop((call, held));
                 let waiting = guarded(|| {
@@ -181,7 +188,7 @@ impl Server {
                     log::error!("waiting for run {run_id}: {error}");
                 }
             }
-            Err(error) => responder.send(refusal(error)),
+            Err(error) => responder.send(Err(error)),
         }
     }
 }
@@ -193,10 +200,10 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         .unwrap_or_else(|_| Err(Error::internal("a handler panicked")))
 }
 
-impl Respond for oneshot::Sender<Reply> {
-    fn send(self: Box<Self>, reply: Reply) {
+impl Respond for oneshot::Sender<Result<Reply>> {
+    fn send(self: Box<Self>, answer: Result<Reply>) {
         // The client may have left meanwhile.
-        drop(oneshot::Sender::send(*self, reply));
+        drop(oneshot::Sender::send(*self, answer));
     }
 
     fn is_gone(&self) -> bool {
@@ -257,7 +264,7 @@ impl Edge {
         queue: Sender<Job>,
         is_loopback: bool,
     ) -> Edge {
-        Edge {
+        let edge = Edge {
             public_host: is_loopback.then(|| config.public_host.clone()),
             connections: Budget::new(config.max_connections, config.max_connections_per_peer),
             refusals: Budget::new(refusals, refusals),
@@ -266,7 +273,18 @@ impl Edge {
             config,
             door,
             queue,
+        };
+        for (what, budget) in [
+            (Watched::Connections, &edge.connections),
+            (Watched::BodyBytes, &edge.bodies),
+            (Watched::AnswerBytes, &edge.answers),
+        ] {
+            let budget = budget.clone();
+            edge.config
+                .metrics
+                .watch(what, move || budget.used() as u64);
         }
+        edge
     }
 
     /// Takes a connection in, or refuses it.
@@ -284,6 +302,7 @@ impl Edge {
         let mut place = self.connections.hold((!is_proxy).then(|| peer.ip()));
         let edge = Arc::clone(self);
         if place.grow(1) {
+            self.config.metrics.connections_accepted.add();
             let stopping = stopping.clone();
             tokio::spawn(async move {
                 edge.serve_connection(stream, peer, stopping).await;
@@ -291,6 +310,7 @@ impl Edge {
             });
             return;
         }
+        self.config.metrics.connections_refused.add();
         let mut refusal_place = self.refusals.hold(None);
         if refusal_place.grow(1) {
             tokio::spawn(async move {
@@ -345,6 +365,8 @@ impl Edge {
         log::debug!("connection from {}: {fault}", peer.ip());
         // The library closes silently; a client that began a head is told why. An idle one is not.
         if fault.is_timeout() && unread.load(Ordering::Relaxed) {
+            let (metrics, time) = (&self.config.metrics, self.config.head_time);
+            metrics.http.note(None, "", 408, time);
             let stream = connection.into_parts().io.into_stream();
             let error = edge::bad_request(
                 408,
@@ -390,6 +412,7 @@ impl Edge {
         let mut progress = Progress {
             body_left: !body.is_end_stream(),
             pattern: "-",
+            route: None,
         };
         let seen = Seen::of(&head);
         let line = Line {
@@ -412,12 +435,17 @@ impl Edge {
         }
         // A close must linger for what the client may still be sending; otherwise all that came was read.
         unread.store(close, Ordering::Relaxed);
+        let status = response.status().as_u16();
+        let (metrics, method) = (&self.config.metrics, &seen.method);
+        metrics
+            .http
+            .note(progress.route, method, status, begun.elapsed());
         log::debug!(
             "{} {} {} {} {:?}",
             seen.peer,
             seen.method,
             progress.pattern,
-            response.status().as_u16(),
+            status,
             begun.elapsed()
         );
         response
@@ -457,8 +485,11 @@ impl Edge {
         if body.size_hint().lower() > self.config.body_limit as u64 {
             return Err(edge::too_large(self.config.body_limit));
         }
-        let admission = guarded(|| self.door.admit(&head))?;
+        let admission = guarded(|| self.door.admit(&head)).inspect_err(|_| {
+            progress.route = self.door.route(&head);
+        })?;
         progress.pattern = admission.pattern;
+        progress.route = Some(admission.route);
         let mut held = self.bodies.hold(Some(head.peer));
         let body = if progress.body_left {
             self.body(body, &mut held).await?
@@ -482,7 +513,7 @@ impl Edge {
             }
         })?;
         match timeout(self.config.answer_time, answer).await {
-            Ok(Ok(reply)) => Ok(reply),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::internal("a responder was dropped unanswered")),
             Err(_) => Err(Error::internal(format_args!(
                 "{}: no answer in {:?}",
@@ -531,4 +562,6 @@ struct Progress {
     body_left: bool,
     /// The route's pattern, once admitted.
     pattern: &'static str,
+    /// Its index, once it was found.
+    route: Option<usize>,
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::Api;
-use crate::api::call::Reply;
+use crate::api::call::{Answer, Later, Reply};
+use crate::api::direct::Seat;
 use crate::api::fields::{given, pointer, text, wrong};
 use crate::error::{Code, Error, Result};
 use crate::flow::hosts::HostRule;
@@ -20,6 +21,7 @@ use crate::id::Id;
 use crate::store::deployments::{DeploymentRow, VariantRow};
 use crate::store::directory::{DeploymentEntry, Directory};
 use crate::store::runs::{Idempotency, Inserted, NewRun};
+use crate::time::Timestamp;
 
 const MISSING: &str = "Missing required field: deployment or variant";
 const URL_MISSING: &str = "callback_url is required when async is enabled";
@@ -62,6 +64,27 @@ pub struct Started {
     pub secret: Option<String>,
 }
 
+impl Started {
+    /// As far as it is known before the run is inserted.
+    fn of(ready: &Ready<'_>) -> Started {
+        Started {
+            run_id: ready.new.run_id,
+            status: RunStatus::Queued,
+            replayed: false,
+            is_direct: ready.seat.is_some(),
+            secret: Some(ready.secret.clone()),
+        }
+    }
+
+    /// What the insert came to.
+    fn heard(&mut self, inserted: Inserted) {
+        (self.run_id, self.status, self.replayed) = match inserted {
+            Inserted::New(status) => (self.run_id, status, false),
+            Inserted::Replayed(run_id, status) => (run_id, status, true),
+        };
+    }
+}
+
 /// Where a run is to be started.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -71,12 +94,31 @@ pub struct Target {
     pub variant: VariantRow,
 }
 
+/// A run that was asked for: judged, and not yet on disk.
+#[derive(Debug)]
+pub enum Asked<'a> {
+    /// It was started before, by a request with the same `Idempotency-Key`.
+    Before(Started),
+    /// It is to be inserted.
+    New(Box<Ready<'a>>),
+}
+
+/// A run that is to be inserted.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    new: NewRun,
+    now: Timestamp,
+    /// The place of whoever waits for its end.
+    seat: Option<Seat<'a>>,
+    secret: String,
+}
+
 impl Api {
-    /// Starts a run from the body of an invoke (contract, section 4).
-    pub fn invoke(&self, body: &Map<String, Value>, caller: Caller) -> Result<Started> {
+    /// Judges the body of an invoke (contract, section 4).
+    pub fn judge_invoke(&self, body: &Map<String, Value>, caller: Caller) -> Result<Asked<'_>> {
         self.refuse_while_stopping()?;
         if let Some(started) = self.replay(&caller)? {
-            return Ok(started);
+            return Ok(Asked::Before(started));
         }
         let target = target(&self.store().directory(), body)?;
         judge_tool_approval(body)?;
@@ -87,7 +129,7 @@ impl Api {
             Some(Value::Object(inputs)) => Ok(inputs),
             Some(other) => Err(wrong("inputs", "an object", other)),
         };
-        self.start(
+        self.ready(
             &target,
             callback,
             Some(body),
@@ -97,22 +139,22 @@ impl Api {
         )
     }
 
-    /// Starts a run from the body of a webhook trigger (contract, section 5), in either form.
-    pub fn trigger(
+    /// Judges the body of a webhook trigger (contract, section 5), in either form.
+    pub fn judge_trigger(
         &self,
         target: &Target,
         body: &Map<String, Value>,
         caller: Caller,
-    ) -> Result<Started> {
+    ) -> Result<Asked<'_>> {
         self.refuse_while_stopping()?;
         if let Some(started) = self.replay(&caller)? {
-            return Ok(started);
+            return Ok(Asked::Before(started));
         }
         match body.get("inputs") {
             Some(Value::Object(inputs)) => {
                 judge_tool_approval(body)?;
                 let callback = Some(callback_of(body)?);
-                self.start(
+                self.ready(
                     target,
                     callback,
                     Some(body),
@@ -126,7 +168,7 @@ impl Api {
                 let callback = Some(callback_of(body)?);
                 let mut inputs = body.clone();
                 inputs.shift_remove("async");
-                self.start(
+                self.ready(
                     target,
                     callback,
                     None,
@@ -139,7 +181,7 @@ impl Api {
         }
     }
 
-    fn start<'a>(
+    fn ready<'a>(
         &self,
         target: &Target,
         callback: Option<Option<&Value>>,
@@ -147,28 +189,23 @@ impl Api {
         inputs: impl FnOnce() -> Result<&'a Map<String, Value>>,
         unknown: UnknownInputs,
         caller: Caller,
-    ) -> Result<Started> {
+    ) -> Result<Asked<'_>> {
         let deployment = &target.deployment.row;
         let callback_url = match callback {
             Some(asked) => Some(self.callback_url(deployment, asked)?),
             None => None,
         };
-        let workflow = self.store().workflow(target.variant.version_id)?;
+        let deployed = self.store().deployed(target.variant.version_id)?;
+        let workflow = &deployed.workflow;
         if callback_url.is_none() && workflow.asks_a_person() {
             return Err(Error::of(Code::CallbackDeliveryRequired));
         }
-        let (metadata, user) = match about {
-            Some(body) => (
-                metadata(body)?,
-                text(body, "user", USER)?.map(str::to_owned),
-            ),
-            None => (Map::new(), None),
-        };
+        let (metadata, user) = about.map(labels).transpose()?.unwrap_or_default();
         let inputs = workflow.accept_inputs(inputs()?.clone(), unknown)?;
         let now = self.clock().now();
         let run_id = Id::new(now, self.dice());
-        let is_direct = callback_url.is_none() && caller.waits;
-        let seat = if is_direct {
+        let waits = callback_url.is_none() && caller.waits;
+        let seat = if waits {
             Some(self.direct().reserve(run_id)?)
         } else {
             None
@@ -184,23 +221,56 @@ impl Api {
             metadata,
             inputs,
             idempotency: caller.idempotency,
-            waits: is_direct,
+            waits,
         };
-        let (run_id, status, replayed) = match self.store().insert_run(new, now)? {
-            Inserted::New(status) => (run_id, status, false),
-            Inserted::Replayed(run_id, status) => (run_id, status, true),
+        Ok(Asked::New(Box::new(Ready {
+            new,
+            now,
+            seat,
+            secret: target.deployment.secrets.current.clone(),
+        })))
+    }
+
+    /// Starts a run that was judged: it is on disk when this returns.
+    pub fn start(&self, asked: Asked<'_>) -> Result<Started> {
+        let ready = match asked {
+            Asked::Before(started) => return Ok(started),
+            Asked::New(ready) => *ready,
         };
-        if let Some(seat) = seat {
-            seat.keep(run_id);
+        let mut started = Started::of(&ready);
+        started.heard(self.store().insert_run(ready.new, ready.now)?);
+        if let Some(seat) = ready.seat {
+            seat.keep(started.run_id);
         }
-        let secret = Some(target.deployment.secrets.current.clone());
-        Ok(Started {
-            run_id,
-            status,
-            replayed,
-            is_direct,
-            secret,
-        })
+        Ok(started)
+    }
+
+    /// Starts a run that was judged and answers as soon as it is on disk, from the thread that knows it first. Who waits
+    /// for the run's end is answered with that instead.
+    pub fn answer_start(&self, asked: Asked<'_>, with_secret: bool) -> Result<Answer> {
+        let ready = match asked {
+            Asked::New(ready) if ready.seat.is_none() => *ready,
+            other => {
+                let started = self.start(other)?;
+                return Ok(match started.is_direct {
+                    true => Answer::WhenEnded {
+                        run_id: started.run_id,
+                        replayed: started.replayed,
+                    },
+                    false => Answer::Now(accepted(&started, with_secret)),
+                });
+            }
+        };
+        let mut started = Started::of(&ready);
+        let store = self.store.clone();
+        Ok(Answer::Later(Later::new(move |responder| {
+            store.insert_run_then(ready.new, ready.now, move |inserted| {
+                responder.send(inserted.map(|inserted| {
+                    started.heard(inserted);
+                    accepted(&started, with_secret)
+                }));
+            });
+        })))
     }
 
     /// The first answer to an `Idempotency-Key` that was used before, whatever has changed since.
@@ -250,6 +320,14 @@ impl Api {
         }
         Ok(url.to_owned())
     }
+}
+
+/// The caller's labels, and its name for its user.
+fn labels(body: &Map<String, Value>) -> Result<(Map<String, Value>, Option<String>)> {
+    Ok((
+        metadata(body)?,
+        text(body, "user", USER)?.map(str::to_owned),
+    ))
 }
 
 /// Whether a callback may go to the host of `url`. The error is a sentence.

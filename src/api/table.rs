@@ -4,8 +4,8 @@ use crate::api::door::Access::{self, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, audit, deliveries, deployments, health, invoke, keys, requests, rotation, runs,
-    secrets, versions, webhook,
+    Handler, audit, deliveries, deployments, health, invoke, keys, metrics, requests, rotation,
+    runs, secrets, stats, system, versions, webhook,
 };
 
 const fn row(
@@ -30,7 +30,7 @@ const VERSIONS: &str = "/v1/deployments/{deployment}/variants/{variant}/versions
 /// The endpoints.
 #[rustfmt::skip] // One line a row.
 pub static ROUTES: &[Route<Handler>] = &[
-    row("POST", "/v1/workflow/invoke", Key(Invoke), invoke::invoke, "Start a run, and wait for its result or have it delivered."),
+    row("POST", invoke::PATTERN, Key(Invoke), invoke::invoke, "Start a run, and wait for its result or have it delivered."),
     row("POST", webhook::PATTERN, Webhook, webhook::trigger, "Start a run by a deployment's webhook secret."),
     row("GET", "/v1/workflow_runs", Own, runs::list, "List runs, filtered."),
     row("GET", "/v1/workflow_runs/{id}", Own, runs::show, "Show a run with its first steps and its deliveries."),
@@ -60,8 +60,11 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("PUT", "/v1/secrets/{name}", Key(Admin), secrets::put, "Set a secret and the hosts it may be sent to."),
     row("DELETE", "/v1/secrets/{name}", Key(Admin), secrets::delete, "Remove a secret."),
     row("GET", "/v1/audit", Key(Admin), audit::list, "List who changed what."),
+    row("GET", "/v1/stats", Key(Read), stats::show, "What happened in the last hour and day, for charts."),
+    row("GET", "/v1/system", Key(Read), system::show, "The health of the server: figures, settings, and what is wrong."),
     row("GET", "/v1/error_codes", Open, health::error_codes, "Every error code with its status and usual text."),
     row("GET", "/healthz", Open, health::healthz, "Whether the process lives."),
     row("GET", "/readyz", Open, health::readyz, "Whether the server accepts runs."),
+    row("GET", "/metrics", Open, metrics::scrape, "Figures for Prometheus; asks for metrics_key or a read key if metrics_key is set."),
     row("GET", "/schema/workflow.json", Open, health::workflow_schema, "The JSON schema of a workflow definition."),
 ];

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::api::call::{Answer, Call, Head, Reply};
 use crate::api::door::{Admission, Door, Responder};
 use crate::api::{Api, Parts};
+use crate::config::Config;
 use crate::flow::run::Ending;
 use crate::id::{Dice, Id};
 use crate::outbound::guard::Guard;
@@ -131,6 +132,8 @@ impl House {
             public_url: "https://skep.example/base/".to_owned(),
             max_direct,
             direct_timeout,
+            config: Config::default(),
+            settings: Vec::new(),
         });
         House { api, _dir: dir }
     }
@@ -207,6 +210,11 @@ impl House {
                 self.api.wait(run_id, replayed, Responder::new(sender));
                 Err(receiver)
             }
+            Ok(Answer::Later(later)) => {
+                let (sender, receiver) = bounded(1);
+                later.go(Responder::new(sender));
+                Ok(receiver.recv().expect("it is answered").into())
+            }
             Err(error) => Ok(Reply::error(&error).into()),
         }
     }
@@ -251,23 +259,18 @@ impl House {
     /// Ends every queued run.
     pub fn end_all(&self, ending: &Ending) -> usize {
         let now = self.api.clock.now();
-        let claims = self
-            .api
-            .store()
-            .claim_runs(100, 1, Duration::from_secs(60), now)
-            .expect("claimed");
+        let claims = self.api.store().claim_runs(100, 1, now).expect("claimed");
         let count = claims.len();
         for claim in claims {
-            let record = Record {
-                finished: None,
-                results: Vec::new(),
-                then: Next::End(ending.clone()),
-            };
+            let record = Record::only(Next::End(ending.clone()));
             let recorded = self
                 .api
                 .store()
                 .record(claim, std::sync::Arc::new(record), now);
-            assert!(matches!(recorded, crate::store::claims::Recorded::Ended));
+            assert!(matches!(
+                recorded,
+                crate::store::claims::Recorded::Ended(None)
+            ));
         }
         count
     }

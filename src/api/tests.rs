@@ -51,9 +51,12 @@ GET     oooox /v1/secrets
 PUT     oooox /v1/secrets/{name}
 DELETE  oooox /v1/secrets/{name}
 GET     oooox /v1/audit
+GET     oxoxx /v1/stats
+GET     oxoxx /v1/system
 GET     +++++ /v1/error_codes
 GET     +++++ /healthz
 GET     +++++ /readyz
+GET     +++++ /metrics
 GET     +++++ /schema/workflow.json
 ";
 

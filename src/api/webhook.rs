@@ -3,7 +3,7 @@
 use crate::api::Request;
 use crate::api::call::Answer;
 use crate::api::invoke::idempotency;
-use crate::api::start::{Caller, Target, accepted};
+use crate::api::start::{Caller, Target};
 use crate::error::{Code, Error, Result};
 use crate::id::Id;
 use crate::store::directory::Directory;
@@ -50,9 +50,9 @@ pub fn trigger(request: &Request<'_>) -> Result<Answer> {
         idempotency,
         waits: true,
     };
-    let started = request.api.trigger(&target, &body, caller)?;
+    let asked = request.api.judge_trigger(&target, &body, caller)?;
     // The secret is what the caller came with: it is not handed out here.
-    Ok(Answer::Now(accepted(&started, false)))
+    request.api.answer_start(asked, false)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
 //! its HTTP API; nothing here opens the database.
 
+mod bench;
 mod client;
 mod completions;
 mod config;
@@ -84,6 +85,11 @@ const VERBS: &[Verb] = &[
         name: "secrets",
         command: secrets::command,
         run: secrets::run,
+    },
+    Verb {
+        name: "bench",
+        command: bench::command,
+        run: bench::run,
     },
     Verb {
         name: "config",

@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::screen::Screen;
 use crate::cli::{Done, Failure, logging, settings};
+use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::error::Error;
 
@@ -27,7 +28,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
-    let config = settings::load(matches)?.config;
+    let Loaded { config, found } = settings::load(matches)?;
     logging::start(config.log_level, config.log_format);
     // Before the engine, so that a stop asked for during its start is a clean one too.
     let mut signals = signals()?;
@@ -37,6 +38,7 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
     let data = config.data.clone();
     let engine = Engine::builder()
         .config(config)
+        .settings(found)
         .on_new_key(move |key| hand_over(key, &data))
         .start()
         .map_err(|error| Failure::new(error.message))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Found};
 use crate::engine::{Engine, Show};
 use crate::error::Result;
 use crate::steps::{Registry, StepKind};
@@ -10,10 +10,11 @@ use crate::steps::{Registry, StepKind};
 /// Builds an [`Engine`].
 #[derive(Default)]
 pub struct Builder {
-    config: Config,
+    pub(super) config: Config,
     kinds: Vec<Arc<dyn StepKind>>,
-    is_private: bool,
-    on_new_key: Option<Show>,
+    pub(super) is_private: bool,
+    pub(super) settings: Vec<Found>,
+    pub(super) on_new_key: Option<Show>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -39,6 +40,13 @@ impl Builder {
         self
     }
 
+    /// With what `/v1/system` shows of the settings and where each came from ([`crate::config::Loaded::found`]).
+    #[must_use]
+    pub fn settings(mut self, found: Vec<Found>) -> Builder {
+        self.settings = found;
+        self
+    }
+
     /// Without a front door: runs are started by [`Engine::invoke`] only.
     #[must_use]
     pub fn without_http(mut self) -> Builder {
@@ -58,12 +66,11 @@ impl Builder {
     ///
     /// # Errors
     /// One sentence a person can act on; nothing runs then.
-    pub fn start(self) -> Result<Engine> {
+    pub fn start(mut self) -> Result<Engine> {
         let mut kinds = Registry::builtin();
-        for kind in self.kinds {
+        for kind in std::mem::take(&mut self.kinds) {
             kinds = kinds.with(kind)?;
         }
-        let show = self.on_new_key.unwrap_or_else(|| Box::new(|_| Ok(())));
-        Engine::assemble(self.config, Arc::new(kinds), self.is_private, show)
+        Engine::assemble(self, Arc::new(kinds))
     }
 }

@@ -79,7 +79,8 @@ impl Engine {
             idempotency: None,
             waits: false,
         };
-        self.api.invoke(&body, caller).map(|started| Started {
+        let started = self.api.start(self.api.judge_invoke(&body, caller)?)?;
+        Ok(Started {
             run_id: started.run_id,
         })
     }
@@ -100,6 +101,14 @@ impl Engine {
     /// `unavailable` if the file cannot be read.
     pub fn run(&self, run_id: Id) -> Result<Option<RunRow>> {
         self.store.run(run_id)
+    }
+
+    /// How many runs are queued, executing, and waiting for a time or a person.
+    ///
+    /// # Errors
+    /// `unavailable` if the engine is stopping.
+    pub fn open_runs(&self) -> Result<(u64, u64, u64)> {
+        self.store.open_runs()
     }
 
     /// Waits until the run has ended, at most `patience`, and returns it as it stands then.

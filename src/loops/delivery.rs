@@ -127,12 +127,12 @@ impl Sender {
     fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
         let now = self.clock.wall();
         let body = claim.body.as_bytes();
-        let standard = standard_signature(
-            &claim.secrets.signing(now),
-            &claim.event_id,
-            now.seconds(),
-            body,
-        )?;
+        let secrets = claim
+            .secrets
+            .as_ref()
+            .ok_or("the deployment's secret cannot be opened")?;
+        let standard =
+            standard_signature(&secrets.signing(now), &claim.event_id, now.seconds(), body)?;
         let header = |name: &str, value: String| (name.to_owned(), value);
         Ok(vec![
             header("Content-Type", "application/json".to_owned()),
@@ -140,7 +140,7 @@ impl Sender {
                 "User-Agent",
                 concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned(),
             ),
-            header(SIGNATURE, hex_signature(&claim.secrets.current, body)),
+            header(SIGNATURE, hex_signature(&secrets.current, body)),
             header("webhook-id", claim.event_id.clone()),
             header("webhook-timestamp", now.seconds().to_string()),
             header("webhook-signature", standard),
@@ -169,6 +169,9 @@ impl Sender {
         loop {
             match self.store.record_attempt(claim, &attempt, heard, now) {
                 Ok(Some(verdict)) => {
+                    let class = attempt.error_class.map(ErrorClass::as_str);
+                    let took = Duration::from_millis(attempt.duration_ms);
+                    self.store.metrics().delivery_tried(status, class, took);
                     let why = attempt.error.as_deref().unwrap_or_default();
                     return note(&id, number, verdict, why);
                 }

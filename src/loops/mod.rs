@@ -112,6 +112,11 @@ impl<T> Pool<T> {
         self.turn.notify_all();
     }
 
+    /// How many threads have nothing to do.
+    pub fn idle(&self) -> usize {
+        locked(&self.hand).idle
+    }
+
     /// Whether nothing more is taken.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)

@@ -3,12 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::bell::Bell;
 use crate::error::Code;
+use crate::flow::delivery::EventFacts;
 use crate::flow::expr::SecretMark;
 use crate::flow::plan::{Then, plan};
 use crate::flow::retry::next_try;
@@ -22,16 +23,14 @@ use crate::loops::wait_out;
 use crate::outbound::Outside;
 use crate::steps::secrets::Secrets;
 use crate::steps::{Registry, StepContext, perform};
-use crate::store::Store;
 use crate::store::claims::{Claim, Next, Record, Recorded, Ticket};
+use crate::store::owed::Owed;
 use crate::store::steps::{Finished, Opened};
+use crate::store::{Deployed, Store};
 use crate::time::Clock;
 
-/// How long a run is held between its steps, where only the plan is computed.
-const HOLD: Duration = Duration::from_secs(60);
-
-/// How much longer than the try itself a run is held for it.
-const MARGIN: Duration = Duration::from_secs(30);
+/// The timeout of a step that names none, and whose kind has none.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a worker works with.
 pub struct Worker {
@@ -58,28 +57,36 @@ impl std::fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Takes up to `limit` queued runs.
+    /// Takes up to `limit` runs: those that were handed over when they came, then queued ones.
     pub fn take(&self, limit: usize) -> Vec<Claim> {
-        if !self.store.bells().has_work() {
-            return Vec::new();
+        let mut taken = self.store.handed(limit);
+        if taken.len() == limit || !self.store.bells().has_work() {
+            return taken;
         }
-        let token = i64::from_le_bytes(self.dice.bytes());
-        self.store
-            .claim_runs(limit, token, HOLD, self.clock.now())
-            .unwrap_or_else(|fault| {
-                log::error!("no run could be claimed: {fault}");
-                Vec::new()
-            })
+        let claimed = self
+            .store
+            .claim_runs(limit - taken.len(), self.token(), self.clock.now());
+        match claimed {
+            Ok(claims) => taken.extend(claims),
+            Err(fault) => log::error!("no run could be claimed: {fault}"),
+        }
+        taken
     }
 
-    /// Executes a run until it ends, waits or is taken away.
-    pub fn turn(&self, claim: Claim) {
+    fn token(&self) -> i64 {
+        i64::from_le_bytes(self.dice.bytes())
+    }
+
+    /// Executes a run until it ends, waits or is taken away. Returns the run that was taken for the slot it left.
+    pub fn turn(&self, claim: Claim) -> Option<Claim> {
         let (run_id, ticket) = (claim.run_id, claim.ticket());
-        if catch_unwind(AssertUnwindSafe(|| self.execute(claim))).is_err() {
+        let turn = catch_unwind(AssertUnwindSafe(|| self.execute(claim)));
+        turn.unwrap_or_else(|_| {
             // It would panic again: the run ends here, with its reason in the log.
             log::error!(run_id:% = run_id; "a worker panicked over run {run_id}");
             self.abandon(ticket, &cannot_go_on("an internal error"));
-        }
+            None
+        })
     }
 
     /// Ends a run that cannot go on, however often the file refuses.
@@ -91,19 +98,19 @@ impl Worker {
         }
     }
 
-    /// What is needed before the first step. `None`: the run is left, or has ended.
-    fn prepare(&self, mut claim: Claim) -> Option<(Claim, Arc<Workflow>)> {
+    /// What is needed before the first step. An error: the run is left, or has ended; with the run taken instead.
+    fn prepare(&self, mut claim: Claim) -> Result<(Claim, Arc<Deployed>), Option<Claim>> {
         loop {
             let found = self
                 .store
-                .load_steps(&mut claim)
-                .and_then(|()| self.store.workflow(claim.version_id));
+                .load(&mut claim)
+                .and_then(|()| self.store.deployed(claim.version_id));
             match found {
-                Ok(workflow) => return Some((claim, workflow)),
+                Ok(deployed) => return Ok((claim, deployed)),
                 Err(fault) if fault.code == Code::Unavailable => {
                     let what = format!("run {}", claim.run_id);
                     if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
-                        return None;
+                        return Err(None);
                     }
                 }
                 Err(fault) => {
@@ -112,34 +119,33 @@ impl Worker {
                         code: "definition_unavailable",
                         step: None,
                     };
-                    self.end(claim, ending);
-                    return None;
+                    // What its event says of the version is read by the commit itself.
+                    let kept = self.record(claim, Record::only(Next::End(ending)));
+                    return Err(kept.err().flatten());
                 }
             }
         }
     }
 
-    fn end(&self, claim: Claim, ending: Ending) {
-        let then = Next::End(ending);
-        self.record(
-            claim,
-            Record {
-                finished: None,
-                results: Vec::new(),
-                then,
-            },
-        );
+    fn execute(&self, claim: Claim) -> Option<Claim> {
+        match self.prepare(claim) {
+            Ok((claim, deployed)) => self.go_on(claim, &deployed).err().flatten(),
+            Err(next) => next,
+        }
     }
 
-    fn execute(&self, claim: Claim) {
-        let Some((mut claim, workflow)) = self.prepare(claim) else {
-            return;
-        };
-        let run = facts(&claim);
+    /// Step after step. An error, always: the claim is spent, with the run taken instead; or the run is left.
+    fn go_on(
+        &self,
+        mut claim: Claim,
+        deployed: &Deployed,
+    ) -> Result<std::convert::Infallible, Option<Claim>> {
+        let workflow = &deployed.workflow;
+        let run = facts(&claim, deployed);
         let mut finished = None;
         while !self.halt.load(Ordering::SeqCst) {
             let plan = plan(
-                &workflow,
+                workflow,
                 &claim.inputs,
                 &run,
                 &claim.steps,
@@ -148,50 +154,69 @@ impl Worker {
             );
             let (then, start) = self.next_of(plan.then);
             let results = plan.results;
+            for result in &results {
+                self.note_ended(&result.kind, result.status);
+            }
             claim.steps.extend(results.iter().map(recorded));
             let record = Record {
                 finished: finished.take(),
                 results,
-                then,
+                owed: self.owed(&claim, deployed, &then),
+                ..Record::only(then)
             };
-            let Some(kept) = self.record(claim, record) else {
-                return;
-            };
-            claim = kept;
-            let Some(start) = start else { return };
+            claim = self.record(claim, record)?;
+            let Some(start) = start else { return Err(None) };
             note_start(&mut claim.steps, &start);
-            let Some(outcome) = self.try_step(&workflow, &claim, &start) else {
-                return;
+            let Some(outcome) = self.try_step(workflow, &claim, &start) else {
+                return Err(None);
             };
             if claim.stop.is_asked() && matches!(outcome, Outcome::Failed { .. }) {
                 // Cancelled (the row says so already), or the server stops: the try was interrupted, not failed.
-                return;
+                return Err(None);
             }
-            match self.settle(&workflow, &mut claim.steps, &start, outcome) {
-                (done, None) => finished = Some(done),
-                (failed, Some(due)) => {
-                    let record = Record {
-                        finished: Some(failed),
-                        results: Vec::new(),
-                        then: Next::Retry(due),
-                    };
-                    self.record(claim, record);
-                    return;
-                }
+            let (done, due) = self.settle(workflow, &mut claim.steps, &start, outcome);
+            finished = Some(done);
+            if let Some(due) = due {
+                return Err(self.leave(claim, finished, due));
             }
         }
         if finished.is_some() {
             // The server stops between two steps: what is done is recorded, and the run goes on at the next start.
-            let then = Next::Retry(self.clock.now().min(self.clock.wall()));
-            self.record(
-                claim,
-                Record {
-                    finished,
-                    results: Vec::new(),
-                    then,
-                },
-            );
+            let due = self.clock.now().min(self.clock.wall());
+            return Err(self.leave(claim, finished, due));
         }
+        Err(None)
+    }
+
+    /// Records a try, and leaves the run until then.
+    fn leave(
+        &self,
+        claim: Claim,
+        finished: Option<Finished>,
+        due: crate::time::Timestamp,
+    ) -> Option<Claim> {
+        let record = Record {
+            finished,
+            ..Record::only(Next::Retry(due))
+        };
+        self.record(claim, record).err().flatten()
+    }
+
+    /// The event that the end of this run owes.
+    fn owed(&self, claim: &Claim, deployed: &Deployed, then: &Next) -> Option<Owed> {
+        let Next::End(ending) = then else { return None };
+        let url = claim.callback_url.clone()?;
+        let facts = EventFacts {
+            run_id: claim.run_id,
+            deployment: deployed.deployment.clone(),
+            variant: deployed.variant.clone(),
+            version: deployed.version,
+            user: claim.user.clone(),
+            metadata: claim.metadata.clone(),
+            created_at: self.clock.now(),
+        };
+        // The commit makes one itself, and says why it cannot.
+        Owed::new(url, &facts, ending).ok()
     }
 
     /// What the plan says comes next, as the store is told of it, and the try to be made, if it is one.
@@ -203,10 +228,7 @@ impl Worker {
                     kind: start.kind.clone(),
                     input: self.mark.mask(&start.input),
                 };
-                (
-                    Next::Start(opened, self.timeout(&start) + MARGIN),
-                    Some(start),
-                )
+                (Next::Start(opened), Some(start))
             }
             Then::Park {
                 path,
@@ -233,17 +255,19 @@ impl Worker {
         }
     }
 
-    /// Records, however often the file refuses. `None`: the run is no longer in our hands.
-    fn record(&self, mut claim: Claim, record: Record) -> Option<Claim> {
+    /// Records, however often the file refuses. An error: the run is no longer in our hands; with the run taken instead.
+    fn record(&self, mut claim: Claim, mut record: Record) -> Result<Claim, Option<Claim>> {
+        record.next_token = self.token();
         let (run_id, record) = (claim.run_id, Arc::new(record));
         loop {
             match self.store.record(claim, record.clone(), self.clock.now()) {
-                Recorded::GoOn(claim) => return Some(claim),
-                Recorded::Ended => {
+                Recorded::GoOn(claim) => return Ok(claim),
+                Recorded::Ended(next) => {
                     note_end(run_id, &record.then);
-                    return None;
+                    return Err(next);
                 }
-                Recorded::Parked | Recorded::Lost => return None,
+                Recorded::Parked(next) => return Err(next),
+                Recorded::Lost => return Err(None),
                 Recorded::Refused(kept, fault) if fault.code != Code::Unavailable => {
                     // Trying again would give the same.
                     log::error!("run {run_id} could not be recorded: {fault}");
@@ -251,12 +275,12 @@ impl Worker {
                         kept.ticket(),
                         &cannot_go_on("its result could not be recorded"),
                     );
-                    return None;
+                    return Err(None);
                 }
                 Recorded::Refused(kept, fault) => {
                     let what = format!("run {}", kept.run_id);
                     if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
-                        return None;
+                        return Err(None);
                     }
                     claim = kept;
                 }
@@ -270,7 +294,7 @@ impl Worker {
                 .get(&start.kind)
                 .map(|kind| kind.default_timeout())
         };
-        start.timeout.or_else(default).unwrap_or(HOLD)
+        start.timeout.or_else(default).unwrap_or(TIMEOUT)
     }
 
     /// One try. `None`: the server stops, and it was not made.
@@ -313,7 +337,23 @@ impl Worker {
             outside: self.outside.as_ref(),
             secrets: &secrets,
         };
-        Some(perform(kind.as_ref(), &context))
+        let begun = Instant::now();
+        let outcome = perform(kind.as_ref(), &context);
+        let what = match &outcome {
+            Outcome::Done { .. } => "done",
+            Outcome::Failed { error, .. } => error.class.as_str(),
+        };
+        let metrics = self.store.metrics();
+        metrics.step_tried(&start.kind, what, begun.elapsed());
+        Some(outcome)
+    }
+
+    fn note_ended(&self, kind: &str, status: StepStatus) {
+        let metrics = self.store.metrics();
+        match status {
+            StepStatus::Waiting => metrics.step_retries.at(&[kind]).add(),
+            status => metrics.steps_ended.at(&[kind, status.as_str()]).add(),
+        }
     }
 
     /// What an outcome means for the step: its record, and, if it is to be tried again, when.
@@ -352,6 +392,7 @@ impl Worker {
             record.failures += u32::from(error.is_some());
             record.due_at = due_at;
         }
+        self.note_ended(&start.kind, status);
         (
             Finished {
                 path: start.path.clone(),
@@ -400,13 +441,13 @@ fn step_failed(message: String) -> Outcome {
 }
 
 /// What `{{ run.… }}` shows.
-fn facts(claim: &Claim) -> Value {
+fn facts(claim: &Claim, deployed: &Deployed) -> Value {
     json!({
         "id": claim.run_id,
         "request_id": claim.run_id.request_id(),
-        "deployment": claim.deployment,
-        "variant": claim.variant,
-        "version": claim.version,
+        "deployment": deployed.deployment,
+        "variant": deployed.variant,
+        "version": deployed.version,
         "user": claim.user,
         "metadata": claim.metadata,
         "created_at": claim.created_at,

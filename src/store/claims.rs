@@ -3,11 +3,12 @@
 //! A [`Claim`] can be spent once: it is neither `Clone` nor `Copy`, and [`Store::record`] takes it by value. A late
 //! record is refused by its token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::bell::{Stop, locked};
@@ -16,12 +17,18 @@ use crate::flow::delivery::EventFacts;
 use crate::flow::run::{Change, Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
 use crate::flow::step::StepRecord;
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
-use crate::store::runs::{SELECT_RUN, run, status_column, time_column};
+use crate::store::figures;
+use crate::store::owed::Owed;
+use crate::store::runs::{NewRun, object, run_status};
 use crate::store::steps;
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
+
+/// How long a claim is respected that nobody holds any more. Whoever holds one keeps it.
+pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A worker's hold on one run.
 #[derive(Debug)]
@@ -30,14 +37,12 @@ pub struct Claim {
     pub id: i64,
     /// The run.
     pub run_id: Id,
-    /// The deployment's name.
-    pub deployment: String,
-    /// The variant's name.
-    pub variant: String,
+    /// The deployment's row.
+    pub deployment_id: i64,
     /// The version's row.
     pub version_id: i64,
-    /// The version's number.
-    pub version: i64,
+    /// Where the result goes.
+    pub callback_url: Option<String>,
     /// The caller's name for its user.
     pub user: Option<String>,
     /// The caller's labels.
@@ -46,14 +51,43 @@ pub struct Claim {
     pub inputs: Map<String, Value>,
     /// When the run was accepted.
     pub created_at: Timestamp,
-    /// What is on record of its steps. Empty at first: [`Store::load_steps`] fills it in, outside the writer.
+    /// What is on record of its steps.
     pub steps: Vec<StepRecord>,
-    /// Whether there may be steps on record.
-    pub is_resumed: bool,
     /// Asked when the run is cancelled or the server stops.
     pub stop: Stop,
-    token: i64,
-    stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    /// What [`Store::load`] still has to read, outside the writer.
+    unread: Unread,
+    pub(super) token: i64,
+    stops: Stops,
+}
+
+/// The stop of every run in a worker's hands, by the run's row.
+pub(super) type Stops = Arc<Mutex<HashMap<i64, Stop>>>;
+
+/// What of a claimed run is still as the file has it.
+#[derive(Debug, Default)]
+struct Unread {
+    metadata: Option<String>,
+    inputs: Option<String>,
+    /// Whether there may be steps on record.
+    steps: bool,
+}
+
+/// Where runs are put that the inserting commit has claimed already, for a worker that is free.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    are_open: AtomicBool,
+    handed: Mutex<VecDeque<Claim>>,
+}
+
+impl Hands {
+    pub(super) fn are_open(&self) -> bool {
+        self.are_open.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn give(&self, claim: Claim) {
+        locked(&self.handed).push_back(claim);
+    }
 }
 
 /// What names a claim without holding it.
@@ -70,6 +104,20 @@ impl Claim {
             id: self.id,
             token: self.token,
         }
+    }
+}
+
+impl Claim {
+    /// What a run becomes that is claimed by the commit that inserts it.
+    pub(super) fn first_status(&self, now: Timestamp) -> Result<RunStatus> {
+        let queued = Run {
+            status: RunStatus::Queued,
+            claim: None,
+            wake_at: None,
+        };
+        next(&queued, &Event::Claimed(self.token), now)
+            .map(|change| change.status)
+            .map_err(|refused| Error::internal(format!("a new run: {refused:?}")))
     }
 }
 
@@ -92,13 +140,30 @@ pub struct Record {
     pub results: Vec<crate::flow::step::StepResult>,
     /// What comes next.
     pub then: Next,
+    /// The event that the run's end owes, if its result goes anywhere.
+    pub owed: Option<Owed>,
+    /// The token of the claim on the next run, which the commit that frees the slot takes, if hands are open.
+    pub next_token: i64,
+}
+
+impl Record {
+    /// Nothing but what comes next.
+    pub fn only(then: Next) -> Record {
+        Record {
+            finished: None,
+            results: Vec::new(),
+            then,
+            owed: None,
+            next_token: 0,
+        }
+    }
 }
 
 /// What comes next for a run.
 #[derive(Debug)]
 pub enum Next {
-    /// A try begins; the claim is held for so long.
-    Start(Opened, Duration),
+    /// A try begins.
+    Start(Opened),
     /// A delay begins.
     Delay(Opened, Timestamp),
     /// The finished try is repeated then.
@@ -112,10 +177,10 @@ pub enum Next {
 pub enum Recorded {
     /// The run is still in the worker's hands.
     GoOn(Claim),
-    /// The run waits; the claim is spent.
-    Parked,
-    /// The run ended; the claim is spent.
-    Ended,
+    /// The run waits; the claim is spent. With the next run, if one was taken.
+    Parked(Option<Claim>),
+    /// The run ended; the claim is spent. With the next run, if one was taken.
+    Ended(Option<Claim>),
     /// The run was no longer the worker's (cancelled, or the claim expired): nothing was recorded.
     Lost,
     /// Nothing was recorded, for that reason; the claim still stands.
@@ -131,29 +196,37 @@ impl Tx<'_> {
             .optional()?)
     }
 
-    /// Asks the state machine, and writes what it says. With an `ending`, the final event is owed in the same commit.
+    /// Asks the state machine, and writes what it says. With an `ending`, the final event is owed in the same commit:
+    /// `owed`, if the worker has made it ready.
     pub(super) fn apply(
         &mut self,
         id: i64,
         event: &Event,
-        ending: Option<&Ending>,
+        ending: Option<(&Ending, Option<&Owed>)>,
         now: Timestamp,
     ) -> Result<Result<RunStatus, Refused>> {
-        let (before, deployment, run_id) = self
-            .sql("SELECT status, claim_token, wake_at, deployment, run_id FROM runs WHERE id = ?1")?
+        let (before, deployment, run_id, times) = self
+            .sql(
+                "SELECT status, claim_token, wake_at, deployment, run_id, created_at, started_at
+                 FROM runs WHERE id = ?1",
+            )?
             .query_row([id], |row| {
                 let before = Run {
-                    status: status_column(row, "status")?,
+                    status: run_status(row, 0)?,
                     claim: row.get(1)?,
-                    wake_at: time_column(row, "wake_at")?,
+                    wake_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
                 };
-                Ok((before, row.get::<_, i64>(3)?, Id(row.get(4)?)))
+                let times = (row.get(5)?, row.get(6)?);
+                Ok((before, row.get::<_, i64>(3)?, Id(row.get(4)?), times))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
             Err(refused) => return Ok(Err(refused)),
         };
-        self.write_change(id, &change, ending, now)?;
+        if change.status == before.status && change.claim == before.claim {
+            return Ok(Ok(change.status));
+        }
+        self.write_change(id, &change, ending.map(|(ending, _)| ending), now)?;
         match change.steps {
             OpenSteps::Keep => {}
             OpenSteps::Interrupt => self.interrupt_steps(id, now)?,
@@ -163,13 +236,18 @@ impl Tx<'_> {
             // Its slot is free: whoever was over a limit may go on.
             self.after(Effect::SlotFree);
         }
-        if before.status != change.status {
-            self.counts.leave(deployment, before.status);
-            self.counts.enter(deployment, change.status);
-            self.after(Effect::Run(run_id, change.status));
+        self.counts.leave(deployment, before.status);
+        self.counts.enter(deployment, change.status);
+        self.after(Effect::Run(run_id, change.status));
+        if let Some(fact) = figures::of_run(change.status, times, now) {
+            self.after(Effect::Count(fact));
         }
-        if let (true, Some(ending)) = (change.status.is_final(), ending) {
-            self.owe_final_event(id, ending, now)?;
+        self.note_end(id, change.status)?;
+        if let (true, Some((ending, owed))) = (change.status.is_final(), ending) {
+            match owed {
+                Some(owed) => self.insert_delivery(id, deployment, owed, now)?,
+                None => self.owe_final_event(id, ending, now)?,
+            }
         }
         Ok(Ok(change.status))
     }
@@ -190,31 +268,28 @@ impl Tx<'_> {
             None => (None, None, None, None),
         };
         self.sql(
-            "UPDATE runs SET
-                 status = :status, wake_at = :wake_at,
-                 claim_token = :token,
-                 claim_expires_at = CASE WHEN :token IS NULL THEN NULL ELSE coalesce(claim_expires_at, :now) END,
-                 started_at = CASE WHEN :token IS NULL THEN started_at ELSE coalesce(started_at, :now) END,
-                 ended_at = CASE WHEN :final THEN :now END,
-                 output = :output, error = :error, error_code = :code, error_step = :step
-             WHERE id = :id",
+            "UPDATE runs SET status = ?2, wake_at = ?3, claim_token = ?4, claim_expires_at = ?5,
+                 started_at = CASE WHEN ?4 IS NULL THEN started_at ELSE coalesce(started_at, ?6) END,
+                 ended_at = ?7, output = ?8, error = ?9, error_code = ?10, error_step = ?11
+             WHERE id = ?1",
         )?
-        .execute(named_params! {
-            ":id": id,
-            ":status": change.status.as_str(),
-            ":wake_at": change.wake_at.map(|at| at.0),
-            ":token": change.claim,
-            ":now": now.0,
-            ":final": change.status.is_final(),
-            ":output": output,
-            ":error": error,
-            ":code": code,
-            ":step": step,
-        })?;
+        .execute(params![
+            id,
+            change.status.as_str(),
+            change.wake_at.map(|at| at.0),
+            change.claim,
+            change.claim.map(|_| now.plus(LEASE).0),
+            now.0,
+            change.status.is_final().then_some(now.0),
+            output,
+            error,
+            code,
+            step,
+        ])?;
         Ok(())
     }
 
-    /// Inserts the delivery of the run's end, if its result goes anywhere.
+    /// Inserts the delivery of a run's end that came from outside a worker, if its result goes anywhere.
     fn owe_final_event(&mut self, id: i64, ending: &Ending, now: Timestamp) -> Result<()> {
         let goes: bool = self
             .sql("SELECT callback_url IS NOT NULL FROM runs WHERE id = ?1")?
@@ -235,80 +310,68 @@ impl Tx<'_> {
             metadata: row.metadata,
             created_at: now,
         };
-        self.insert_delivery(id, row.deployment_id, &url, &facts, ending, now)
+        let owed = Owed::new(url, &facts, ending)?;
+        self.insert_delivery(id, row.deployment_id, &owed, now)
     }
 
-    /// How many runs of each deployment to take: round after round, one each, within their shares.
-    fn shares_of(&mut self, free: usize) -> Result<Vec<(i64, usize)>> {
-        let waiting: Vec<(i64, u64, u64)> = self
-            .counts
-            .deployments()
-            .filter(|(_, open)| open.queued > 0)
-            .map(|(id, open)| (id, open.queued, open.running))
-            .collect();
-        let mut rooms = Vec::new();
-        for (id, queued, running) in waiting {
-            let limit: Option<u64> = self
-                .sql("SELECT concurrency_limit FROM deployments WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))?;
-            let room = limit
-                .unwrap_or(u64::MAX)
-                .saturating_sub(running)
-                .min(queued);
-            rooms.push((id, room, running));
-        }
-        // Whoever is held back by a limit of its own does not wait for a slot.
-        let cap = match rooms.iter().filter(|(_, room, _)| *room > 0).count() {
-            0 => return Ok(Vec::new()),
-            1 => self.limits.workers as u64,
-            _ => self.limits.share(),
-        };
-        let mut rooms: Vec<(i64, usize)> = rooms
-            .into_iter()
-            .map(|(id, room, running)| (id, room.min(cap.saturating_sub(running)) as usize))
-            .collect();
-        // The round goes on where the last one stopped.
-        let turn = self.counts.turn;
-        let start = rooms.iter().position(|(id, _)| *id > turn).unwrap_or(0);
-        rooms.rotate_left(start);
-        let mut taken: Vec<(i64, usize)> = rooms.iter().map(|(id, _)| (*id, 0)).collect();
-        let mut left = free;
-        while left > 0 {
-            let mut any = false;
-            for ((id, room), (_, count)) in rooms.iter().zip(&mut taken) {
-                if left > 0 && *count < *room {
-                    *count += 1;
-                    left -= 1;
-                    any = true;
-                    self.counts.turn = *id;
+    /// Takes queued runs for `free` slots, fairly by deployment. Their tokens follow `token`.
+    fn claim(&mut self, free: usize, token: i64, now: Timestamp) -> Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for (deployment, count) in self.counts.turns(self.conn, self.limits, free)? {
+            let found = self
+                .sql(
+                    "SELECT id, run_id, deployment, version, callback_url, user, metadata, inputs, created_at, started_at
+                     FROM runs WHERE deployment = ?1 AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?2",
+                )?
+                .query_map((deployment, count), |row| unclaimed(row, self.stops))?
+                .collect::<Result<Vec<Claim>, _>>()?;
+            for mut claim in found {
+                claim.token = token.wrapping_add(claims.len() as i64);
+                let event = Event::Claimed(claim.token);
+                if self.apply(claim.id, &event, None, now)?.is_ok() {
+                    locked(self.stops).insert(claim.id, claim.stop.clone());
+                    claims.push(claim);
                 }
             }
-            if !any {
-                break;
-            }
         }
-        taken.retain(|(_, count)| *count > 0);
-        Ok(taken)
+        Ok(claims)
     }
 
-    fn claim_one(
-        &mut self,
-        id: i64,
-        token: i64,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Option<RunStatus>> {
-        let claimed = self.apply(id, &Event::Claimed(token), None, now)?.ok();
-        if claimed.is_some() {
-            self.extend_claim(id, now.plus(lease))?;
+    /// Claims a run in the very commit that inserts it, if hands are open, a slot is free and nobody waits for one.
+    pub(super) fn hands_on(&mut self, new: &NewRun, now: Timestamp) -> Result<Option<Claim>> {
+        let total = self.counts.total();
+        let is_free = total.queued == 0 && total.running < self.limits.workers as u64;
+        if !self.hands.are_open() || !is_free || self.counts.room(self.conn, new.deployment)? == 0 {
+            return Ok(None);
         }
-        Ok(claimed)
+        Ok(Some(Claim {
+            id: 0,
+            run_id: new.run_id,
+            deployment_id: new.deployment,
+            version_id: new.version,
+            callback_url: new.callback_url.clone(),
+            user: new.user.clone(),
+            metadata: new.metadata.clone(),
+            inputs: new.inputs.clone(),
+            created_at: now,
+            steps: Vec::new(),
+            stop: Stop::default(),
+            unread: Unread::default(),
+            // The first claim of a run: no other of it can have the same.
+            token: new.run_id.tail(),
+            stops: self.stops.clone(),
+        }))
     }
 
-    fn extend_claim(&self, id: i64, until: Timestamp) -> Result<()> {
-        self.sql("UPDATE runs SET claim_expires_at = ?2 WHERE id = ?1")?
-            .execute((id, until.0))?;
-        Ok(())
+    /// Hands the claim over after the commit. `id`: the run's row.
+    pub(super) fn hand(&mut self, mut claim: Claim, id: i64) {
+        claim.id = id;
+        self.after(Effect::Count(Fact::Started {
+            waited: Duration::ZERO,
+            at: claim.created_at,
+        }));
+        locked(self.stops).insert(id, claim.stop.clone());
+        self.after(Effect::Hand(Box::new(claim)));
     }
 
     fn record(
@@ -318,14 +381,16 @@ impl Tx<'_> {
         record: &Record,
         now: Timestamp,
     ) -> Result<Result<RunStatus, Refused>> {
+        let owed = record.owed.as_ref();
         let (event, ending) = match &record.then {
-            Next::Start(..) => (Event::Advanced(token), None),
+            Next::Start(_) => (Event::Advanced(token), None),
             Next::Delay(_, until) | Next::Retry(until) => (Event::Parked(token, *until), None),
             Next::End(ending @ Ending::Completed { .. }) => (Event::Completed(token), Some(ending)),
             Next::End(ending @ Ending::Failed { .. }) => (Event::Failed(token), Some(ending)),
             // A worker does not cancel; a cancellation takes the claim away from it.
             Next::End(Ending::Cancelled { .. }) => return Ok(Err(Refused::ClaimLost)),
         };
+        let ending = ending.map(|ending| (ending, owed));
         let status = match self.apply(id, &event, ending, now)? {
             Ok(status) => status,
             Err(refused) => return Ok(Err(refused)),
@@ -337,10 +402,7 @@ impl Tx<'_> {
             self.insert_result(id, result, now)?;
         }
         match &record.then {
-            Next::Start(opened, lease) => {
-                self.open_step(id, opened, None, now)?;
-                self.extend_claim(id, now.plus(*lease))?;
-            }
+            Next::Start(opened) => self.open_step(id, opened, None, now)?,
             Next::Delay(opened, until) => self.open_step(id, opened, Some(*until), now)?,
             Next::Retry(_) | Next::End(_) => {}
         }
@@ -348,66 +410,73 @@ impl Tx<'_> {
     }
 }
 
+/// A run as it is found in the queue; its token and its place among the stops are still to come.
+fn unclaimed(row: &Row<'_>, stops: &Stops) -> rusqlite::Result<Claim> {
+    Ok(Claim {
+        id: row.get(0)?,
+        run_id: Id(row.get(1)?),
+        deployment_id: row.get(2)?,
+        version_id: row.get(3)?,
+        callback_url: row.get(4)?,
+        user: row.get(5)?,
+        metadata: Map::new(),
+        inputs: Map::new(),
+        created_at: Timestamp(row.get(8)?),
+        steps: Vec::new(),
+        stop: Stop::default(),
+        unread: Unread {
+            metadata: row.get(6)?,
+            inputs: row.get(7)?,
+            steps: row.get::<_, Option<i64>>(9)?.is_some(),
+        },
+        token: 0,
+        stops: stops.clone(),
+    })
+}
+
 impl Store {
-    /// Takes up to `limit` queued runs, fairly by deployment, each held for `lease`. Their tokens follow `token`.
-    pub fn claim_runs(
-        &self,
-        limit: usize,
-        token: i64,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Vec<Claim>> {
-        let stops = self.stops.clone();
-        self.write(move |tx| {
-            let busy = tx.counts.total().running as usize;
-            let free = limit.min(tx.limits.workers.saturating_sub(busy));
-            let mut claims = Vec::new();
-            for (deployment, count) in tx.shares_of(free)? {
-                let ids = tx
-                    .sql(
-                        "SELECT id, started_at IS NOT NULL FROM runs
-                         WHERE deployment = ?1 AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?2",
-                    )?
-                    .query_map((deployment, count), |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect::<Result<Vec<(i64, bool)>, _>>()?;
-                for (id, was_started) in ids {
-                    let token = token.wrapping_add(claims.len() as i64);
-                    if tx.claim_one(id, token, lease, now)?.is_some() {
-                        let row = tx.sql(&format!("{SELECT_RUN} WHERE r.id = ?1"))?.query_row([id], run)?;
-                        let stop = Stop::default();
-                        locked(&stops).insert(id, stop.clone());
-                        claims.push(Claim {
-                            id,
-                            run_id: row.run_id,
-                            deployment: row.deployment,
-                            variant: row.variant,
-                            version_id: row.version_id,
-                            version: row.version,
-                            user: row.user,
-                            metadata: row.metadata,
-                            inputs: row.inputs,
-                            created_at: row.created_at,
-                            steps: Vec::new(),
-                            is_resumed: was_started,
-                            stop,
-                            token,
-                            stops: stops.clone(),
-                        });
-                    }
-                }
-            }
-            Ok(claims)
-        })
+    /// Takes up to `limit` queued runs, fairly by deployment. Their tokens follow `token`.
+    pub fn claim_runs(&self, limit: usize, token: i64, now: Timestamp) -> Result<Vec<Claim>> {
+        self.write(move |tx| tx.claim(limit, token, now))
+    }
+
+    /// From now on a commit that finds a free slot claims for it at once: the one that inserts a run, and the one in
+    /// which a worker gives its run up. Whoever opens hands must take what is handed.
+    pub fn open_hands(&self) {
+        self.hands.are_open.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing is claimed but by [`Store::claim_runs`].
+    pub fn close_hands(&self) {
+        self.hands.are_open.store(false, Ordering::SeqCst);
+    }
+
+    /// Up to `limit` of the runs that were claimed when they were inserted.
+    pub fn handed(&self, limit: usize) -> Vec<Claim> {
+        let mut handed = locked(&self.hands.handed);
+        let count = limit.min(handed.len());
+        handed.drain(..count).collect()
     }
 
     /// Records what a worker did and what comes next, in one commit. Spends the claim unless the run goes on.
     pub fn record(&self, claim: Claim, record: Arc<Record>, now: Timestamp) -> Recorded {
         let (id, token) = (claim.id, claim.token);
-        match self.write(move |tx| tx.record(id, token, &record, now)) {
-            Ok(Ok(RunStatus::Running)) => Recorded::GoOn(claim),
-            Ok(Ok(status)) if status.is_final() => Recorded::Ended,
-            Ok(Ok(_)) => Recorded::Parked,
-            Ok(Err(_)) => Recorded::Lost,
+        let written = self.write(move |tx| {
+            let status = match tx.record(id, token, &record, now)? {
+                Ok(status) => status,
+                Err(_) => return Ok(None),
+            };
+            let mut taken = Vec::new();
+            if status != RunStatus::Running && tx.hands.are_open() {
+                taken = tx.claim(1, record.next_token, now)?;
+            }
+            Ok(Some((status, taken.pop())))
+        });
+        match written {
+            Ok(Some((RunStatus::Running, _))) => Recorded::GoOn(claim),
+            Ok(Some((status, taken))) if status.is_final() => Recorded::Ended(taken),
+            Ok(Some((_, taken))) => Recorded::Parked(taken),
+            Ok(None) => Recorded::Lost,
             Err(fault) => Recorded::Refused(claim, fault),
         }
     }
@@ -441,16 +510,18 @@ impl Store {
     /// (at start, when every claim is that of a dead process) whatever is held. Returns how many.
     pub fn release_runs(&self, all: bool, now: Timestamp) -> Result<usize> {
         let before = if all { i64::MAX } else { now.0 };
-        let stops = self.stops.clone();
         self.write(move |tx| {
             let ids = tx
-                .sql("SELECT id FROM runs WHERE claim_expires_at < ?1 ORDER BY claim_expires_at LIMIT 1000")?
+                .sql(
+                    "SELECT id FROM runs WHERE deployment IN (SELECT id FROM deployments) AND status = 'running'
+                         AND ended_at IS NULL AND claim_expires_at < ?1 LIMIT 1000",
+                )?
                 .query_map([before], |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?;
             let mut released = 0;
             for id in ids {
                 // A clock that leaps, or a step that takes its time, must not take a run from a worker that lives.
-                if all || !locked(&stops).contains_key(&id) {
+                if all || !locked(tx.stops).contains_key(&id) {
                     released += usize::from(tx.apply(id, &Event::ClaimLost, None, now)?.is_ok());
                 }
             }
@@ -458,11 +529,17 @@ impl Store {
         })
     }
 
-    /// Fills in what is on record of a claimed run's steps.
-    pub fn load_steps(&self, claim: &mut Claim) -> Result<()> {
-        if claim.is_resumed {
+    /// Fills in what the file knows of a claimed run: outside the writer, which has better things to do.
+    pub fn load(&self, claim: &mut Claim) -> Result<()> {
+        if claim.unread.steps {
             claim.steps = self.look(|conn| steps::records(conn, claim.id))?;
-            claim.is_resumed = false;
+        }
+        let unread = std::mem::take(&mut claim.unread);
+        if unread.metadata.is_some() {
+            claim.metadata = object(unread.metadata);
+        }
+        if unread.inputs.is_some() {
+            claim.inputs = object(unread.inputs);
         }
         Ok(())
     }
@@ -471,7 +548,12 @@ impl Store {
     pub fn give_up(&self, ticket: Ticket, ending: Ending, now: Timestamp) -> Result<()> {
         self.write(move |tx| {
             // Refused: the run is someone else's, or final.
-            match tx.apply(ticket.id, &Event::Failed(ticket.token), Some(&ending), now)? {
+            match tx.apply(
+                ticket.id,
+                &Event::Failed(ticket.token),
+                Some((&ending, None)),
+                now,
+            )? {
                 Ok(_) => tx.cancel_steps(ticket.id, now),
                 Err(_) => Ok(()),
             }

@@ -1,8 +1,9 @@
 //! How many runs are open, by deployment: kept in memory, so that no insert has to count rows.
 //!
-//! Loaded at start; moved with every change of a state in the same transaction, and moved back if that fails.
+//! Loaded at start; moved with every change of a state in the same transaction, and moved back if that fails. Decides
+//! whose turn it is when slots are free. Must not touch a run's row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
@@ -53,6 +54,8 @@ pub struct Counts {
     open: BTreeMap<i64, Open>,
     total: Open,
     log: Vec<(i64, RunStatus, bool)>,
+    /// The concurrency limits of the deployments that have one; `None`: to be read.
+    own_limits: Option<HashMap<i64, u64>>,
     /// Where the round of claims goes on.
     pub turn: i64,
     /// Whose turn it is of those origins that do not answer.
@@ -111,6 +114,86 @@ impl Counts {
         self.log.push((deployment, status, false));
     }
 
+    /// How many runs of a deployment may still begin, by its own limit.
+    pub fn room(&mut self, conn: &Connection, deployment: i64) -> Result<u64> {
+        let limit = self.own_limit(conn, deployment)?;
+        let running = self.of(deployment).running;
+        Ok(limit.unwrap_or(u64::MAX).saturating_sub(running))
+    }
+
+    fn own_limit(&mut self, conn: &Connection, deployment: i64) -> Result<Option<u64>> {
+        let limits = match self.own_limits.take() {
+            Some(limits) => limits,
+            None => conn
+                .prepare_cached(
+                    "SELECT id, concurrency_limit FROM deployments WHERE concurrency_limit IS NOT NULL",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?,
+        };
+        let limit = limits.get(&deployment).copied();
+        self.own_limits = Some(limits);
+        Ok(limit)
+    }
+
+    /// A deployment's own limit changes: they are read anew when next asked for.
+    pub fn forget_own_limits(&mut self) {
+        self.own_limits = None;
+    }
+
+    /// How many runs of each deployment to take when `free` slots are: round after round, one each, within their shares.
+    pub fn turns(
+        &mut self,
+        conn: &Connection,
+        limits: &Limits,
+        free: usize,
+    ) -> Result<Vec<(i64, usize)>> {
+        let free = free.min(limits.workers.saturating_sub(self.total.running as usize));
+        if free == 0 || self.total.queued == 0 {
+            return Ok(Vec::new());
+        }
+        let mut rooms = Vec::new();
+        let waiting: Vec<(i64, Open)> = self
+            .deployments()
+            .filter(|(_, open)| open.queued > 0)
+            .collect();
+        for (id, open) in waiting {
+            rooms.push((id, self.room(conn, id)?.min(open.queued), open.running));
+        }
+        // Whoever is held back by a limit of its own does not wait for a slot.
+        let cap = match rooms.iter().filter(|(_, room, _)| *room > 0).count() {
+            0 => return Ok(Vec::new()),
+            1 => limits.workers as u64,
+            _ => limits.share(),
+        };
+        let mut rooms: Vec<(i64, usize)> = rooms
+            .into_iter()
+            .map(|(id, room, running)| (id, room.min(cap.saturating_sub(running)) as usize))
+            .collect();
+        // The round goes on where the last one stopped.
+        let turn = self.turn;
+        let start = rooms.iter().position(|(id, _)| *id > turn).unwrap_or(0);
+        rooms.rotate_left(start);
+        let mut taken: Vec<(i64, usize)> = rooms.iter().map(|(id, _)| (*id, 0)).collect();
+        let mut left = free;
+        while left > 0 {
+            let mut any = false;
+            for ((id, room), (_, count)) in rooms.iter().zip(&mut taken) {
+                if left > 0 && *count < *room {
+                    *count += 1;
+                    left -= 1;
+                    any = true;
+                    self.turn = *id;
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        taken.retain(|(_, count)| *count > 0);
+        Ok(taken)
+    }
+
     /// Where the log stands, to undo back to.
     pub fn mark(&self) -> usize {
         self.log.len()
@@ -118,6 +201,8 @@ impl Counts {
 
     /// Takes back everything since `mark`.
     pub fn undo(&mut self, mark: usize) {
+        // Read, perhaps, within what is now undone.
+        self.own_limits = None;
         while self.log.len() > mark {
             if let Some((deployment, status, entered)) = self.log.pop() {
                 self.shift(deployment, status, !entered);

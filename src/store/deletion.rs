@@ -37,9 +37,9 @@ impl Store {
             let Some(id) = tx.deployment_id(&name)? else {
                 return Ok(None);
             };
-            let variant = match variant {
-                Some(variant) => match tx.variant(id, &variant)? {
-                    Some((row, _)) => Some((row, variant)),
+            let variant = match &variant {
+                Some(variant) => match tx.variant(id, variant)? {
+                    Some((row, _)) => Some((row, variant.clone())),
                     None => return Ok(None),
                 },
                 None => None,

@@ -1,6 +1,6 @@
 //! Deliveries as callers see them: listed, shown with every attempt, sent again.
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row, RowIndex};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -87,10 +87,13 @@ const SELECT: &str = "
            r.run_id AS of_run, r.api_key
     FROM deliveries d JOIN runs r ON r.id = d.run";
 
-pub(super) fn delivery_status(row: &Row<'_>, name: &str) -> rusqlite::Result<DeliveryStatus> {
-    let word: String = row.get(name)?;
-    DeliveryStatus::parse(&word)
-        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
+pub(super) fn delivery_status<I: RowIndex>(
+    row: &Row<'_>,
+    column: I,
+) -> rusqlite::Result<DeliveryStatus> {
+    let word = row.get_ref(column)?.as_str()?;
+    DeliveryStatus::parse(word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
@@ -254,7 +257,7 @@ impl Store {
                     "The delivery's deployment is deleted, and its secret with it: nothing can be signed",
                 ));
             }
-            if tx.apply_delivery(id, &Event::Redeliver, now)?.is_ok() {
+            if tx.apply_delivery(id, &Event::Redeliver, None, now)?.is_ok() {
                 let target = delivery_id.prefixed("dlv_");
                 tx.audit(&actor, "delivery.redeliver", &target, &json!(null), now)?;
             }

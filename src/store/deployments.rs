@@ -140,13 +140,32 @@ fn format_of(name: &str) -> Format {
 }
 
 /// A version's text.
-pub(super) fn definition(conn: &Connection, version: i64) -> Result<(String, Format)> {
-    conn.prepare_cached("SELECT definition, format FROM versions WHERE id = ?1")?
-        .query_row([version], |row| {
-            Ok((row.get(0)?, format_of(&row.get::<_, String>(1)?)))
+/// A version with its definition and the names of where it stands.
+pub(super) struct Stored {
+    pub(super) definition: String,
+    pub(super) format: Format,
+    pub(super) deployment: String,
+    pub(super) variant: String,
+    pub(super) number: i64,
+}
+
+pub(super) fn stored(conn: &Connection, version: i64) -> Result<Stored> {
+    conn.prepare_cached(
+        "SELECT v.definition, v.format, d.name, va.name, v.number
+         FROM versions v JOIN variants va ON va.id = v.variant JOIN deployments d ON d.id = va.deployment
+         WHERE v.id = ?1",
+    )?
+    .query_row([version], |row| {
+        Ok(Stored {
+            definition: row.get(0)?,
+            format: format_of(&row.get::<_, String>(1)?),
+            deployment: row.get(2)?,
+            variant: row.get(3)?,
+            number: row.get(4)?,
         })
-        .optional()?
-        .ok_or_else(|| Error::internal(format!("version {version} is gone")))
+    })
+    .optional()?
+    .ok_or_else(|| Error::internal(format!("version {version} is gone")))
 }
 
 fn json_list<T: serde::de::DeserializeOwned>(
@@ -207,6 +226,13 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(DeploymentRow, SealedSecrets
     rows.into_iter()
         .map(|(row, secrets)| Ok((with_variants(conn, row)?, secrets)))
         .collect()
+}
+
+/// What a delivery needs of its deployment, deleted or not; without its variants.
+pub(super) fn terms(conn: &Connection, id: i64) -> Result<(DeploymentRow, SealedSecrets)> {
+    Ok(conn
+        .prepare_cached("SELECT * FROM deployments WHERE id = ?1")?
+        .query_row([id], |row| Ok((deployment(row)?, SealedSecrets::of(row)?)))?)
 }
 
 impl Tx<'_> {
@@ -349,7 +375,7 @@ impl Store {
         let changed = patch.members();
         let found = self.write(move |tx| {
             let Some(id) = tx.deployment_id(&name)? else { return Ok(false) };
-            let ms = |list: Vec<Duration>| json!(list.into_iter().map(millis).collect::<Vec<_>>()).to_string();
+            let ms = |list: &Vec<Duration>| json!(list.iter().copied().map(millis).collect::<Vec<_>>()).to_string();
             tx.sql(
                 "UPDATE deployments SET
                      callback_url = CASE WHEN :set_url THEN :url ELSE callback_url END,
@@ -362,16 +388,17 @@ impl Store {
             .execute(named_params! {
                 ":id": id,
                 ":set_url": patch.callback_url.is_some(),
-                ":url": patch.callback_url.flatten(),
+                ":url": patch.callback_url.as_ref().and_then(Option::as_ref),
                 ":set_hosts": patch.callback_hosts.is_some(),
-                ":hosts": patch.callback_hosts.flatten().map(|hosts| json!(hosts).to_string()),
+                ":hosts": patch.callback_hosts.iter().flatten().next().map(|hosts| json!(hosts).to_string()),
                 ":set_schedule": patch.retry_schedule.is_some(),
-                ":schedule": patch.retry_schedule.flatten().map(ms),
+                ":schedule": patch.retry_schedule.iter().flatten().next().map(ms),
                 ":set_deadline": patch.exchange_deadline.is_some(),
                 ":deadline": patch.exchange_deadline.flatten().map(millis),
                 ":set_limit": patch.concurrency_limit.is_some(),
                 ":limit": patch.concurrency_limit.flatten(),
             })?;
+            tx.counts.forget_own_limits();
             tx.audit(&actor, "deployment.change", &name, &json!({"changed": changed}), now)?;
             Ok(true)
         })?;

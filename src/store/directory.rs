@@ -46,6 +46,7 @@ impl std::fmt::Debug for DeploymentEntry {
 pub struct Directory {
     keys: HashMap<[u8; 32], KeyEntry>,
     deployments: HashMap<String, Arc<DeploymentEntry>>,
+    by_row: HashMap<i64, Arc<DeploymentEntry>>,
     endpoints: HashMap<Id, Arc<DeploymentEntry>>,
 }
 
@@ -58,6 +59,16 @@ impl Directory {
     /// The deployment of that name.
     pub fn deployment(&self, name: &str) -> Option<&Arc<DeploymentEntry>> {
         self.deployments.get(name)
+    }
+
+    /// How many deployments there are.
+    pub fn deployment_count(&self) -> usize {
+        self.deployments.len()
+    }
+
+    /// The deployment of that row.
+    pub fn deployment_of(&self, row: i64) -> Option<&Arc<DeploymentEntry>> {
+        self.by_row.get(&row)
     }
 
     /// The deployment and variant of a webhook address.
@@ -124,6 +135,7 @@ impl Store {
                 directory
                     .endpoints
                     .insert(entry.row.endpoint_id, entry.clone());
+                directory.by_row.insert(entry.row.id, entry.clone());
                 directory.deployments.insert(entry.row.name.clone(), entry);
             }
             Ok(directory)

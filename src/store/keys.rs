@@ -88,7 +88,7 @@ impl Store {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING {COLUMNS}"
                 ))?
                 .query_row(
-                    (new.key_id.0, new.name, new.environment, new.scope, new.prefix, new.hash, now.0),
+                    (new.key_id.0, &new.name, &new.environment, &new.scope, &new.prefix, new.hash, now.0),
                     key,
                 )?;
             let detail = json!({"name": row.name, "scope": row.scope, "environment": row.environment});
@@ -114,7 +114,7 @@ impl Store {
                     "UPDATE api_keys SET prefix = ?2, hash = ?3 WHERE key_id = ?1 AND revoked_at IS NULL
                      RETURNING {COLUMNS}"
                 ))?
-                .query_row((key_id.0, prefix, hash), key)
+                .query_row((key_id.0, &prefix, hash), key)
                 .optional()?;
             if let Some(row) = &row {
                 tx.audit(&actor, "key.rotate", &key_id.prefixed("key_"), &json!({"name": row.name}), now)?;

@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::runs::{Idempotency, status_column};
+use crate::store::runs::{Idempotency, run_status};
 
 impl Store {
     /// The run that this `Idempotency-Key` started, with the status of the first answer. `None`: it is new.
@@ -20,7 +20,7 @@ impl Store {
                     "SELECT run_id, digest, status FROM idempotency WHERE scope = ?1 AND key = ?2",
                 )?
                 .query_row((&asked.scope, &asked.key), |row| {
-                    Ok((Id(row.get(0)?), row.get(1)?, status_column(row, "status")?))
+                    Ok((Id(row.get(0)?), row.get(1)?, run_status(row, "status")?))
                 })
                 .optional()?)
         })?;

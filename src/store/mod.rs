@@ -16,9 +16,13 @@ pub mod deletion;
 pub mod deliveries;
 pub mod deployments;
 pub mod directory;
+pub mod facets;
+pub mod figures;
 pub mod keys;
+pub mod listing;
 pub mod lookups;
 pub mod open;
+pub mod owed;
 pub mod page;
 mod place;
 pub mod prune;
@@ -30,6 +34,7 @@ pub mod sending;
 pub mod steps;
 pub mod upgrade;
 pub mod writer;
+pub mod yardstick;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -38,16 +43,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
 use crate::bell::{Bell, Stop, locked};
 use crate::error::{Error, Result};
 use crate::flow::workflow::{KindSpec, Workflow};
+use crate::metrics::Metrics;
 use crate::store::changes::Changes;
 use crate::store::directory::Directory;
 use crate::store::seal::Sealer;
-use crate::store::writer::{Channel, Job, Touched, Tx, Typed, Writer};
+use crate::store::writer::{Channel, Touched, Tx, Typed, Writer};
 use crate::time::Timestamp;
 
 /// How to open a store.
@@ -101,17 +108,32 @@ pub struct Store {
     own_readers: r2d2::Pool<SqliteConnectionManager>,
     sealer: Arc<Sealer>,
     kinds: Vec<KindSpec>,
-    workflows: Mutex<HashMap<i64, Arc<Workflow>>>,
+    deployed: Mutex<HashMap<i64, Arc<Deployed>>>,
     directory: RwLock<Arc<Directory>>,
     refreshing: Mutex<()>,
     /// The directory could not be read after a change; upkeep tries again.
     is_stale: AtomicBool,
     touched: Arc<Touched>,
-    stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    stops: claims::Stops,
+    hands: Arc<claims::Hands>,
     in_hand: sending::InHand,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
+    metrics: Arc<Metrics>,
     _lock: File,
+}
+
+/// A version that runs: its definition, parsed, and the names of where it stands.
+#[derive(Debug)]
+pub struct Deployed {
+    /// What it does.
+    pub workflow: Workflow,
+    /// The deployment's name.
+    pub deployment: String,
+    /// The variant's name.
+    pub variant: String,
+    /// The version's number.
+    pub version: i64,
 }
 
 /// How many parsed definitions are kept.
@@ -140,7 +162,9 @@ impl Store {
         let bells = Arc::new(Bells::default());
         let changes = Arc::new(Changes::default());
         let touched = Arc::new(Touched::default());
-        let stops = Arc::new(Mutex::new(HashMap::new()));
+        let metrics = Arc::new(figures::metrics(&conn, &options.kinds, now)?);
+        let stops = claims::Stops::default();
+        let hands = Arc::new(claims::Hands::default());
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
             place: place::Place::of(&options.path)?,
@@ -154,6 +178,8 @@ impl Store {
             changes: changes.clone(),
             touched: touched.clone(),
             stops: stops.clone(),
+            hands: hands.clone(),
+            metrics: metrics.clone(),
             inline: options.inline,
         })?;
         let store = Arc::new(Store {
@@ -163,15 +189,17 @@ impl Store {
             own_readers,
             sealer,
             kinds: options.kinds,
-            workflows: Mutex::default(),
+            deployed: Mutex::default(),
             directory: RwLock::default(),
             refreshing: Mutex::default(),
             is_stale: AtomicBool::new(false),
             touched,
             stops,
+            hands,
             in_hand: sending::InHand::default(),
             changes,
             bells,
+            metrics,
             _lock: lock,
         });
         store.refresh_directory()?;
@@ -211,45 +239,62 @@ impl Store {
         self.channel.close();
     }
 
-    /// The parsed definition of a version.
+    /// A version, ready to run.
     ///
     /// # Errors
     /// `internal_server_error` if the version is gone or no longer parses (a step kind was removed).
-    pub fn workflow(&self, version: i64) -> Result<Arc<Workflow>> {
-        if let Some(workflow) = locked(&self.workflows).get(&version) {
-            return Ok(workflow.clone());
+    pub fn deployed(&self, version: i64) -> Result<Arc<Deployed>> {
+        if let Some(deployed) = locked(&self.deployed).get(&version) {
+            return Ok(deployed.clone());
         }
-        let (definition, format) = self.look(|conn| deployments::definition(conn, version))?;
-        let workflow = crate::flow::workflow::parse(&definition, format, &self.kinds)
-            .map(Arc::new)
-            .map_err(|fault| {
-                let fault = Error::from(fault);
-                Error::internal(format!(
-                    "the definition of version {version} is not usable: {fault}"
-                ))
-            })?;
-        let mut kept = locked(&self.workflows);
+        let stored = self.look(|conn| deployments::stored(conn, version))?;
+        let parsed = crate::flow::workflow::parse(&stored.definition, stored.format, &self.kinds);
+        let workflow = parsed.map_err(|fault| {
+            let fault = Error::from(fault);
+            Error::internal(format!(
+                "the definition of version {version} is not usable: {fault}"
+            ))
+        })?;
+        let deployed = Arc::new(Deployed {
+            workflow,
+            deployment: stored.deployment,
+            variant: stored.variant,
+            version: stored.number,
+        });
+        let mut kept = locked(&self.deployed);
         if kept.len() >= WORKFLOWS_KEPT {
             kept.clear();
         }
-        kept.insert(version, workflow.clone());
-        Ok(workflow)
+        kept.insert(version, deployed.clone());
+        Ok(deployed)
     }
 
-    /// One whole transaction, on disk when this returns.
+    /// One whole transaction, on disk when this returns. The verb may be run a second time, after a rollback.
     fn write<T, F>(&self, verb: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let (job, answer) = Typed::new(verb);
-        self.channel.send(job as Box<dyn Job>)?;
+        let (reply, answer) = bounded(1);
+        // A caller that is gone wants no answer.
+        self.write_then(verb, move |result| drop(reply.send(result)));
         match answer.recv() {
             Ok(result) => result,
             Err(_) => Err(Error::unavailable(
                 "the server is stopping; nothing was accepted",
             )),
         }
+    }
+
+    /// One whole transaction; `then` hears of it in the writer's thread once it is on disk, and must not block. A job that
+    /// is dropped unanswered drops `then`.
+    fn write_then<T, F, G>(&self, verb: F, then: G)
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        G: FnOnce(Result<T>) + Send + 'static,
+    {
+        self.channel.send(Typed::new(verb, then));
     }
 
     /// A look at what is on disk, for a caller.

@@ -134,11 +134,7 @@ fn make(path: &Path) -> Result<()> {
     // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
     drop(owned_file(&aside).map_err(cannot)?);
     let conn = opened(&aside)?;
-    let shape = || -> rusqlite::Result<()> {
-        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)
-    };
-    shape().map_err(|fault| refused(path, fault))?;
+    shape(&conn).map_err(|fault| refused(path, fault))?;
     // Without a log so far: moving it into the file would be left to the close, which tells nobody when that fails.
     upgrade::create(&conn)?;
     log_ahead(&conn).map_err(|fault| refused(path, fault))?;
@@ -213,8 +209,14 @@ fn judge(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// What can only be said before the first table.
+pub(super) fn shape(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)
+}
+
 /// As in the reference: WAL, an fsync for every commit, and no trust in what the schema may have become.
-fn settings(conn: &Connection) -> rusqlite::Result<()> {
+pub(super) fn settings(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(Duration::from_secs(5))?;
     log_ahead(conn)?;
     conn.execute_batch(

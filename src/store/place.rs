@@ -13,7 +13,7 @@ use rusqlite::backup::Backup;
 
 use crate::error::{Error, Result};
 use crate::store::open::{beside, make_durable, owned_file};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -59,8 +59,24 @@ impl Place {
         })
     }
 
+    /// Ends the process where the file is no longer where it was: what was committed just now is told to nobody, and
+    /// copied if that is possible.
+    pub(super) fn end_if_lost(&self, conn: &Connection) {
+        let Some(why) = self.is_lost() else {
+            return;
+        };
+        match self.rescue(conn, Clock::System.now()) {
+            Ok(copy) => log::error!(
+                "{why}; everything is copied to {}: put that in its place and start again; ending",
+                copy.display()
+            ),
+            Err(fault) => log::error!("{why}, and it cannot be copied ({fault}); ending"),
+        }
+        std::process::exit(1);
+    }
+
     /// What happened to the file or its log: a sentence; none if both are in place.
-    pub(super) fn is_lost(&self) -> Option<String> {
+    fn is_lost(&self) -> Option<String> {
         let file = moved(&self.path, self.file_is).map(|how| (&self.path, how));
         let log = || Some((&self.log, moved(&self.log, self.log_is?)?));
         let (path, how) = file.or_else(log)?;
@@ -71,7 +87,7 @@ impl Place {
     }
 
     /// Copies everything that is committed beside the place where the file was; says where that is.
-    pub(super) fn rescue(&self, conn: &Connection, now: Timestamp) -> Result<PathBuf> {
+    fn rescue(&self, conn: &Connection, now: Timestamp) -> Result<PathBuf> {
         let path = beside(&self.path, &format!(".rescued-{}", now.seconds()));
         let cannot = |fault: std::io::Error| Error::unavailable(fault.to_string());
         drop(owned_file(&path).map_err(cannot)?);

@@ -1,14 +1,16 @@
 //! Runs as callers see them: started, shown, listed, cancelled.
 
-use rusqlite::{OptionalExtension, Row, named_params};
+use rusqlite::{OptionalExtension, Row, RowIndex, params};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Code, Error, Result};
 use crate::flow::run::{Ending, Event, RunStatus};
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::audit::Actor;
-use crate::store::page::{Page, Paged, weight, weight_of};
+use crate::store::claims::LEASE;
+use crate::store::facets::{Facet, pair};
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -39,6 +41,16 @@ pub struct NewRun {
     pub waits: bool,
 }
 
+impl NewRun {
+    /// How its result goes back.
+    fn delivery(&self) -> &'static str {
+        match self.callback_url {
+            Some(_) => "callback",
+            None => "direct",
+        }
+    }
+}
+
 /// What an `Idempotency-Key` stands for.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
@@ -48,6 +60,25 @@ pub struct Idempotency {
     pub key: String,
     /// SHA-256 of what was asked.
     pub digest: [u8; 32],
+}
+
+/// What of a new run is stored as text: written out before the writer has to wait for it.
+struct Texts {
+    metadata: Option<String>,
+    inputs: String,
+}
+
+impl Texts {
+    fn of(new: &NewRun) -> Result<Texts> {
+        let text = |map| serde_json::to_string(map).map_err(Error::internal);
+        Ok(Texts {
+            metadata: match new.metadata.is_empty() {
+                true => None,
+                false => Some(text(&new.metadata)?),
+            },
+            inputs: text(&new.inputs)?,
+        })
+    }
 }
 
 /// What became of a run to be started.
@@ -91,36 +122,6 @@ pub struct RunRow {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Which runs a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// In one of these states.
-    pub status: Vec<RunStatus>,
-    /// From one of these sources.
-    pub source: Vec<String>,
-    /// `direct` or `callback`.
-    pub delivery: Option<String>,
-    /// Of the deployment of that name.
-    pub deployment: Option<String>,
-    /// Of the variant of that name.
-    pub variant: Option<String>,
-    /// Started by one of these keys.
-    pub api_key: Vec<i64>,
-    /// For that user.
-    pub user: Option<String>,
-    /// With these labels; `None`: whatever the value.
-    pub metadata: Vec<(String, Option<String>)>,
-    /// Accepted then or later.
-    pub from: Option<Timestamp>,
-    /// Accepted before.
-    pub to: Option<Timestamp>,
-    /// That run alone, if it fits the rest.
-    pub run_id: Option<Id>,
-}
-
-/// How many rows a page of a list looks at: a filter that matches little gives short pages, not long waits.
-const SCAN: i64 = 20_000;
-
 pub(super) const SELECT_RUN: &str = "
     SELECT r.*, d.name AS deployment_name, v.number AS version_number, va.name AS variant_name
     FROM runs r
@@ -142,10 +143,10 @@ pub(super) fn time_column(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<
     Ok(row.get::<_, Option<i64>>(name)?.map(Timestamp))
 }
 
-pub(super) fn status_column(row: &Row<'_>, name: &str) -> rusqlite::Result<RunStatus> {
-    let word: String = row.get(name)?;
-    RunStatus::parse(&word)
-        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("{name} = {word}")))
+pub(super) fn run_status<I: RowIndex>(row: &Row<'_>, column: I) -> rusqlite::Result<RunStatus> {
+    let word = row.get_ref(column)?.as_str()?;
+    RunStatus::parse(word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
 }
 
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -157,7 +158,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         variant: row.get("variant_name")?,
         version: row.get("version_number")?,
         version_id: row.get("version")?,
-        status: status_column(row, "status")?,
+        status: run_status(row, "status")?,
         source: row.get("source")?,
         delivery: row.get("delivery")?,
         callback_url: row.get("callback_url")?,
@@ -231,7 +232,7 @@ impl Tx<'_> {
         let found: Option<(Id, [u8; 32], RunStatus)> = self
             .sql("SELECT run_id, digest, status FROM idempotency WHERE scope = ?1 AND key = ?2")?
             .query_row((&asked.scope, &asked.key), |row| {
-                Ok((Id(row.get(0)?), row.get(1)?, status_column(row, "status")?))
+                Ok((Id(row.get(0)?), row.get(1)?, run_status(row, "status")?))
             })
             .optional()?;
         match found {
@@ -243,41 +244,27 @@ impl Tx<'_> {
         }
     }
 
-    fn insert_run(&mut self, new: &NewRun, now: Timestamp) -> Result<Inserted> {
+    fn insert_run(&mut self, new: &NewRun, texts: &Texts, now: Timestamp) -> Result<Inserted> {
         if let Some(asked) = &new.idempotency
             && let Some(replayed) = self.replay(asked)?
         {
             return Ok(replayed);
         }
         let answered = self.admit(new)?;
-        let inserted = self
-            .sql(
-                "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key,
-                                   user, metadata, inputs, created_at)
-                 SELECT :run_id, :deployment, :version, 'queued', :source, :delivery, :callback_url, :api_key,
-                        :user, :metadata, :inputs, :now
-                 FROM deployments WHERE id = :deployment AND deleted_at IS NULL
-                     AND EXISTS (SELECT 1 FROM versions v JOIN variants va ON va.id = v.variant
-                                 WHERE v.id = :version AND va.deleted_at IS NULL)",
-            )?
-            .execute(named_params! {
-                ":run_id": new.run_id.0,
-                ":deployment": new.deployment,
-                ":version": new.version,
-                ":source": new.source,
-                ":delivery": if new.callback_url.is_some() { "callback" } else { "direct" },
-                ":callback_url": new.callback_url,
-                ":api_key": new.api_key,
-                ":user": new.user,
-                ":metadata": (!new.metadata.is_empty()).then(|| json!(new.metadata).to_string()),
-                ":inputs": json!(new.inputs).to_string(),
-                ":now": now.0,
-            })?;
-        if inserted == 0 {
-            return Err(Error::not_found(
-                "the deployment or variant was just deleted",
-            ));
-        }
+        let place = self.place(new.version)?;
+        let claim = self.hands_on(new, now)?;
+        let status = match &claim {
+            Some(claim) => claim.first_status(now)?,
+            None => RunStatus::Queued,
+        };
+        let id = self.write_run(
+            new,
+            texts,
+            status,
+            claim.as_ref().map(|claim| claim.token),
+            now,
+        )?;
+        self.note_run(id, new, &place)?;
         if let Some(asked) = &new.idempotency {
             self.sql(
                 "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
@@ -292,9 +279,93 @@ impl Tx<'_> {
                 now.0,
             ))?;
         }
-        self.counts.enter(new.deployment, RunStatus::Queued);
-        self.after(Effect::Run(new.run_id, RunStatus::Queued));
+        self.counts.enter(new.deployment, status);
+        let source = new.source;
+        self.after(Effect::Count(Fact::Accepted { source, at: now }));
+        self.after(Effect::Run(new.run_id, status));
+        if let Some(claim) = claim {
+            self.hand(claim, id);
+        }
         Ok(Inserted::New(answered))
+    }
+
+    /// The names of where a version stands.
+    ///
+    /// # Errors
+    /// `not_found` if its deployment or variant was deleted.
+    fn place(&self, version: i64) -> Result<(String, String)> {
+        self.sql(
+            "SELECT d.name, va.name FROM versions v JOIN variants va ON va.id = v.variant
+                 JOIN deployments d ON d.id = va.deployment
+             WHERE v.id = ?1 AND va.deleted_at IS NULL AND d.deleted_at IS NULL",
+        )?
+        .query_row([version], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .ok_or_else(|| Error::not_found("the deployment or variant was just deleted"))
+    }
+
+    fn write_run(
+        &self,
+        new: &NewRun,
+        texts: &Texts,
+        status: RunStatus,
+        claim: Option<i64>,
+        now: Timestamp,
+    ) -> Result<i64> {
+        self.sql(
+            "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key, user,
+                               metadata, inputs, created_at, started_at, claim_token, claim_expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            new.run_id.0,
+            new.deployment,
+            new.version,
+            status.as_str(),
+            new.source,
+            new.delivery(),
+            new.callback_url,
+            new.api_key,
+            new.user,
+            texts.metadata,
+            texts.inputs,
+            now.0,
+            claim.map(|_| now.0),
+            claim,
+            claim.map(|_| now.plus(LEASE).0),
+        ])?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    /// A label's value as lists compare it: the way the database writes it.
+    fn label_text(&self, value: &Value) -> Result<String> {
+        Ok(match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) if number.as_i64().is_none() => self
+                .sql("SELECT CAST(?1 AS TEXT)")?
+                .query_row([number.as_f64()], |row| row.get(0))?,
+            other => other.to_string(),
+        })
+    }
+
+    /// What the run can be found by.
+    fn note_run(&mut self, id: i64, new: &NewRun, place: &(String, String)) -> Result<()> {
+        self.note(id, Facet::Source, new.source)?;
+        self.note(id, Facet::Delivery, new.delivery())?;
+        self.note(id, Facet::Deployment, &place.0)?;
+        self.note(id, Facet::Variant, &place.1)?;
+        if let Some(key) = new.api_key {
+            self.note(id, Facet::ApiKey, &key.to_string())?;
+        }
+        if let Some(user) = &new.user {
+            self.note(id, Facet::User, user)?;
+        }
+        for (key, value) in &new.metadata {
+            self.note(id, Facet::Label, key)?;
+            let text = self.label_text(value)?;
+            self.note(id, Facet::LabelValue, &pair(key, &text))?;
+        }
+        Ok(())
     }
 
     /// Cancels an open run. A final one stays as it is.
@@ -303,7 +374,7 @@ impl Tx<'_> {
             reason: reason.to_owned(),
         };
         let changed = self
-            .apply(row.id, &Event::Cancelled, Some(&ending), now)?
+            .apply(row.id, &Event::Cancelled, Some((&ending, None)), now)?
             .is_ok();
         if changed {
             self.after(Effect::StopStep(row.id));
@@ -318,7 +389,21 @@ impl Store {
     /// # Errors
     /// `concurrency_limit_reached`, `too_many_requests`, `idempotency_key_reused`, `not_found`, `unavailable`.
     pub fn insert_run(&self, new: NewRun, now: Timestamp) -> Result<Inserted> {
-        self.write(move |tx| tx.insert_run(&new, now))
+        let texts = Texts::of(&new)?;
+        self.write(move |tx| tx.insert_run(&new, &texts, now))
+    }
+
+    /// The same, without waiting: `then` hears of it in the writer's thread, and must not block.
+    pub fn insert_run_then(
+        &self,
+        new: NewRun,
+        now: Timestamp,
+        then: impl FnOnce(Result<Inserted>) + Send + 'static,
+    ) {
+        match Texts::of(&new) {
+            Ok(texts) => self.write_then(move |tx| tx.insert_run(&new, &texts, now), then),
+            Err(fault) => then(Err(fault)),
+        }
     }
 
     /// Cancels a run, whatever it is doing: it is `cancelled` in this commit. A final one is returned unchanged.
@@ -365,132 +450,4 @@ impl Store {
             Ok((total.queued, total.running, total.parked))
         })
     }
-
-    /// Runs, newest first. A page may be short and still have a next one.
-    pub fn list_runs(&self, filter: &RunFilter, page: Page) -> Result<Paged<RunRow>> {
-        self.read(|conn| {
-            let (sql, values) = conditions(filter);
-            if let Some(run_id) = filter.run_id {
-                let mut all: Vec<rusqlite::types::Value> =
-                    vec![run_id.0.to_vec().into(), page.below().into()];
-                all.extend(values);
-                let found = conn
-                    .prepare_cached(&format!(
-                        "{SELECT_RUN} WHERE r.run_id = ? AND r.id < ?{sql}"
-                    ))?
-                    .query_row(rusqlite::params_from_iter(all), run)
-                    .optional()?;
-                return Ok(Paged {
-                    rows: found.into_iter().collect(),
-                    next: None,
-                });
-            }
-            // Run ids sort by time, so their index finds where a span of time begins and ends.
-            let at = |time: Timestamp, slack: i64| -> rusqlite::Result<Option<i64>> {
-                let mut bound = [0; 16];
-                bound[..6].copy_from_slice(&(time.0 + slack).max(0).to_be_bytes()[2..]);
-                conn.prepare_cached(
-                    "SELECT id FROM runs WHERE run_id >= ?1 ORDER BY run_id LIMIT 1",
-                )?
-                .query_row([bound], |row| row.get(0))
-                .optional()
-            };
-            let mut below = page.below();
-            if let Some(to) = filter.to
-                && let Some(id) = at(to, 60_000)?
-            {
-                below = below.min(id);
-            }
-            let lowest = match filter.from {
-                Some(from) => at(from, -60_000)?.unwrap_or(i64::MAX),
-                None => conn.query_row("SELECT coalesce(min(id), 0) FROM runs", [], |row| {
-                    row.get(0)
-                })?,
-            };
-            let newest: i64 =
-                conn.query_row("SELECT coalesce(max(id), 0) FROM runs", [], |row| {
-                    row.get(0)
-                })?;
-            let floor = (below.min(newest + 1).saturating_sub(SCAN)).max(lowest);
-            let mut statement = conn.prepare_cached(&format!(
-                "{SELECT_RUN} WHERE r.id < ? AND r.id >= ?{sql} ORDER BY r.id DESC LIMIT ?"
-            ))?;
-            let mut all: Vec<rusqlite::types::Value> = vec![below.into(), floor.into()];
-            all.extend(values);
-            all.push((page.limit as i64 + 1).into());
-            let rows = statement.query(rusqlite::params_from_iter(all))?;
-            // The output is shown under two names.
-            let shown = |row: &Row<'_>| weight(row) + weight_of(row, "output");
-            let mut page = Paged::gather(rows, page.limit, run, shown, |row| row.id)?;
-            if page.next.is_none() && floor > lowest {
-                page.next = Some(floor);
-            }
-            Ok(page)
-        })
-    }
-}
-
-/// The filter as conditions, each beginning with AND, and their values in order.
-fn conditions(filter: &RunFilter) -> (String, Vec<rusqlite::types::Value>) {
-    let mut sql = String::new();
-    let mut values: Vec<rusqlite::types::Value> = Vec::new();
-    let mut any_of = |column: &str, list: Vec<rusqlite::types::Value>| {
-        if !list.is_empty() {
-            sql.push_str(&format!(
-                " AND {column} IN ({})",
-                vec!["?"; list.len()].join(", ")
-            ));
-            values.extend(list);
-        }
-    };
-    let texts = |list: &[String]| {
-        list.iter()
-            .map(|text| text.clone().into())
-            .collect::<Vec<_>>()
-    };
-    let text = |one: &Option<String>| {
-        one.iter()
-            .map(|text| text.clone().into())
-            .collect::<Vec<_>>()
-    };
-    any_of(
-        "r.status",
-        filter
-            .status
-            .iter()
-            .map(|status| status.as_str().to_owned().into())
-            .collect(),
-    );
-    any_of("r.source", texts(&filter.source));
-    any_of("r.delivery", text(&filter.delivery));
-    any_of("d.name", text(&filter.deployment));
-    any_of("va.name", text(&filter.variant));
-    any_of(
-        "r.api_key",
-        filter.api_key.iter().map(|id| (*id).into()).collect(),
-    );
-    any_of("r.user", text(&filter.user));
-    for (key, value) in &filter.metadata {
-        // The key is a parameter of a path, so that no character of it means anything.
-        sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(r.metadata) label WHERE label.key = ?");
-        values.push(key.clone().into());
-        if let Some(value) = value {
-            sql.push_str(
-                " AND CASE label.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'
-                  WHEN 'null' THEN 'null' ELSE CAST(label.value AS TEXT) END = ?",
-            );
-            values.push(value.clone().into());
-        }
-        sql.push(')');
-    }
-    for (comparison, time) in [
-        ("r.created_at >= ?", filter.from),
-        ("r.created_at < ?", filter.to),
-    ] {
-        if let Some(time) = time {
-            sql.push_str(&format!(" AND {comparison}"));
-            values.push(time.0.into());
-        }
-    }
-    (sql, values)
 }

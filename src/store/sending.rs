@@ -7,21 +7,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
 use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::delivery::{
-    Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, EventFacts, Heard, Refused, SCHEDULE,
-    Verdict, event_body, event_type, final_event_id, next,
+    Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, Heard, Refused, SCHEDULE, Verdict, next,
 };
-use crate::flow::run::Ending;
 use crate::flow::step::ErrorClass;
 use crate::id::Id;
+use crate::metrics::Fact;
 use crate::store::Store;
+use crate::store::claims::LEASE;
 use crate::store::deliveries::delivery_status;
-use crate::store::rotation::{SealedSecrets, Secrets};
+use crate::store::deployments::{self, DeploymentRow};
+use crate::store::figures;
+use crate::store::rotation::Secrets;
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -97,12 +99,13 @@ pub struct DeliveryClaim {
     pub number: u32,
     /// How many attempts of the present budget have failed.
     pub failures: u32,
-    /// The deployment's secrets.
-    pub secrets: Secrets,
+    /// The deployment's secrets; `None`: they cannot be opened.
+    pub secrets: Option<Secrets>,
     /// The deployment's schedule.
     pub schedule: Vec<Duration>,
     /// How long the exchange may take.
     pub deadline: Duration,
+    deployment: i64,
     token: i64,
     attempt: i64,
     _held: Held,
@@ -144,166 +147,115 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
+impl DeliveryClaim {
+    fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
+        self.secrets = Some(secrets);
+        if let Some(own) = &deployment.retry_schedule {
+            self.schedule = own.clone();
+        }
+        if let Some(own) = deployment.exchange_deadline {
+            self.deadline = own;
+        }
+    }
+}
+
 fn held_by(in_flight: &HashMap<String, usize>, health: Health) -> usize {
     in_flight.get(health.as_str()).copied().unwrap_or(0)
 }
 
-/// Scheme, host and port of a URL that was checked when it was accepted.
-fn origin_of(url: &str) -> Result<String> {
-    let url = url::Url::parse(url)
-        .map_err(|fault| Error::internal(format!("a stored URL is not one: {fault}")))?;
-    Ok(url.origin().ascii_serialization())
-}
-
 impl Tx<'_> {
-    /// Owes an event to a URL, due at once.
-    pub(super) fn insert_delivery(
-        &mut self,
-        run: i64,
-        deployment: i64,
-        url: &str,
-        facts: &EventFacts,
-        ending: &Ending,
+    /// Notes how many more of an origin are in flight, and what is known of it; decides anew when its next delivery may
+    /// be taken, at the back of the line if one is due already.
+    pub(super) fn refresh_origin(
+        &self,
+        origin: i64,
+        taken: i64,
+        health: Option<Health>,
         now: Timestamp,
     ) -> Result<()> {
-        let origin = origin_of(url)?;
-        let origin: i64 = match self
-            .sql("SELECT id FROM origins WHERE origin = ?1")?
-            .query_row([&origin], |row| row.get(0))
-            .optional()?
-        {
-            Some(id) => id,
-            None => self
-                .sql("INSERT INTO origins (origin, health) VALUES (?1, 'unanswered') RETURNING id")?
-                .query_row([&origin], |row| row.get(0))?,
-        };
-        let first = self
-            .schedule(deployment)?
-            .first()
-            .copied()
-            .unwrap_or_default();
-        let due = now.plus(first);
         self.sql(
-            "INSERT INTO deliveries (delivery_id, run, event_id, event_type, url, origin, body, status,
-                                     next_attempt_at, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
+            "UPDATE origins SET in_flight = in_flight + ?2, health = coalesce(?3, health),
+                 ready_at = CASE
+                     WHEN in_flight + ?2 >= CASE coalesce(?3, health) WHEN 'answered' THEN ?4 ELSE 1 END THEN NULL
+                     ELSE (SELECT max(min(next_attempt_at), ?5) FROM deliveries
+                           WHERE origin = ?1 AND status = 'pending') END
+             WHERE id = ?1",
         )?
-        .execute((
-            facts.run_id.0,
-            run,
-            final_event_id(facts.run_id),
-            event_type(ending),
-            url,
+        .execute(params![
             origin,
-            event_body(facts, ending),
-            due.0,
-            now.0,
-        ))?;
-        self.make_ready(origin, due)
-    }
-
-    /// An origin has one more that is due then. Its place in the line is kept.
-    fn make_ready(&mut self, origin: i64, due: Timestamp) -> Result<()> {
-        let ready: Option<i64> = self
-            .sql("SELECT ready_at FROM origins WHERE id = ?1")?
-            .query_row([origin], |row| row.get(0))?;
-        match ready {
-            Some(ready) if ready <= due.0 => {}
-            Some(_) => {
-                self.sql("UPDATE origins SET ready_at = ?2 WHERE id = ?1")?
-                    .execute((origin, due.0))?;
-            }
-            None => self.refresh_origin(origin, due)?,
-        }
-        self.after(Effect::Delivery);
-        Ok(())
-    }
-
-    /// Decides anew when an origin's next delivery may be taken; at the back of the line if one is due already.
-    fn refresh_origin(&self, origin: i64, now: Timestamp) -> Result<()> {
-        self.sql(
-            "UPDATE origins SET ready_at = CASE
-                 WHEN (SELECT count(*) FROM deliveries WHERE origin = :id AND status = 'delivering')
-                      >= CASE health WHEN 'answered' THEN :share ELSE 1 END THEN NULL
-                 ELSE (SELECT max(min(next_attempt_at), :now) FROM deliveries
-                       WHERE origin = :id AND status = 'pending') END
-             WHERE id = :id",
-        )?
-        .execute(named_params! {":id": origin, ":share": self.shares.per_origin, ":now": now.0})?;
+            taken,
+            health.map(Health::as_str),
+            self.shares.per_origin,
+            now.0
+        ])?;
         Ok(())
     }
 
     fn in_flight(&self) -> Result<HashMap<String, usize>> {
         let mut statement = self.sql(
-            "SELECT o.health, count(*) FROM deliveries d JOIN origins o ON o.id = d.origin
-             WHERE d.status = 'delivering' GROUP BY o.health",
+            "SELECT health, sum(in_flight) FROM origins WHERE in_flight > 0 GROUP BY health",
         )?;
         let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(counts.collect::<Result<_, _>>()?)
     }
 
-    /// The state machine's answer, written.
+    /// The state machine's answer, written. `heard`: what an attempt told of the origin.
     pub(super) fn apply_delivery(
         &mut self,
         id: i64,
         event: &Event,
+        heard: Option<Health>,
         now: Timestamp,
     ) -> Result<Result<DeliveryStatus, Refused>> {
-        let (before, origin) = self
-            .sql("SELECT status, claim_token, failures, origin FROM deliveries WHERE id = ?1")?
+        let (before, origin, owed) = self
+            .sql(
+                "SELECT status, claim_token, failures, origin, created_at, trigger = 'manual'
+                 FROM deliveries WHERE id = ?1",
+            )?
             .query_row([id], |row| {
                 let before = Delivery {
-                    status: delivery_status(row, "status")?,
+                    status: delivery_status(row, 0)?,
                     claim: row.get(1)?,
                     failures: row.get(2)?,
                 };
-                Ok((before, row.get::<_, i64>(3)?))
+                let owed = (row.get(4)?, row.get(5)?);
+                Ok((before, row.get::<_, i64>(3)?, owed))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
             Err(refused) => return Ok(Err(refused)),
         };
+        // Who asks by hand is noted until an attempt has been made; the budget after it is the schedule's again.
+        let trigger = match event {
+            Event::Redeliver => Some("manual"),
+            Event::Attempted(..) => Some("automatic"),
+            Event::Claimed(_) | Event::Interrupted | Event::Cancelled => None,
+        };
         self.sql(
-            "UPDATE deliveries SET status = :status, claim_token = :token,
-                 claim_expires_at = CASE WHEN :token IS NULL THEN NULL ELSE coalesce(claim_expires_at, :now) END,
-                 failures = :failures, next_attempt_at = :at,
-                 trigger = CASE WHEN :manual THEN 'manual' ELSE trigger END,
-                 ended_at = CASE WHEN :final THEN :now END
-             WHERE id = :id",
+            "UPDATE deliveries SET status = ?2, claim_token = ?3, claim_expires_at = ?4, failures = ?5,
+                 next_attempt_at = ?6, trigger = coalesce(?7, trigger), ended_at = ?8
+             WHERE id = ?1",
         )?
-        .execute(named_params! {
-            ":id": id,
-            ":status": change.status.as_str(),
-            ":token": change.claim,
-            ":failures": change.failures,
-            ":at": change.next_attempt_at.map(|at| at.0),
-            ":now": now.0,
-            ":manual": *event == Event::Redeliver,
-            ":final": change.status.is_final(),
-        })?;
-        self.refresh_origin(origin, now)?;
+        .execute(params![
+            id,
+            change.status.as_str(),
+            change.claim,
+            change.claim.map(|_| now.plus(LEASE).0),
+            change.failures,
+            change.next_attempt_at.map(|at| at.0),
+            trigger,
+            change.status.is_final().then_some(now.0),
+        ])?;
+        let held = |claim: Option<i64>| i64::from(claim.is_some());
+        self.refresh_origin(origin, held(change.claim) - held(before.claim), heard, now)?;
         self.after(Effect::Delivery);
+        self.after(Effect::Count(figures::of_delivery(
+            before.status,
+            change.status,
+            owed,
+            now,
+        )));
         Ok(Ok(change.status))
-    }
-
-    fn deployment_of(&self, delivery: i64) -> Result<i64> {
-        Ok(self
-            .sql(
-                "SELECT r.deployment FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1",
-            )?
-            .query_row([delivery], |row| row.get(0))?)
-    }
-
-    fn schedule(&self, deployment: i64) -> Result<Vec<Duration>> {
-        let own: Option<String> = self
-            .sql("SELECT retry_schedule FROM deployments WHERE id = ?1")?
-            .query_row([deployment], |row| row.get(0))?;
-        Ok(
-            match own.and_then(|text| serde_json::from_str::<Vec<u64>>(&text).ok()) {
-                Some(own) => own.into_iter().map(Duration::from_millis).collect(),
-                None => SCHEDULE.to_vec(),
-            },
-        )
     }
 
     /// Takes one delivery; its attempt is on record before a byte is sent.
@@ -314,65 +266,43 @@ impl Tx<'_> {
         in_hand: &InHand,
         now: Timestamp,
     ) -> Result<Option<DeliveryClaim>> {
-        let deployment = self.deployment_of(id)?;
-        let (sealed, deadline_ms): (SealedSecrets, Option<u64>) = self
-            .sql("SELECT * FROM deployments WHERE id = ?1")?
-            .query_row([deployment], |row| {
-                Ok((SealedSecrets::of(row)?, row.get("exchange_deadline_ms")?))
-            })?;
-        let secrets = match sealed.open(self.sealer) {
-            Ok(secrets) => secrets,
-            Err(fault) => {
-                // One that cannot be signed must not keep the others from being sent.
-                log::error!("a delivery is taken back, it cannot be signed: {fault}");
-                self.apply_delivery(id, &Event::Cancelled, now)?.ok();
-                return Ok(None);
-            }
-        };
-        if self
-            .apply_delivery(id, &Event::Claimed(token), now)?
-            .is_err()
-        {
+        let event = Event::Claimed(token);
+        if self.apply_delivery(id, &event, None, now)?.is_err() {
             return Ok(None);
         }
-        let schedule = self.schedule(deployment)?;
-        let deadline = deadline_ms.map_or(EXCHANGE_DEADLINE, Duration::from_millis);
-        let claim = self
+        let (mut claim, trigger) = self
             .sql(
-                "SELECT d.*, r.run_id AS of_run,
-                     (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = d.id) AS made
+                "SELECT d.delivery_id, r.run_id, d.event_id, d.url, d.body, d.failures, r.deployment, d.trigger,
+                     (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = d.id)
                  FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1",
             )?
             .query_row([id], |row| {
-                Ok(DeliveryClaim {
+                let claim = DeliveryClaim {
                     id,
-                    delivery_id: Id(row.get("delivery_id")?),
-                    run_id: Id(row.get("of_run")?),
-                    event_id: row.get("event_id")?,
-                    url: row.get("url")?,
-                    body: row.get("body")?,
-                    number: row.get::<_, u32>("made")? + 1,
-                    failures: row.get("failures")?,
-                    secrets,
-                    schedule,
-                    deadline,
+                    delivery_id: Id(row.get(0)?),
+                    run_id: Id(row.get(1)?),
+                    event_id: row.get(2)?,
+                    url: row.get(3)?,
+                    body: row.get(4)?,
+                    number: row.get::<_, u32>(8)? + 1,
+                    failures: row.get(5)?,
+                    secrets: None,
+                    schedule: SCHEDULE.to_vec(),
+                    deadline: EXCHANGE_DEADLINE,
+                    deployment: row.get(6)?,
                     token,
                     attempt: 0,
                     _held: Held(id, in_hand.clone()),
-                })
+                };
+                Ok((claim, row.get::<_, String>(7)?))
             })?;
-        // Longer than the exchange can take; whoever has not recorded by then never will.
-        let expires = now.plus(deadline + Duration::from_secs(30));
-        self.sql("UPDATE deliveries SET claim_expires_at = ?2 WHERE id = ?1")?
-            .execute((id, expires.0))?;
-        let attempt = self
-            .sql(
-                "INSERT INTO attempts (delivery, number, trigger, started_at)
-                 SELECT id, ?2, trigger, ?3 FROM deliveries WHERE id = ?1 RETURNING id",
-            )?
-            .query_row((id, claim.number, now.0), |row| row.get(0))?;
+        self.sql(
+            "INSERT INTO attempts (delivery, number, trigger, started_at) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((id, claim.number, trigger, now.0))?;
+        claim.attempt = self.conn.last_insert_rowid();
         locked(in_hand).insert(id);
-        Ok(Some(DeliveryClaim { attempt, ..claim }))
+        Ok(Some(claim))
     }
 
     fn claim_deliveries(
@@ -416,7 +346,7 @@ impl Tx<'_> {
                 any = true;
                 let Some(id) = due else {
                     // Nothing of it is due after all.
-                    self.refresh_origin(origin, now)?;
+                    self.refresh_origin(origin, 0, None, now)?;
                     continue;
                 };
                 let token = token.wrapping_add(claims.len() as i64);
@@ -432,36 +362,39 @@ impl Tx<'_> {
 
     fn write_attempt(&self, id: i64, attempt: &Attempt) -> Result<()> {
         self.sql(
-            "UPDATE attempts SET duration_ms = :duration, dns_ms = :dns, connect_ms = :connect, tls_ms = :tls,
-                 first_byte_ms = :first_byte, remote_address = :remote, request_headers = :request_headers,
-                 response_status = :status, response_headers = :response_headers, response_body = :body,
-                 truncated = :truncated, bytes_seen = :seen, error_class = :class, error = :error
-             WHERE id = :id",
+            "UPDATE attempts SET duration_ms = ?2, dns_ms = ?3, connect_ms = ?4, tls_ms = ?5, first_byte_ms = ?6,
+                 remote_address = ?7, request_headers = ?8, response_status = ?9, response_headers = ?10,
+                 response_body = ?11, truncated = ?12, bytes_seen = ?13, error_class = ?14, error = ?15
+             WHERE id = ?1",
         )?
-        .execute(named_params! {
-            ":id": id,
-            ":duration": attempt.duration_ms,
-            ":dns": attempt.dns_ms,
-            ":connect": attempt.connect_ms,
-            ":tls": attempt.tls_ms,
-            ":first_byte": attempt.first_byte_ms,
-            ":remote": attempt.remote_address,
-            ":request_headers": attempt.request_headers.to_string(),
-            ":status": attempt.response_status,
-            ":response_headers": attempt.response_headers.as_ref().map(Value::to_string),
-            ":body": attempt.response_body,
-            ":truncated": attempt.truncated,
-            ":seen": attempt.bytes_seen,
-            ":class": attempt.error_class.map(ErrorClass::as_str),
-            ":error": attempt.error,
-        })?;
+        .execute(params![
+            id,
+            attempt.duration_ms,
+            attempt.dns_ms,
+            attempt.connect_ms,
+            attempt.tls_ms,
+            attempt.first_byte_ms,
+            attempt.remote_address,
+            attempt.request_headers.to_string(),
+            attempt.response_status,
+            attempt.response_headers.as_ref().map(Value::to_string),
+            attempt.response_body,
+            attempt.truncated,
+            attempt.bytes_seen,
+            attempt.error_class.map(ErrorClass::as_str),
+            attempt.error,
+        ])?;
         Ok(())
     }
 
     fn interrupt(&mut self, id: i64, now: Timestamp) -> Result<bool> {
-        if self.apply_delivery(id, &Event::Interrupted, now)?.is_err() {
+        if self
+            .apply_delivery(id, &Event::Interrupted, None, now)?
+            .is_err()
+        {
             return Ok(false);
         }
+        self.after(Effect::Count(Fact::Interrupted));
         self.sql(
             "UPDATE attempts SET duration_ms = max(?2 - started_at, 0), error_class = 'interrupted',
                  error = 'the process ended in the middle of it' WHERE delivery = ?1 AND duration_ms IS NULL",
@@ -480,7 +413,25 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<DeliveryClaim>> {
         let in_hand = self.in_hand.clone();
-        self.write(move |tx| tx.claim_deliveries(limit, token, &in_hand, now))
+        let mut claims = self.write(move |tx| tx.claim_deliveries(limit, token, &in_hand, now))?;
+        for claim in &mut claims {
+            self.fill_terms(claim);
+        }
+        Ok(claims)
+    }
+
+    /// How the deployment wants it delivered. A deployment that is deleted keeps its terms until its last delivery.
+    fn fill_terms(&self, claim: &mut DeliveryClaim) {
+        let directory = self.directory();
+        if let Some(entry) = directory.deployment_of(claim.deployment) {
+            return claim.set_terms(&entry.row, entry.secrets.clone());
+        }
+        let found = self.look(|conn| deployments::terms(conn, claim.deployment));
+        match found.and_then(|(row, sealed)| Ok((row, sealed.open(&self.sealer)?))) {
+            Ok((row, secrets)) => claim.set_terms(&row, secrets),
+            // It is recorded as an attempt that could not be signed, and keeps its schedule.
+            Err(fault) => log::error!("the secret of a delivery cannot be opened: {fault}"),
+        }
     }
 
     /// Records what was heard of an attempt, and what follows from it; spends the claim. Answers what it came to; `None`:
@@ -498,21 +449,16 @@ impl Store {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let written = self.write(move |tx| {
-            let health = Health::after(&attempt);
-            tx.sql("UPDATE origins SET health = ?2 WHERE id = (SELECT origin FROM deliveries WHERE id = ?1)")?
-                .execute((id, health.as_str()))?;
             // The budget is that of the row: it may have been renewed while the attempt was in flight.
             let failures = tx
                 .sql("SELECT failures FROM deliveries WHERE id = ?1")?
                 .query_row([id], |row| row.get(0))?;
             let verdict = heard.verdict(&schedule, failures);
             let event = Event::Attempted(token, verdict);
-            if tx.apply_delivery(id, &event, now)?.is_err() {
+            let health = Some(Health::after(&attempt));
+            if tx.apply_delivery(id, &event, health, now)?.is_err() {
                 return Ok(None);
             }
-            // The next budget is the schedule's again, whoever asked for this one.
-            tx.sql("UPDATE deliveries SET trigger = 'automatic' WHERE id = ?1")?
-                .execute([id])?;
             tx.write_attempt(row, &attempt)?;
             Ok(Some(verdict))
         });

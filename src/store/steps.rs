@@ -1,6 +1,6 @@
 //! Rows of steps: opened before they are tried, closed with what they came to, listed as the trace.
 
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, Row, params};
 use serde_json::{Map, Value};
 
 use crate::error::Result;
@@ -108,23 +108,53 @@ fn attempt(value: &Map<String, Value>) -> StepAttempt {
 }
 
 fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
-    let attempts: Vec<Map<String, Value>> =
-        serde_json::from_str(&row.get::<_, String>("attempts")?).unwrap_or_default();
+    let past: Vec<Map<String, Value>> = match row.get::<_, Option<String>>("attempts")? {
+        Some(text) => serde_json::from_str(&text).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut attempts: Vec<StepAttempt> = past.iter().map(attempt).collect();
+    let (ended_at, error_class, error) = (
+        time_column(row, "ended_at")?,
+        row.get::<_, Option<String>>("error_class")?,
+        row.get::<_, Option<String>>("error")?,
+    );
+    if let Some(started_at) = time_column(row, "tried_at")? {
+        attempts.push(StepAttempt {
+            number: attempts.len() as i64 + 1,
+            started_at,
+            ended_at,
+            error_class: error_class.clone(),
+            error: error.clone(),
+        });
+    }
     Ok(StepRow {
         id: row.get("id")?,
         path: row.get("path")?,
         kind: row.get("kind")?,
         status: status(row)?,
-        attempts: attempts.iter().map(attempt).collect(),
+        attempts,
         input: json_column(row, "input")?.unwrap_or_default(),
         output: json_column(row, "output")?.unwrap_or_default(),
         meta: json_column(row, "meta")?,
-        error: row.get("error")?,
-        error_class: row.get("error_class")?,
+        error,
+        error_class,
         due_at: time_column(row, "due_at")?,
         started_at: Timestamp(row.get("started_at")?),
-        ended_at: time_column(row, "ended_at")?,
+        ended_at,
     })
+}
+
+/// SQL that moves the last try into the list of past ones, with its end and its error.
+macro_rules! put_away {
+    ($ended_at:literal, $class:literal, $error:literal) => {
+        concat!(
+            "attempts = CASE WHEN tried_at IS NULL THEN attempts ELSE
+                 json_insert(coalesce(attempts, '[]'), '$[#]', json_object(
+                     'number', json_array_length(coalesce(attempts, '[]')) + 1, 'started_at', tried_at,
+                     'ended_at', ", $ended_at, ", 'error_class', ", $class, ", 'error', ", $error, ")) END,
+             tried_at = NULL"
+        )
+    };
 }
 
 /// What the plan needs to know of a run's steps, in any order.
@@ -163,54 +193,54 @@ impl Tx<'_> {
             StepStatus::Running
         };
         self.sql(
-            "INSERT INTO steps (run, path, kind, status, attempts, input, due_at, started_at)
-             VALUES (:run, :path, :kind, :status, json_array(json_object('number', 1, 'started_at', :now)),
-                     :input, :due_at, :now)
+            "INSERT INTO steps (run, path, kind, status, input, due_at, started_at, tried_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
              ON CONFLICT (run, path) DO UPDATE SET
-                 status = :status, due_at = :due_at, input = :input, error = NULL, error_class = NULL,
-                 attempts = json_insert(attempts, '$[#]',
-                     json_object('number', json_array_length(attempts) + 1, 'started_at', :now))",
+                 status = ?4, input = ?5, due_at = ?6, tried_at = ?7, error = NULL, error_class = NULL",
         )?
-        .execute(named_params! {
-            ":run": run,
-            ":path": opened.path,
-            ":kind": opened.kind,
-            ":status": status.as_str(),
-            ":input": opened.input.to_string(),
-            ":due_at": due_at.map(|at| at.0),
-            ":now": now.0,
-        })?;
+        .execute(params![
+            run,
+            opened.path,
+            opened.kind,
+            status.as_str(),
+            opened.input.to_string(),
+            due_at.map(|at| at.0),
+            now.0,
+        ])?;
         Ok(())
     }
 
     /// A try ended.
     pub(super) fn finish_step(&self, run: i64, finished: &Finished, now: Timestamp) -> Result<()> {
         let failed = finished.error.as_ref();
-        let patch = serde_json::json!({
-            "ended_at": now.0,
-            "error_class": failed.map(|error| error.class.as_str()),
-            "error": failed.map(|error| cut(&error.message)),
-        });
+        let class = failed.map(|error| error.class.as_str());
+        let error = failed.map(|error| cut(&error.message));
+        let is_done = finished.status == StepStatus::Completed;
         self.sql(
-            "UPDATE steps SET
-                 status = :status, output = :output, meta = :meta, error = :error, error_class = :class,
-                 due_at = :due_at, ended_at = :ended_at, failures = failures + :failed,
-                 attempts = json_set(attempts, '$[#-1]', json_patch(json_extract(attempts, '$[#-1]'), :patch))
-             WHERE run = :run AND path = :path",
+            "UPDATE steps SET status = ?3, output = ?4, meta = ?5, error = ?6, error_class = ?7, due_at = ?8,
+                 ended_at = ?9, failures = failures + ?10
+             WHERE run = ?1 AND path = ?2",
         )?
-        .execute(named_params! {
-            ":run": run,
-            ":path": finished.path,
-            ":status": finished.status.as_str(),
-            ":output": (finished.status == StepStatus::Completed).then(|| finished.output.to_string()),
-            ":meta": finished.meta.as_ref().map(Value::to_string),
-            ":error": failed.map(|error| cut(&error.message)),
-            ":class": failed.map(|error| error.class.as_str()),
-            ":due_at": finished.due_at.map(|at| at.0),
-            ":ended_at": finished.status.is_final().then_some(now.0),
-            ":failed": failed.is_some(),
-            ":patch": patch.to_string(),
-        })?;
+        .execute(params![
+            run,
+            finished.path,
+            finished.status.as_str(),
+            is_done.then(|| finished.output.to_string()),
+            finished.meta.as_ref().map(Value::to_string),
+            error,
+            class,
+            finished.due_at.map(|at| at.0),
+            finished.status.is_final().then_some(now.0),
+            failed.is_some(),
+        ])?;
+        if finished.due_at.is_some() {
+            self.sql(concat!(
+                "UPDATE steps SET ",
+                put_away!("?3", "?4", "?5"),
+                " WHERE run = ?1 AND path = ?2"
+            ))?
+            .execute(params![run, finished.path, now.0, class, error])?;
+        }
         Ok(())
     }
 
@@ -222,55 +252,52 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<()> {
         let error = result.error.as_ref();
+        let is_tried = result.status != StepStatus::Skipped;
         self.sql(
-            "INSERT INTO steps (run, path, kind, status, failures, attempts, input, output, error, error_class,
-                                started_at, ended_at)
-             VALUES (:run, :path, :kind, :status, :failed,
-                     CASE :status WHEN 'skipped' THEN '[]' ELSE json_array(json_object('number', 1,
-                         'started_at', :now, 'ended_at', :now, 'error_class', :class, 'error', :error)) END,
-                     :input, :output, :error, :class, :now, :now)
-             ON CONFLICT (run, path) DO UPDATE SET
-                 status = :status, output = :output, error = :error, error_class = :class, due_at = NULL,
-                 failures = failures + :failed, ended_at = :now,
-                 attempts = json_set(attempts, '$[#-1].ended_at', :now)",
+            "INSERT INTO steps (run, path, kind, status, failures, input, output, error, error_class,
+                                started_at, tried_at, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10)
+             ON CONFLICT (run, path) DO UPDATE SET status = ?4, failures = failures + ?5, output = ?7, error = ?8,
+                 error_class = ?9, due_at = NULL, ended_at = ?10",
         )?
-        .execute(named_params! {
-            ":run": run,
-            ":path": result.path,
-            ":kind": result.kind,
-            ":status": result.status.as_str(),
-            ":failed": error.is_some(),
-            ":input": result.input.to_string(),
-            ":output": (result.status == StepStatus::Completed).then(|| result.output.to_string()),
-            ":error": error.map(|error| cut(&error.message)),
-            ":class": error.map(|error| error.class.as_str()),
-            ":now": now.0,
-        })?;
+        .execute(params![
+            run,
+            result.path,
+            result.kind,
+            result.status.as_str(),
+            error.is_some(),
+            result.input.to_string(),
+            (result.status == StepStatus::Completed).then(|| result.output.to_string()),
+            error.map(|error| cut(&error.message)),
+            error.map(|error| error.class.as_str()),
+            now.0,
+            is_tried.then_some(now.0),
+        ])?;
         Ok(())
     }
 
     /// The process died in the middle of a try: it stays visible, and the step runs again.
     pub(super) fn interrupt_steps(&self, run: i64, now: Timestamp) -> Result<()> {
-        self.sql(
-            "UPDATE steps SET status = 'pending',
-                 attempts = json_set(attempts, '$[#-1].ended_at', ?2, '$[#-1].error_class', 'interrupted',
-                     '$[#-1].error', 'the process ended in the middle of it')
-             WHERE run = ?1 AND status = 'running'",
-        )?
+        self.sql(concat!(
+            "UPDATE steps SET status = 'pending', ",
+            put_away!(
+                "?2",
+                "'interrupted'",
+                "'the process ended in the middle of it'"
+            ),
+            " WHERE run = ?1 AND status = 'running'"
+        ))?
         .execute((run, now.0))?;
         Ok(())
     }
 
     /// The run was cancelled: nothing of it goes on.
     pub(super) fn cancel_steps(&self, run: i64, now: Timestamp) -> Result<()> {
-        self.sql(
-            "UPDATE steps SET
-                 attempts = CASE status WHEN 'running' THEN
-                     json_set(attempts, '$[#-1].ended_at', ?2, '$[#-1].error_class', 'cancelled',
-                         '$[#-1].error', 'the run was cancelled') ELSE attempts END,
-                 status = 'cancelled', due_at = NULL, ended_at = ?2
-             WHERE run = ?1 AND status IN ('pending', 'running', 'waiting')",
-        )?
+        self.sql(concat!(
+            "UPDATE steps SET status = 'cancelled', due_at = NULL, ended_at = ?2, ",
+            put_away!("?2", "'cancelled'", "'the run was cancelled'"),
+            " WHERE run = ?1 AND status IN ('pending', 'running', 'waiting')"
+        ))?
         .execute((run, now.0))?;
         Ok(())
     }
@@ -281,7 +308,11 @@ impl Store {
     pub fn list_steps(&self, run: i64, page: Page) -> Result<Paged<StepRow>> {
         self.read(|conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT * FROM steps WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                // By the index that makes a path unique: the rows themselves are read only for the page.
+                "SELECT * FROM steps WHERE id IN (
+                     SELECT id FROM steps INDEXED BY sqlite_autoindex_steps_1
+                     WHERE run = ?1 AND +id > ?2 ORDER BY +id LIMIT ?3)
+                 ORDER BY id",
             )?;
             let rows = statement.query((run, page.cursor.unwrap_or(0), page.limit + 1))?;
             Ok(Paged::gather(rows, page.limit, step, weight, |row| row.id)?)

@@ -1,30 +1,37 @@
 //! The one writer: many verbs, one commit.
 //!
-//! Owns the write connection. Takes up to 256 closures that wait, runs each in a savepoint, commits once with
+//! Owns the write connection. Takes up to 256 closures that wait, runs them in one transaction, commits once with
 //! `synchronous=FULL`, and answers each only after COMMIT has returned: the fsync of one batch is the window in which
 //! the next one gathers. It never waits to fill a batch.
+//!
+//! A verb that fails must leave no trace. Most fail before they write, so a batch first runs without savepoints (each
+//! would copy every page it touches); only if a verb fails after it wrote is the batch rolled back and run once more,
+//! with a savepoint for each.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{CachedStatement, Connection};
 
-use crate::bell::{Stop, locked};
+use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
 use crate::store::changes::Changes;
+use crate::store::claims::{Claim, Hands, Stops};
 use crate::store::counts::{Counts, Limits};
+use crate::store::facets::Noted;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::Shares;
-use crate::time::{Clock, Timestamp};
+use crate::time::Timestamp;
 
 /// How many verbs share a commit at most.
 const BATCH: usize = 256;
@@ -39,23 +46,30 @@ const QUEUE_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) counts: &'a mut Counts,
+    pub(super) noted: &'a mut Noted,
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
+    pub(super) stops: &'a Stops,
+    pub(super) hands: &'a Hands,
     effects: &'a mut Vec<Effect>,
 }
 
 /// What happens after the commit.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Effect {
     /// A run is in a new state.
     Run(Id, RunStatus),
+    /// A run was claimed when it was inserted: a free worker is to have it.
+    Hand(Box<Claim>),
     /// A delivery may be due.
     Delivery,
     /// A worker's slot is free.
     SlotFree,
     /// The step that this run has in flight is to stop.
     StopStep(i64),
+    /// Something is to be counted.
+    Count(Fact),
 }
 
 impl Tx<'_> {
@@ -72,46 +86,43 @@ impl Tx<'_> {
 
 /// A verb on its way through the writer.
 pub(super) trait Job: Send {
-    /// Runs it; true if its changes are to be kept.
+    /// Runs it, from its beginning each time; true if its changes are to be kept.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Answers it: its own result, or why the commit failed.
     fn answer(self: Box<Self>, commit: Result<()>);
 }
 
-/// A verb with its result and the way back to its caller.
-pub(super) struct Typed<T, F> {
-    verb: Option<F>,
+/// A verb, its result, and who is to hear of it.
+pub(super) struct Typed<T, F, G> {
+    verb: F,
     result: Option<Result<T>>,
-    reply: Sender<Result<T>>,
+    then: G,
 }
 
-impl<T: Send, F> Typed<T, F>
+impl<T, F, G> Typed<T, F, G>
 where
-    F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    G: FnOnce(Result<T>) + Send,
 {
-    /// The job, and where its answer will come.
-    pub(super) fn new(verb: F) -> (Box<Typed<T, F>>, Receiver<Result<T>>) {
-        let (reply, answer) = bounded(1);
-        (
-            Box::new(Typed {
-                verb: Some(verb),
-                result: None,
-                reply,
-            }),
-            answer,
-        )
+    /// The job. `then` is called in the writer's thread, once the result is on disk: it must not block.
+    pub(super) fn new(verb: F, then: G) -> Box<Typed<T, F, G>> {
+        Box::new(Typed {
+            verb,
+            result: None,
+            then,
+        })
     }
 }
 
-impl<T: Send, F> Job for Typed<T, F>
+impl<T, F, G> Job for Typed<T, F, G>
 where
-    F: FnOnce(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    G: FnOnce(Result<T>) + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
-        let Some(verb) = self.verb.take() else {
-            return false;
-        };
-        let result = catch_unwind(AssertUnwindSafe(|| verb(tx)))
+        let result = catch_unwind(AssertUnwindSafe(|| (self.verb)(tx)))
             .unwrap_or_else(|_| Err(Error::internal("a store verb panicked")));
         let keep = result.is_ok();
         self.result = Some(result);
@@ -124,8 +135,7 @@ where
             (Err(fault), _) => Err(fault),
             (Ok(()), None) => Err(Error::internal("a store verb was not run")),
         };
-        // A caller that is gone wants no answer.
-        drop(self.reply.send(result));
+        (self.then)(result);
     }
 }
 
@@ -149,22 +159,28 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
-    /// Hands a job over.
-    pub(super) fn send(&self, job: Box<dyn Job>) -> Result<()> {
+    /// Hands a job over. One that finds no place is answered so.
+    pub(super) fn send(&self, job: Box<dyn Job>) {
         match self {
             Channel::Thread(sender) => {
-                sender
-                    .send_timeout(Message::Job(job), QUEUE_WAIT)
-                    .map_err(|_| {
-                        Error::unavailable(
-                            "the writer is overloaded or stopping; nothing was accepted",
-                        )
-                    })
+                let Err(refused) = sender.send_timeout(Message::Job(job), QUEUE_WAIT) else {
+                    return;
+                };
+                if let Message::Job(job) = refused.into_inner() {
+                    job.answer(Err(Error::unavailable(
+                        "the writer is overloaded or stopping; nothing was accepted",
+                    )));
+                }
             }
-            Channel::Inline(writer) => {
-                locked(writer).batch(job, || None);
-                Ok(())
-            }
+            Channel::Inline(writer) => locked(writer).batch(job, || None),
+        }
+    }
+
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Channel::Thread(sender) => sender.len(),
+            Channel::Inline(_) => 0,
         }
     }
 
@@ -219,7 +235,9 @@ pub(super) struct Parts {
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
-    pub(super) stops: Arc<Mutex<HashMap<i64, Stop>>>,
+    pub(super) stops: Stops,
+    pub(super) hands: Arc<Hands>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) inline: bool,
 }
 
@@ -227,8 +245,17 @@ pub(super) struct Parts {
 pub struct Writer {
     parts: Parts,
     counts: Counts,
+    noted: Noted,
     effects: Vec<Effect>,
+    /// How many rows had been changed when the last commit returned.
+    committed_changes: u64,
     queue: Receiver<Message>,
+}
+
+/// Whether a verb failed after it had changed something.
+enum Spoiled {
+    No,
+    Yes,
 }
 
 impl fmt::Debug for Writer {
@@ -247,10 +274,16 @@ impl Writer {
             .bells
             .queued
             .store(counts.total().queued, Ordering::SeqCst);
+        let open = counts.total();
+        parts
+            .metrics
+            .open_runs(open.queued, open.running, open.parked);
         let writer = Writer {
             parts,
             counts,
+            noted: Noted::default(),
             effects: Vec::new(),
+            committed_changes: 0,
             queue,
         };
         Ok(match inline {
@@ -294,40 +327,25 @@ impl Writer {
         if crash::is_dead() {
             return first.answer(Err(Error::unavailable("the process is dead")));
         }
-        if let Err(fault) = self.exec("BEGIN IMMEDIATE") {
-            return first.answer(Err(lost_with_others(&fault.into())));
-        }
-        let changes_before = self.parts.conn.total_changes();
         let mut jobs = Vec::new();
-        let mut next = Some(first);
-        let mut whole = Ok(());
-        while let Some(mut job) = next.take() {
-            let ran = self.one(job.as_mut());
-            jobs.push(job);
-            if let Err(fault) = ran {
-                whole = Err(fault);
-                break;
-            }
-            if jobs.len() < BATCH {
-                next = more();
-            }
-        }
-        if whole.is_ok() && self.parts.conn.total_changes() != changes_before {
-            whole = self.write_touched();
-        }
-        let committed = match whole {
-            Ok(()) => self.commit(),
-            Err(fault) => {
+        let committed = match self.gather(first, &mut jobs, &mut more) {
+            Ok(Spoiled::No) => self.touch_and_commit(jobs.len()),
+            Ok(Spoiled::Yes) => {
                 self.roll_back();
-                Err(lost_with_others(&fault))
+                self.forget();
+                self.one_by_one(&mut jobs)
+                    .and_then(|()| self.touch_and_commit(jobs.len()))
             }
+            Err(fault) => Err(fault),
         };
+        let committed = committed.map_err(|fault| lost_with_others(&fault));
         match &committed {
             Ok(()) => self.counts.keep(),
             Err(fault) => {
+                self.roll_back();
+                self.forget();
+                self.parts.metrics.not_committed(&fault.message);
                 log::error!("a commit of {} failed: {fault}", jobs.len());
-                self.counts.undo(0);
-                self.effects.clear();
             }
         }
         for job in jobs {
@@ -336,16 +354,55 @@ impl Writer {
         self.tell();
     }
 
-    /// One verb in its savepoint. An error means that the whole batch is lost.
-    fn one(&mut self, job: &mut dyn Job) -> Result<()> {
-        self.exec("SAVEPOINT verb")?;
+    /// Begins, and runs whatever waits, without savepoints.
+    fn gather(
+        &mut self,
+        first: Box<dyn Job>,
+        jobs: &mut Vec<Box<dyn Job>>,
+        more: &mut impl FnMut() -> Option<Box<dyn Job>>,
+    ) -> Result<Spoiled> {
+        jobs.push(first);
+        self.exec("BEGIN IMMEDIATE")?;
+        let mut at = 0;
+        while let Some(job) = jobs.get_mut(at) {
+            let before = self.parts.conn.total_changes();
+            let keep = self.one(job.as_mut())?;
+            if !keep && self.parts.conn.total_changes() != before {
+                return Ok(Spoiled::Yes);
+            }
+            at += 1;
+            if at < BATCH {
+                jobs.extend(more());
+            }
+        }
+        Ok(Spoiled::No)
+    }
+
+    /// Runs a batch once more, each verb in a savepoint of its own.
+    fn one_by_one(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+        self.exec("BEGIN IMMEDIATE")?;
+        for job in jobs {
+            self.exec("SAVEPOINT verb")?;
+            if !self.one(job.as_mut())? {
+                self.exec("ROLLBACK TO verb")?;
+            }
+            self.exec("RELEASE verb")?;
+        }
+        Ok(())
+    }
+
+    /// One verb: whether its changes are to be kept. An error means that the whole batch is lost.
+    fn one(&mut self, job: &mut dyn Job) -> Result<bool> {
         let (counted, told) = (self.counts.mark(), self.effects.len());
         let mut tx = Tx {
             conn: &self.parts.conn,
             counts: &mut self.counts,
+            noted: &mut self.noted,
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
+            stops: &self.parts.stops,
+            hands: &self.parts.hands,
             effects: &mut self.effects,
         };
         let keep = job.run(&mut tx);
@@ -357,11 +414,32 @@ impl Writer {
         }
         if !keep {
             self.counts.undo(counted);
+            self.noted.forget();
             self.effects.truncate(told);
-            self.exec("ROLLBACK TO verb")?;
         }
-        self.exec("RELEASE verb")?;
+        Ok(keep)
+    }
+
+    fn touch_and_commit(&mut self, jobs: usize) -> Result<()> {
+        let has_changed = self.parts.conn.total_changes() != self.committed_changes;
+        if has_changed {
+            self.write_touched()?;
+        }
+        let begun = Instant::now();
+        self.commit()?;
+        // A look that went through here made nothing durable, and costs nothing.
+        if has_changed {
+            self.parts.metrics.committed(jobs, begun.elapsed());
+        }
+        self.committed_changes = self.parts.conn.total_changes();
         Ok(())
+    }
+
+    /// What was counted and was to be told of a transaction that is rolled back.
+    fn forget(&mut self) {
+        self.counts.undo(0);
+        self.noted.forget();
+        self.effects.clear();
     }
 
     fn exec(&self, sql: &str) -> rusqlite::Result<()> {
@@ -386,9 +464,7 @@ impl Writer {
             return crashed;
         }
         let Err(fault) = self.exec("COMMIT") else {
-            if let Some(why) = self.parts.place.is_lost() {
-                self.give_up(&why);
-            }
+            self.parts.place.end_if_lost(&self.parts.conn);
             return Ok(());
         };
         use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
@@ -409,19 +485,6 @@ impl Writer {
         }
     }
 
-    /// The file is no longer where it was: what was committed just now is told to nobody, and copied if that is possible.
-    fn give_up(&self, why: &str) -> ! {
-        let now = Clock::System.now();
-        match self.parts.place.rescue(&self.parts.conn, now) {
-            Ok(copy) => log::error!(
-                "{why}; everything is copied to {}: put that in its place and start again; ending",
-                copy.display()
-            ),
-            Err(fault) => log::error!("{why}, and it cannot be copied ({fault}); ending"),
-        }
-        std::process::exit(1);
-    }
-
     fn roll_back(&self) {
         if !self.parts.conn.is_autocommit()
             && let Err(fault) = self.exec("ROLLBACK")
@@ -433,6 +496,7 @@ impl Writer {
     /// After the commit: rings the bells, publishes, stops what is to stop.
     fn tell(&mut self) {
         let (mut work, mut timer, mut delivery, mut ended) = (false, false, false, false);
+        let mut freed = false;
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Run(run_id, status) => {
@@ -441,8 +505,13 @@ impl Writer {
                     ended |= status.is_final();
                     self.parts.changes.publish(run_id, status);
                 }
+                Effect::Hand(claim) => {
+                    self.parts.hands.give(*claim);
+                    work = true;
+                }
                 Effect::Delivery => delivery = true,
-                Effect::SlotFree => work |= self.counts.total().queued > 0,
+                Effect::Count(fact) => self.parts.metrics.tell(fact),
+                Effect::SlotFree => freed = true,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();
                     if let Some(stop) = stop {
@@ -451,11 +520,15 @@ impl Writer {
                 }
             }
         }
+        let total = self.counts.total();
+        self.parts
+            .metrics
+            .open_runs(total.queued, total.running, total.parked);
+        // Where all slots are taken again, nobody has to look.
+        work |= freed && total.queued > 0 && total.running < self.parts.limits.workers as u64;
         let bells = &self.parts.bells;
         // Before the bell, so that whoever wakes sees it.
-        bells
-            .queued
-            .store(self.counts.total().queued, Ordering::SeqCst);
+        bells.queued.store(total.queued, Ordering::SeqCst);
         for (ring, bell) in [
             (work, &bells.work),
             (timer, &bells.timer),

@@ -1,7 +1,8 @@
 """The published Python client of the system that Skep implements, against a real server, unchanged but for its
-base URL; and every callback that arrives meanwhile, verified by the published `standardwebhooks` package.
+base URL; and every callback that arrives meanwhile, verified by the published `standardwebhooks` package; and its
+metrics, read by the strict parser of the published `prometheus_client`.
 
-Usage: client.py SKEP_BINARY CAPTURES.json     (the captures go on to verify.mjs)
+Usage: client.py SKEP_BINARY CAPTURES.json METRICS.txt     (they go on to verify.mjs and to promtool)
 """
 
 import base64
@@ -18,6 +19,8 @@ import threading
 import urllib.request
 
 from fetch_hive_sdk import FetchHive
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 ADMIN = "fhk_outside-admin-key-0123456789abcdef"
@@ -102,6 +105,27 @@ def verify(secret, capture):
     refuses(lambda: Webhook(other).verify(body, headers), "another secret")
 
 
+def figures(url, metrics):
+    """Both formats, by a parser that takes neither a duplicate nor a bucket that falls."""
+    def scrape(accept):
+        request = urllib.request.Request(url + "/metrics", headers={"Accept": accept})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as answer:
+            return answer.headers["Content-Type"], answer.read().decode()
+
+    kind, text = scrape("application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text"), kind
+    families = {family.name: family for family in openmetrics(text)}
+    kind, text = scrape("text/plain")
+    assert kind.startswith("text/plain; version=0.0.4"), kind
+    assert {family.name for family in plain(text)} == set(families), "both formats have the same families"
+    assert families["skep_runs_ended"].type == "counter"
+    ended = sum(sample.value for sample in families["skep_runs_ended"].samples if sample.name.endswith("_total"))
+    assert ended > 0, families["skep_runs_ended"]
+    with open(metrics, "w") as out:
+        out.write(text)
+    return len(families)
+
+
 def direct(client):
     answer = client.invoke_workflow(
         deployment="flow", variant="prod", inputs={"topic": "bees"}, user="u-1", metadata={"order": 7}
@@ -139,7 +163,7 @@ def callbacks(client, base):
     return secret, expected
 
 
-def main(binary, captures):
+def main(binary, captures, metrics):
     receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{receiver.server_port}"
@@ -164,6 +188,7 @@ def main(binary, captures):
                 assert len(events) == attempts and all(event == events[0] for event in events), events
                 assert events[0]["event_type"] == f"workflow.{status}", events
                 assert client.get_request(request_id)["status"] == status
+            families = figures(url, metrics)
         except BaseException:
             sys.stderr.write(open(os.path.join(folder, "log.txt")).read()[-8000:])
             raise
@@ -173,6 +198,7 @@ def main(binary, captures):
         assert code == 0, f"the server ended with {code}"
     with open(captures, "w") as out:
         json.dump({"secret": secret, "captures": captured}, out)
+    print(f"prometheus_client: {families} metrics, in both formats")
     print("fetch-hive-sdk: direct and callback invokes, requests read back")
     print(f"standardwebhooks (Python): {len(captured)} of {count} captured callbacks verified")
 

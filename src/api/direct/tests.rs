@@ -89,10 +89,9 @@ fn inserted(house: &House) -> Id {
         waits: true,
     };
     let body = json!({"deployment": "plain"});
-    let started = house
-        .api
-        .invoke(body.as_object().expect("an object"), caller)
-        .expect("started");
+    let body = body.as_object().expect("an object");
+    let asked = house.api.judge_invoke(body, caller).expect("judged");
+    let started = house.api.start(asked).expect("started");
     assert!(started.is_direct);
     started.run_id
 }
@@ -157,7 +156,7 @@ fn whoever_waits_too_long_is_told_what_to_look_up() {
 struct Gone;
 
 impl Respond for Gone {
-    fn send(self: Box<Self>, _: Reply) {
+    fn send(self: Box<Self>, _: Result<Reply>) {
         panic!("nobody is there");
     }
 

@@ -336,11 +336,7 @@ fn pages_follow_each_other_without_gaps() {
 /// Takes the one queued run.
 fn claim(house: &House) -> Claim {
     let store = house.api.store();
-    let lease = std::time::Duration::from_secs(60);
-    store
-        .claim_runs(1, 1, lease, NOW)
-        .expect("claimed")
-        .remove(0)
+    store.claim_runs(1, 1, NOW).expect("claimed").remove(0)
 }
 
 fn record(house: &House, claim: Claim, record: Record) -> Recorded {
@@ -357,14 +353,6 @@ fn begins(path: &str, kind: &str) -> Opened {
 }
 
 /// A record of that next thing alone.
-fn only(then: Next) -> Record {
-    Record {
-        finished: None,
-        results: Vec::new(),
-        then,
-    }
-}
-
 #[test]
 fn a_parked_run_says_what_it_waits_for() {
     let house = House::furnished();
@@ -373,9 +361,9 @@ fn a_parked_run_says_what_it_waits_for() {
     let recorded = record(
         &house,
         claim(&house),
-        only(Next::Delay(begins("nap", "delay"), until)),
+        Record::only(Next::Delay(begins("nap", "delay"), until)),
     );
-    assert!(matches!(recorded, Recorded::Parked));
+    assert!(matches!(recorded, Recorded::Parked(None)));
     let waiting = json!({"step": "nap", "kind": "timer", "until": until});
     let shown = house.get(&format!("/v1/workflow_runs/{run}"), ADMIN).body;
     assert_eq!(shown["workflow_run"]["waiting_on"], waiting);
@@ -403,8 +391,8 @@ fn a_run_that_tries_a_step_again_says_so() {
     let house = House::furnished();
     let run = house.start(ADMIN);
     let until = Timestamp(NOW.0 + 5_000);
-    let start = Next::Start(begins("fetch", "http"), std::time::Duration::from_secs(60));
-    let Recorded::GoOn(claim) = record(&house, claim(&house), only(start)) else {
+    let start = Next::Start(begins("fetch", "http"));
+    let Recorded::GoOn(claim) = record(&house, claim(&house), Record::only(start)) else {
         panic!("the try was not begun")
     };
     let finished = Finished {
@@ -420,9 +408,12 @@ fn a_run_that_tries_a_step_again_says_so() {
     };
     let failed = Record {
         finished: Some(finished),
-        ..only(Next::Retry(until))
+        ..Record::only(Next::Retry(until))
     };
-    assert!(matches!(record(&house, claim, failed), Recorded::Parked));
+    assert!(matches!(
+        record(&house, claim, failed),
+        Recorded::Parked(None)
+    ));
     let shown = house.get(&format!("/v1/workflow_runs/{run}"), ADMIN).body;
     assert_eq!(
         shown["workflow_run"]["waiting_on"],
@@ -463,11 +454,11 @@ fn pages_are_bounded_by_their_bytes_too() {
     });
     let end = Record {
         results,
-        ..only(then)
+        ..Record::only(then)
     };
     assert!(matches!(
         record(&house, claim(&house), end),
-        Recorded::Ended
+        Recorded::Ended(None)
     ));
     let path = format!("/v1/workflow_runs/{run}");
     assert_eq!(page_sizes(&house, &format!("{path}/steps")), [4, 4, 4]);

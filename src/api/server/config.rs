@@ -1,8 +1,10 @@
 //! The limits and deadlines of the front door. Plain values; where they come from is `config.rs`'s matter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::edge::Cidr;
+use crate::metrics::Metrics;
 
 /// Limits and deadlines of the front door.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct ServerConfig {
     pub base_path: String,
     /// `public_url`'s host, which a loopback listener also answers to; empty for none.
     pub public_host: String,
+    /// Where connections and requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for ServerConfig {
@@ -66,6 +70,7 @@ impl Default for ServerConfig {
             trusted_proxies: Vec::new(),
             base_path: String::new(),
             public_host: String::new(),
+            metrics: Arc::default(),
         }
     }
 }

@@ -146,7 +146,7 @@ proptest! {
             let now = Timestamp(NOW.0 + at);
             let ending = ending(&event);
             // A CHECK that objects is an error of the verb.
-            let written = store().write(move |tx| tx.apply(id, &event, ending.as_ref(), now));
+            let written = store().write(move |tx| tx.apply(id, &event, ending.as_ref().map(|ending| (ending, None)), now));
             let written = written.map_err(|fault| TestCaseError::fail(fault.message))?;
             let said = next(&run, &event, now);
             prop_assert_eq!(written, said.map(|change| change.status));
@@ -167,14 +167,14 @@ proptest! {
         let run = inserted();
         let row = store().write(move |tx| {
             let cancelled = Ending::Cancelled { reason: "so".to_owned() };
-            tx.apply(run, &Event::Cancelled, Some(&cancelled), NOW)?.ok();
+            tx.apply(run, &Event::Cancelled, Some((&cancelled, None)), NOW)?.ok();
             Ok(tx.sql("SELECT id FROM deliveries WHERE run = ?1")?.query_row([run], |row| row.get(0))?)
         });
         let id: i64 = row.expect("a delivery is owed");
         let mut owed = Delivery { status: DeliveryStatus::Pending, claim: None, failures: 0 };
         for (event, at) in events {
             let now = Timestamp(NOW.0 + at);
-            let written = store().write(move |tx| tx.apply_delivery(id, &event, now));
+            let written = store().write(move |tx| tx.apply_delivery(id, &event, None, now));
             let written = written.map_err(|fault| TestCaseError::fail(fault.message))?;
             let said = delivery::next(&owed, &event, now);
             prop_assert_eq!(written, said.map(|change| change.status));

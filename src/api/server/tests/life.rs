@@ -25,7 +25,7 @@ fn a_waiting_reply_holds_no_handler_and_is_answered_from_elsewhere() {
     );
     for (n, responder) in responders.into_iter().enumerate() {
         assert!(!responder.is_gone());
-        responder.send(plain(format!("ended {n}")));
+        responder.send(Ok(plain(format!("ended {n}"))));
     }
     for (n, stream) in streams.iter_mut().enumerate() {
         assert_eq!(
@@ -45,7 +45,7 @@ fn a_client_that_leaves_is_noticed_and_its_job_skipped() {
     let responder = running.waiting.recv_timeout(PATIENCE).expect("it waits");
     stream.shutdown(Shutdown::Both).expect("closed");
     becomes("the client's leave is noticed", || responder.is_gone());
-    responder.send(plain("to nobody"));
+    responder.send(Ok(plain("to nobody")));
     // With the only handler busy, a request waits in the queue; its client leaves; it is never handled.
     let mut busy = running.connect();
     busy.write_all(request("GET", "/gate", "").as_bytes())

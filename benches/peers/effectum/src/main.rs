@@ -1,0 +1,78 @@
+//! effectum for `scripts/compare`: `peer-effectum FILE JOBS CALLERS`. Prints its rate, and what was in force.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use effectum::{Job, JobRunner, Queue, RunningJob, Worker};
+use serde_json::json;
+
+/// Jobs in hand at once: as many as there are callers is what served it best here.
+const CONCURRENCY: u16 = 64;
+
+/// When they are not done by then, something hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+type Done = Arc<AtomicUsize>;
+
+async fn nothing(_job: RunningJob, done: Done) -> Result<(), effectum::Error> {
+    done.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+fn job() -> Result<Job, effectum::Error> {
+    let payload = json!({"to": "a@example.com", "body": "x".repeat(167)});
+    Ok(Job::builder("nothing").json_payload(&payload)?.build())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [file, jobs, callers] = words.as_slice() else {
+        return Err("usage: peer-effectum FILE JOBS CALLERS".into());
+    };
+    let (jobs, callers): (usize, usize) = (jobs.parse()?, callers.parse()?);
+    let queue = Arc::new(Queue::new(Path::new(file)).await?);
+    let done = Done::default();
+    let worker = Worker::builder(&queue, done.clone())
+        .max_concurrency(CONCURRENCY)
+        .min_concurrency(CONCURRENCY / 2)
+        .jobs([JobRunner::builder("nothing", nothing).build()])
+        .build()
+        .await?;
+
+    let begun = Instant::now();
+    let mut tasks = Vec::with_capacity(callers);
+    for _ in 0..callers {
+        let queue = queue.clone();
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..jobs / callers {
+                queue.add_job(job()?).await?;
+            }
+            Ok::<_, effectum::Error>(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let all = jobs / callers * callers;
+    // Its record of the last few follows their handlers; a handler's end is taken for the job's.
+    while done.load(Ordering::Relaxed) < all {
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("{} of {all} after {PATIENCE:?}", done.load(Ordering::Relaxed)).into());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let rate = all as f64 / begun.elapsed().as_secs_f64();
+
+    // Bytes 18 and 19 of the header: 2 for a write-ahead log. The level cannot be seen from outside; it asks for NORMAL.
+    let header = std::fs::read(file)?;
+    let journal = if header.get(18) == Some(&2) { "WAL" } else { "DELETE" };
+    let told = json!({"rate": rate, "in_force": format!("0.7.0: {journal}, NORMAL, as it ships")});
+    writeln!(io::stdout(), "{told}")?;
+    worker.unregister(Some(Duration::from_secs(5))).await?;
+    Ok(())
+}

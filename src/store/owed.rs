@@ -1,0 +1,106 @@
+//! Deliveries that begin: the event made ready, its row inserted, its origin put in line.
+//!
+//! An [`Owed`] is made before the commit that owes it, so that the writer only writes. Must not claim or send.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::error::{Error, Result};
+use crate::flow::delivery::{EventFacts, SCHEDULE, event_body, event_type, final_event_id};
+use crate::flow::run::Ending;
+use crate::id::Id;
+use crate::metrics::Fact;
+use crate::store::writer::{Effect, Tx};
+use crate::time::Timestamp;
+
+/// An event and where it goes: everything of a delivery that does not depend on the file.
+#[derive(Debug)]
+pub struct Owed {
+    run_id: Id,
+    event_type: &'static str,
+    url: String,
+    /// Scheme, host and port.
+    origin: String,
+    body: String,
+}
+
+impl Owed {
+    /// The final event of a run.
+    ///
+    /// # Errors
+    /// `internal_server_error` if the URL, which was checked when it was accepted, is not one.
+    pub fn new(url: String, facts: &EventFacts, ending: &Ending) -> Result<Owed> {
+        let parsed = url::Url::parse(&url)
+            .map_err(|fault| Error::internal(format!("a stored URL is not one: {fault}")))?;
+        Ok(Owed {
+            run_id: facts.run_id,
+            event_type: event_type(ending),
+            origin: parsed.origin().ascii_serialization(),
+            body: event_body(facts, ending),
+            url,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Owes an event to a URL, due as the deployment's schedule begins.
+    pub(super) fn insert_delivery(
+        &mut self,
+        run: i64,
+        deployment: i64,
+        owed: &Owed,
+        now: Timestamp,
+    ) -> Result<()> {
+        let known: Option<(i64, Option<i64>)> = self
+            .sql("SELECT id, ready_at FROM origins WHERE origin = ?1")?
+            .query_row([&owed.origin], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (origin, ready) = match known {
+            Some(known) => known,
+            None => self
+                .sql("INSERT INTO origins (origin, health) VALUES (?1, 'unanswered') RETURNING id")?
+                .query_row([&owed.origin], |row| Ok((row.get(0)?, None)))?,
+        };
+        let due = now.plus(self.first_delay(deployment)?);
+        self.sql(
+            "INSERT INTO deliveries (delivery_id, run, event_id, event_type, url, origin, body, status,
+                                     next_attempt_at, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
+        )?
+        .execute(params![
+            owed.run_id.0,
+            run,
+            final_event_id(owed.run_id),
+            owed.event_type,
+            owed.url,
+            origin,
+            owed.body,
+            due.0,
+            now.0,
+        ])?;
+        self.after(Effect::Count(Fact::Owed));
+        match ready {
+            // Its place in the line is kept.
+            Some(ready) if ready <= due.0 => {}
+            Some(_) => {
+                self.sql("UPDATE origins SET ready_at = ?2 WHERE id = ?1")?
+                    .execute((origin, due.0))?;
+            }
+            None => self.refresh_origin(origin, 0, None, due)?,
+        }
+        self.after(Effect::Delivery);
+        Ok(())
+    }
+
+    /// How long the first attempt waits.
+    fn first_delay(&self, deployment: i64) -> Result<Duration> {
+        let own: Option<i64> = self
+            .sql("SELECT retry_schedule ->> 0 FROM deployments WHERE id = ?1")?
+            .query_row([deployment], |row| row.get(0))?;
+        Ok(match own {
+            Some(own) => Duration::from_millis(own.max(0) as u64),
+            None => SCHEDULE.first().copied().unwrap_or_default(),
+        })
+    }
+}
