@@ -309,8 +309,14 @@ impl Engine {
             clock: clock.clone(),
             retain_runs: self.config.retain_runs,
             retain_attempts: self.config.retain_attempts,
+            is_paused: self.config.workers == 0 && self.config.senders == 0,
             state: Mutex::default(),
         };
+        if upkeep.is_paused && self.server.is_some() {
+            log::info!(
+                "paused (workers and senders are 0): nothing is executed, woken, sent or removed"
+            );
+        }
         let (runs, deliveries) = upkeep.recover()?;
         if runs + deliveries > 0 {
             log::info!("recovered {runs} runs and {deliveries} deliveries that were in flight");

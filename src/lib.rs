@@ -34,9 +34,10 @@
 //!
 //! `flow` uses the base alone. `store` uses `flow`; `outbound` the base and plain values of `flow`; `steps` uses `outbound`
 //! and `flow`. `loops` uses `store`, `steps`, `outbound` and `flow`. `api` uses `store`, `steps`, `flow`, and of `outbound`
-//! what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, and the server's API from outside. `bench`
-//! uses the engine as a library, and of `store`, `steps` and `outbound` what it measures and checks with; only `cli` uses
-//! it, since it measures the product from outside. `api` and `loops` never name each other. Inside the crate an item
+//! what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, the server's API from outside, and
+//! the store's verbs for a file as a whole (backup, restore, check, prune). `bench` uses the engine as a library, and of
+//! `store`, `steps` and `outbound` what it measures and checks with; only `cli` uses it, since it measures the product
+//! from outside. `api` and `loops` never name each other. Inside the crate an item
 //! is imported from the module that owns it. `tests/tidy.rs` holds all of this.
 //!
 //! # A run's walk

@@ -320,3 +320,13 @@ fn completions_and_the_schema_are_printed() {
         "the schema of a workflow"
     );
 }
+
+#[test]
+fn the_description_of_the_api_is_the_server_s_own() {
+    let house = ready();
+    let answered = house.ask("GET", "/openapi.json").send().is(200);
+    let public_url = format!("http://{}", house.address());
+    let printed = done_json(&house.cli(&["openapi", "--public-url", &public_url]));
+    assert_eq!(printed, answered);
+    assert_eq!(answered["servers"][0]["url"], public_url.as_str());
+}

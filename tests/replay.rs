@@ -28,10 +28,10 @@ mod disk;
 mod judge;
 mod load;
 
-/// The pragma as the product has it, and as the controls have it: texts of one length.
-const SHIPPED: &[u8] = b"synchronous = FULL";
-const NORMAL: &[u8] = b"synchronous = 1   ";
-const OFF: &[u8] = b"synchronous = 0   ";
+/// The pragma as the serving connection has it, at the end of a line, and as the controls have it: texts of one length.
+const SHIPPED: &[u8] = b"synchronous = FULL;\n";
+const NORMAL: &[u8] = b"synchronous = 1   ;\n";
+const OFF: &[u8] = b"synchronous = 0   ;\n";
 
 /// How many disks of one recorded life are tried.
 const STATES_OF_A_LIFE: u64 = 200;
@@ -117,11 +117,12 @@ fn go_on(life: &Recording, state: &State, before: &Rows) -> Vec<String> {
     wait_until("every run has ended", PATIENCE, || {
         let open = house.get("/v1/workflow_runs?limit=500&status=queued,running,waiting");
         let all_slow = rows(&open).iter().all(|run| run["deployment"] == SLOW);
-        all_slow.then_some(())
+        // A page may be short, or empty, and still not the last.
+        (all_slow && open["next_cursor"].is_null()).then_some(())
     });
     wait_until("every delivery has ended", PATIENCE, || {
-        let owed = house.get("/v1/deliveries?limit=1&status=pending,delivering");
-        rows(&owed).is_empty().then_some(())
+        let owed = house.get("/v1/deliveries?limit=500&status=pending,delivering");
+        (rows(&owed).is_empty() && owed["next_cursor"].is_null()).then_some(())
     });
     house.kill();
     match Rows::read(&house.data()) {

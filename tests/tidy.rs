@@ -86,7 +86,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "outbound::sign",
         ],
     ),
-    // The demo serves a small world of its own behind the same edge.
+    // The demo serves a small world of its own behind the same edge. Four verbs work on the file itself, without an
+    // engine.
     (
         "cli",
         &[
@@ -98,7 +99,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "api::call",
             "api::door",
+            "api::openapi",
             "api::routes",
+            "store::backup",
+            "store::restore",
+            "store::check",
+            "store::prune",
+            "store::watch",
         ],
     ),
     ("main", &["cli"]),

@@ -1,10 +1,9 @@
 //! The audit: who changed what.
 
-use serde_json::{Value, json};
-
 use crate::api::Request;
 use crate::api::call::Answer;
 use crate::api::query;
+use crate::api::wire::AuditEntry;
 use crate::error::Result;
 use crate::store::audit::AuditRow;
 
@@ -17,14 +16,14 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     )))
 }
 
-fn shown(row: &AuditRow) -> Value {
-    json!({
-        "id": row.id,
-        "at": row.at,
-        "actor": row.actor,
-        "address": row.address,
-        "action": row.action,
-        "target": row.target,
-        "detail": row.detail,
-    })
+fn shown(row: &AuditRow) -> AuditEntry<'_> {
+    AuditEntry {
+        id: row.id,
+        at: row.at,
+        actor: &row.actor,
+        address: row.address.as_deref(),
+        action: &row.action,
+        target: &row.target,
+        detail: &row.detail,
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::door::Responder;
@@ -106,8 +107,9 @@ pub struct Reply {
 
 impl Reply {
     /// A JSON answer.
-    pub fn json(status: u16, value: &Value) -> Reply {
-        let mut body = value.to_string().into_bytes();
+    pub fn json(status: u16, value: &impl Serialize) -> Reply {
+        let mut body =
+            serde_json::to_vec(value).expect("what is answered has texts for keys, and no I/O");
         body.push(b'\n');
         Reply {
             status,

@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::query;
+use crate::api::wire::{Attempt, Delivery, Timings, WholeDelivery};
 use crate::error::{Error, Result};
 use crate::flow::delivery::DeliveryStatus;
 use crate::id::Id;
@@ -43,9 +43,11 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
 /// `GET /v1/deliveries/{id}`
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let (row, attempts) = find(request)?;
-    let mut value = shown(&row);
-    value["attempts"] = attempts.iter().map(attempt).collect();
-    Ok(Answer::Now(Reply::json(200, &value)))
+    let delivery = WholeDelivery {
+        delivery: shown(&row),
+        attempts: attempts.iter().map(attempt).collect(),
+    };
+    Ok(Answer::Now(Reply::json(200, &delivery)))
 }
 
 /// `POST /v1/deliveries/{id}/redeliver`
@@ -70,51 +72,49 @@ fn find(request: &Request<'_>) -> Result<(DeliveryRow, Vec<AttemptRow>)> {
 }
 
 /// A delivery without its attempts.
-fn shown(row: &DeliveryRow) -> Value {
-    json!({
-        "id": row.delivery_id.prefixed("dlv_"),
-        "request_id": row.run_id.request_id(),
-        "run_id": row.run_id,
-        "event_id": row.event_id,
-        "event_type": row.event_type,
-        "url": row.url,
-        "status": row.status.as_str(),
-        "next_attempt_at": row.next_attempt_at,
-        "created_at": row.created_at,
-        "ended_at": row.ended_at,
-    })
+fn shown(row: &DeliveryRow) -> Delivery<'_> {
+    Delivery {
+        id: row.delivery_id.prefixed("dlv_"),
+        request_id: row.run_id.request_id(),
+        run_id: row.run_id,
+        event_id: &row.event_id,
+        event_type: &row.event_type,
+        url: &row.url,
+        status: row.status.as_str(),
+        next_attempt_at: row.next_attempt_at,
+        created_at: row.created_at,
+        ended_at: row.ended_at,
+    }
 }
 
-fn attempt(row: &AttemptRow) -> Value {
+fn attempt(row: &AttemptRow) -> Attempt<'_> {
     let body = row
         .response_body
         .as_deref()
         .map(|bytes| readable(bytes, row.truncated));
-    let mut value = json!({
-        "number": row.number,
-        "trigger": row.trigger,
-        "started_at": row.started_at,
-        "duration_ms": row.duration_ms,
-        "timings": {
-            "dns_ms": row.dns_ms,
-            "connect_ms": row.connect_ms,
-            "tls_ms": row.tls_ms,
-            "first_byte_ms": row.first_byte_ms,
+    let (response_body, response_encoding) = body.unzip();
+    Attempt {
+        number: row.number,
+        trigger: &row.trigger,
+        started_at: row.started_at,
+        duration_ms: row.duration_ms,
+        timings: Timings {
+            dns_ms: row.dns_ms,
+            connect_ms: row.connect_ms,
+            tls_ms: row.tls_ms,
+            first_byte_ms: row.first_byte_ms,
         },
-        "remote_address": row.remote_address,
-        "request_headers": row.request_headers,
-        "response_status": row.response_status,
-        "response_headers": row.response_headers,
-        "response_body": body.as_ref().map(|(text, _)| text),
-        "truncated": row.truncated,
-        "bytes_seen": row.bytes_seen,
-        "error_class": row.error_class,
-        "error": row.error,
-    });
-    if let Some((_, Some(encoding))) = body {
-        value["response_encoding"] = json!(encoding);
+        remote_address: row.remote_address.as_deref(),
+        request_headers: row.request_headers.as_ref(),
+        response_status: row.response_status,
+        response_headers: row.response_headers.as_ref(),
+        response_body,
+        response_encoding: response_encoding.flatten(),
+        truncated: row.truncated,
+        bytes_seen: row.bytes_seen,
+        error_class: row.error_class.as_deref(),
+        error: row.error.as_deref(),
     }
-    value
 }
 
 /// A body as text, or in base64 with the name of that encoding. A character that the cut fell into is left out.

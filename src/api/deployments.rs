@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Call, Reply};
 use crate::api::start::{find_deployment, judge_callback_host, no_variant};
+use crate::api::wire::{Deleted, Deployed, Deployment, DryRun, Variant, WholeDeployment};
 use crate::api::{Api, fields, query, webhook};
 use crate::error::{Code, Error, Result};
 use crate::flow::hosts::HostRule;
@@ -20,17 +21,17 @@ use crate::store::deployments::{DeploymentRow, NewVersion, Patch, PutVersion, Va
 use crate::time::{millis, parse_duration};
 
 /// The most hosts that callbacks can be held to.
-const HOSTS: usize = 100;
+pub const HOSTS: usize = 100;
 
 /// The most attempts of a retry schedule.
-const ATTEMPTS: usize = 50;
+pub const ATTEMPTS: usize = 50;
 
 /// What an exchange's deadline may be.
 const DEADLINES: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(30);
 
 /// The most runs that a deployment can be held to.
-const CONCURRENCY: u64 = 1_000_000;
+pub const CONCURRENCY: u64 = 1_000_000;
 
 /// The longest pause of a retry schedule.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -42,8 +43,12 @@ pub fn deploy(request: &Request<'_>) -> Result<Answer> {
     let (definition, format) = definition(request.call)?;
     if dry_run {
         request.api.judge(deployment, variant, definition, format)?;
-        let body =
-            json!({"deployment": deployment, "variant": variant, "dry_run": true, "valid": true});
+        let body = DryRun {
+            deployment,
+            variant,
+            dry_run: true,
+            valid: true,
+        };
         return Ok(Answer::Now(Reply::json(200, &body)));
     }
     let now = request.now();
@@ -56,15 +61,15 @@ pub fn deploy(request: &Request<'_>) -> Result<Answer> {
             .store()
             .note(request.actor(), "secret.show", deployment.to_owned(), now)?;
     }
-    let body = json!({
-        "deployment": deployment,
-        "variant": variant,
-        "version": put.version,
-        "endpoint_id": put.endpoint_id,
-        "variant_id": put.variant_id,
-        "webhook_url": webhook::url(request.api.public_url(), put.endpoint_id, put.variant_id),
-        "webhook_secret": put.secret,
-    });
+    let body = Deployed {
+        deployment,
+        variant,
+        version: put.version,
+        endpoint_id: put.endpoint_id,
+        variant_id: put.variant_id,
+        webhook_url: webhook::url(request.api.public_url(), put.endpoint_id, put.variant_id),
+        webhook_secret: &put.secret,
+    };
     Ok(Answer::Now(Reply::json(
         if put.is_new { 201 } else { 200 },
         &body,
@@ -177,41 +182,41 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
             entry.row.name.clone(),
             request.now(),
         )?;
-        value["webhook_secret"] = json!(entry.secrets.current);
+        value.webhook_secret = Some(&entry.secrets.current);
     }
     Ok(Answer::Now(Reply::json(200, &value)))
 }
 
-/// A deployment with its variants.
-fn whole(request: &Request<'_>, row: &DeploymentRow) -> Value {
+/// A deployment with its variants, without its secret.
+fn whole<'a>(request: &Request<'_>, row: &'a DeploymentRow) -> WholeDeployment<'a> {
     let public_url = request.api.public_url();
-    let variant = |variant: &VariantRow| {
-        json!({
-            "variant": variant.name,
-            "variant_id": variant.variant_id,
-            "version": variant.version,
-            "webhook_url": webhook::url(public_url, row.endpoint_id, variant.variant_id),
-            "created_at": variant.created_at,
-        })
+    let variant = |variant: &'a VariantRow| Variant {
+        variant: &variant.name,
+        variant_id: variant.variant_id,
+        version: variant.version,
+        webhook_url: webhook::url(public_url, row.endpoint_id, variant.variant_id),
+        created_at: variant.created_at,
     };
-    let mut value = shown(row);
-    value["variants"] = row.variants.iter().map(variant).collect();
-    value
+    WholeDeployment {
+        deployment: shown(row),
+        variants: row.variants.iter().map(variant).collect(),
+        webhook_secret: None,
+    }
 }
 
-/// A deployment without its variants. What is null is at its default.
-fn shown(row: &DeploymentRow) -> Value {
+/// A deployment without its variants.
+fn shown(row: &DeploymentRow) -> Deployment<'_> {
     let schedule = row.retry_schedule.as_ref();
-    json!({
-        "deployment": row.name,
-        "endpoint_id": row.endpoint_id,
-        "callback_url": row.callback_url,
-        "callback_hosts": row.callback_hosts,
-        "retry_schedule": schedule.map(|pauses| pauses.iter().copied().map(duration).collect::<Vec<_>>()),
-        "exchange_deadline": row.exchange_deadline.map(duration),
-        "concurrency_limit": row.concurrency_limit,
-        "created_at": row.created_at,
-    })
+    Deployment {
+        deployment: &row.name,
+        endpoint_id: row.endpoint_id,
+        callback_url: row.callback_url.as_deref(),
+        callback_hosts: row.callback_hosts.as_deref(),
+        retry_schedule: schedule.map(|pauses| pauses.iter().copied().map(duration).collect()),
+        exchange_deadline: row.exchange_deadline.map(duration),
+        concurrency_limit: row.concurrency_limit,
+        created_at: row.created_at,
+    }
 }
 
 /// A duration as the contract writes it, in the largest unit that is exact.
@@ -339,10 +344,12 @@ pub fn delete(request: &Request<'_>) -> Result<Answer> {
         let entry = find_deployment(&request.store().directory(), deployment)?;
         return Err(no_variant(&entry, variant.as_deref().unwrap_or_default()));
     };
-    let mut body = json!({"deployment": deployment, "deleted": true, "cancelled_runs": cancelled});
-    if let Some(variant) = variant {
-        body["variant"] = json!(variant);
-    }
+    let body = Deleted {
+        deployment,
+        deleted: true,
+        cancelled_runs: cancelled,
+        variant: variant.as_deref(),
+    };
     Ok(Answer::Now(Reply::json(200, &body)))
 }
 

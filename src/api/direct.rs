@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::api::call::Reply;
 use crate::api::door::Responder;
+use crate::api::wire::Ended;
 use crate::bell::locked;
 use crate::error::{Code, Error, Result};
 use crate::flow::run::RunStatus;
@@ -362,16 +361,17 @@ fn timed_out(run_id: Id) -> Reply {
 /// The answer to a direct invoke whose run has ended.
 pub fn ended_reply(run: &RunRow, replayed: bool) -> Reply {
     let status = run.status.as_str();
-    let mut body = json!({
-        "request_id": run.run_id.request_id(),
-        "run_id": run.run_id,
-        "run_status": status,
-        "status": status,
-        "output": run.output,
-    });
-    if run.status != RunStatus::Completed {
-        body["error"] = json!(run.error);
-    }
+    let body = Ended {
+        request_id: run.run_id.request_id(),
+        run_id: run.run_id,
+        run_status: status,
+        status,
+        output: run.output.as_ref(),
+        error: match run.status {
+            RunStatus::Completed => None,
+            _ => Some(run.error.as_deref().unwrap_or_default()),
+        },
+    };
     super::start::with_replay(Reply::json(200, &body), replayed)
 }
 

@@ -62,7 +62,7 @@ pub fn whole(body: &Map<String, Value>, name: &str, least: u64, most: u64) -> Re
     let Some(value) = given(body, name) else {
         return Ok(None);
     };
-    match value.as_u64() {
+    match whole_number(value) {
         Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
         _ => Err(wrong(
             name,
@@ -70,6 +70,15 @@ pub fn whole(body: &Map<String, Value>, name: &str, least: u64, most: u64) -> Re
             value,
         )),
     }
+}
+
+/// A number without a fraction, however it is written: JSON does not tell `2` from `2.0` or `2e0`.
+fn whole_number(value: &Value) -> Option<u64> {
+    /// Above it, not every whole number can be told from its neighbours.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let written = value.as_f64().filter(|number| number.fract() == 0.0);
+    let exact = written.filter(|number| (0.0..=EXACT).contains(number));
+    value.as_u64().or(exact.map(|number| number as u64))
 }
 
 /// An error for a member that must be there.
@@ -157,6 +166,15 @@ mod tests {
         );
         let error = texts(&body, "l", 5, |text| Ok(text.to_owned())).expect_err("not all texts");
         assert_eq!(error.field.as_deref(), Some("/l/1"));
+        for (value, read) in [
+            (json!(2.0), Some(2)),
+            (json!(2e0), Some(2)),
+            (json!(2.5), None),
+            (json!(-1.0), None),
+            (json!(1e300), None),
+        ] {
+            assert_eq!(whole_number(&value), read, "{value}");
+        }
         assert!(texts(&body, "none", 5, |_| Ok(())).is_err());
         assert_eq!(text(&body, "absent", 5).expect("absent is fine"), None);
     }

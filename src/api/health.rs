@@ -1,15 +1,14 @@
 //! What anyone may ask: whether the server lives and accepts runs, its error codes, the shape of a definition.
 
-use serde_json::{Value, json};
-
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::wire::{ErrorCode, ErrorCodes, Health};
 use crate::error::{CODES, Error, Result};
 use crate::flow::schema::json_schema;
 
 /// `GET /healthz`: touches nothing, so that it answers as long as the process does.
 pub fn healthz(_: &Request<'_>) -> Result<Answer> {
-    Ok(Answer::Now(Reply::json(200, &json!({"status": "ok"}))))
+    Ok(Answer::Now(Reply::json(200, &Health { status: "ok" })))
 }
 
 /// `GET /readyz`
@@ -21,7 +20,7 @@ pub fn readyz(request: &Request<'_>) -> Result<Answer> {
         return Err(Error::unavailable("not ready: the server is stopping"));
     }
     match request.store().has_keys() {
-        Ok(_) => Ok(Answer::Now(Reply::json(200, &json!({"status": "ready"})))),
+        Ok(_) => Ok(Answer::Now(Reply::json(200, &Health { status: "ready" }))),
         Err(error) => {
             log::error!("readyz: {error}");
             Err(Error::unavailable("not ready: the file cannot be read"))
@@ -31,11 +30,15 @@ pub fn readyz(request: &Request<'_>) -> Result<Answer> {
 
 /// `GET /v1/error_codes`
 pub fn error_codes(_: &Request<'_>) -> Result<Answer> {
-    let codes: Vec<Value> = CODES
-        .iter()
-        .map(|row| json!({"code": row.name, "status": row.status, "message": row.message}))
-        .collect();
-    Ok(Answer::Now(Reply::json(200, &json!({"codes": codes}))))
+    let codes = CODES.iter().map(|row| ErrorCode {
+        code: row.name,
+        status: row.status,
+        message: row.message,
+    });
+    let codes = ErrorCodes {
+        codes: codes.collect(),
+    };
+    Ok(Answer::Now(Reply::json(200, &codes)))
 }
 
 /// `GET /schema/workflow.json`

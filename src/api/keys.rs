@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::door::SCOPES;
+use crate::api::wire::{ApiKey, NewApiKey};
 use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::id::{Dice, Id};
@@ -26,7 +26,7 @@ const SHOWN: usize = PREFIX.len() + 4;
 pub const ENVIRONMENTS: [&str; 3] = ["production", "staging", "development"];
 
 /// The most characters of a key's name.
-const NAME: usize = 100;
+pub const NAME: usize = 100;
 
 const NO_KEY: &str = "API key not found";
 
@@ -158,24 +158,28 @@ fn id(request: &Request<'_>) -> Result<Id> {
     Id::parse(request.param(0), "key_").ok_or_else(|| Error::not_found(NO_KEY))
 }
 
-fn with_text(row: &KeyRow, text: &str) -> Value {
-    let mut value = shown(row);
-    value["key"] = json!(text);
-    value
+fn with_text<'a>(row: &'a KeyRow, text: &'a str) -> NewApiKey<'a> {
+    NewApiKey {
+        row: shown(row),
+        key: text,
+    }
 }
 
-fn shown(row: &KeyRow) -> Value {
-    json!({
-        "id": row.key_id.prefixed("key_"),
-        "name": row.name,
-        "environment": row.environment,
-        "scope": row.scope,
-        "status": if row.revoked_at.is_some() { "revoked" } else { "active" },
-        "prefix": row.prefix,
-        "created_at": row.created_at,
-        "last_used_at": row.last_used_at,
-        "revoked_at": row.revoked_at,
-    })
+fn shown(row: &KeyRow) -> ApiKey<'_> {
+    ApiKey {
+        id: row.key_id.prefixed("key_"),
+        name: &row.name,
+        environment: &row.environment,
+        scope: &row.scope,
+        status: match row.revoked_at {
+            Some(_) => "revoked",
+            None => "active",
+        },
+        prefix: &row.prefix,
+        created_at: row.created_at,
+        last_used_at: row.last_used_at,
+        revoked_at: row.revoked_at,
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod health;
 pub mod invoke;
 pub mod keys;
 pub mod metrics;
+pub mod openapi;
 pub mod query;
 pub mod requests;
 pub mod rotation;
@@ -30,14 +31,15 @@ pub mod table;
 pub mod trouble;
 pub mod versions;
 pub mod webhook;
+pub mod wire;
 
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -103,6 +105,8 @@ pub struct Api {
     settings: Vec<config::Found>,
     direct: Direct,
     stopping: AtomicBool,
+    /// `/openapi.json`, made when it is first asked for.
+    openapi: OnceLock<Vec<u8>>,
 }
 
 /// What a handler gets.
@@ -141,6 +145,7 @@ impl Api {
             config: parts.config,
             settings: parts.settings,
             stopping: AtomicBool::new(false),
+            openapi: OnceLock::new(),
         }
     }
 

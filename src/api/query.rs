@@ -1,6 +1,7 @@
 //! Reading the query, and answering with pages.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::api::call::{Head, Reply};
 use crate::api::fields::pointer;
@@ -79,8 +80,11 @@ impl Query {
                 Some((key_of(pair)?, (!value.is_empty()).then(|| value.clone())))
             })
             .collect();
-        if labels.iter().any(|(key, _)| key.is_empty()) {
-            let message = format!("{name}[key] must name a key, got {name}[]");
+        // What is nested names no label: labels are flat.
+        let is_none = |key: &str| key.is_empty() || key.contains("][");
+        if let Some((key, _)) = labels.iter().find(|(key, _)| is_none(key)) {
+            let came = excerpt(key);
+            let message = format!("{name}[key] must name one key, got {name}[{came}]");
             return Err(Error::invalid(pointer(name), message));
         }
         at_most(name, "keys", labels.len())?;
@@ -170,13 +174,23 @@ fn write_cursor(number: i64) -> String {
 }
 
 /// A page of a list.
-pub fn list(rows: Vec<Value>, next: Option<i64>) -> Reply {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
+pub struct Listed<T> {
+    /// The rows, newest first (steps: in order of execution). May be fewer than `limit` although more follow.
+    pub data: Vec<T>,
+    /// The `cursor` of the next page; null: there is none.
+    pub next_cursor: Option<String>,
+}
+
+/// A page of a list.
+pub fn list<T: Serialize>(rows: Vec<T>, next: Option<i64>) -> Reply {
     list_from(rows, next.map(write_cursor))
 }
 
 /// A page of a list whose cursor is not a number.
-pub fn list_from(rows: Vec<Value>, next: Option<String>) -> Reply {
-    Reply::json(200, &json!({"data": rows, "next_cursor": next}))
+pub fn list_from<T: Serialize>(data: Vec<T>, next_cursor: Option<String>) -> Reply {
+    Reply::json(200, &Listed { data, next_cursor })
 }
 
 #[cfg(test)]
@@ -226,6 +240,9 @@ mod tests {
             query("metadata[]=x")
                 .labels("metadata")
                 .expect_err("no key"),
+            query("metadata[a][b]=x")
+                .labels("metadata")
+                .expect_err("two keys"),
             query(&format!("metadata=x{}", ",y".repeat(50)))
                 .many("metadata")
                 .expect_err("too many"),

@@ -1,10 +1,9 @@
 //! Requests: a run as its caller looks it up by `request_id` (contract, section 7).
 
-use serde_json::{Value, json};
-
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::runs::find;
+use crate::api::wire::{RequestData, RequestMetadata, ShownRequest};
 use crate::error::Result;
 use crate::flow::run::RunStatus;
 use crate::store::runs::RunRow;
@@ -15,41 +14,48 @@ pub const NO_REQUEST: &str = "Request not found";
 /// `GET /v1/public/requests/{request_id}`
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let run = find(request, request.param(0), NO_REQUEST)?;
-    let body = json!({
-        "id": run.run_id,
-        "request_id": run.run_id.request_id(),
-        "status": run.status.as_str(),
-        "request_type": "workflow",
-        "requestable_type": "workflow_run",
-        "requestable_id": run.run_id,
-        "message": run.error,
-        "generated_at": run.created_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "metadata": {
-            "source": run.source,
-            "delivery": run.delivery,
-            "deployment": run.deployment,
-            "variant": run.variant,
-            "version": run.version,
+    let body = ShownRequest {
+        id: run.run_id,
+        request_id: run.run_id.request_id(),
+        status: run.status.as_str(),
+        request_type: "workflow",
+        requestable_type: "workflow_run",
+        requestable_id: run.run_id,
+        message: run.error.as_deref(),
+        generated_at: run.created_at,
+        started_at: run.started_at,
+        ended_at: run.ended_at,
+        metadata: RequestMetadata {
+            source: &run.source,
+            delivery: &run.delivery,
+            deployment: &run.deployment,
+            variant: &run.variant,
+            version: run.version,
         },
-        "user_metadata": run.metadata,
-        "data": data(&run),
-    });
+        user_metadata: &run.metadata,
+        data: data(&run),
+    };
     Ok(Answer::Now(Reply::json(200, &body)))
 }
 
-/// What the run's final event says, or null while the run is open.
-fn data(run: &RunRow) -> Value {
+/// What the run's final event says, or nothing while the run is open.
+fn data(run: &RunRow) -> Option<RequestData<'_>> {
     match run.status {
-        RunStatus::Completed => json!({"output": run.output}),
-        RunStatus::Failed => {
-            json!({"error": run.error, "error_code": run.error_code, "step": run.error_step})
-        }
-        RunStatus::Cancelled => json!({"error": run.error, "reason": "cancelled"}),
+        RunStatus::Completed => Some(RequestData::Completed {
+            output: run.output.as_ref(),
+        }),
+        RunStatus::Failed => Some(RequestData::Failed {
+            error: run.error.as_deref(),
+            error_code: run.error_code.as_deref(),
+            step: run.error_step.as_deref(),
+        }),
+        RunStatus::Cancelled => Some(RequestData::Cancelled {
+            error: run.error.as_deref(),
+            reason: "cancelled",
+        }),
         RunStatus::Queued
         | RunStatus::Running
         | RunStatus::AwaitingApproval
-        | RunStatus::Waiting => Value::Null,
+        | RunStatus::Waiting => None,
     }
 }

@@ -1,10 +1,9 @@
 //! The rotation of a deployment's secret: stage, promote, revoke (contract, section 6).
 
-use serde_json::json;
-
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::start::find_deployment;
+use crate::api::wire::WebhookSecret;
 use crate::error::Result;
 use crate::secret::new_secret;
 
@@ -17,7 +16,9 @@ pub fn stage(request: &Request<'_>) -> Result<Answer> {
         .stage_secret(name, secret.clone(), request.actor(), request.now())?;
     Ok(Answer::Now(Reply::json(
         200,
-        &json!({"webhook_secret": secret}),
+        &WebhookSecret {
+            webhook_secret: &secret,
+        },
     )))
 }
 
@@ -49,6 +50,8 @@ fn current(request: &Request<'_>) -> Result<Answer> {
     let entry = find_deployment(&request.store().directory(), request.param(0))?;
     Ok(Answer::Now(Reply::json(
         200,
-        &json!({"webhook_secret": entry.secrets.current}),
+        &WebhookSecret {
+            webhook_secret: &entry.secrets.current,
+        },
     )))
 }

@@ -1,11 +1,12 @@
 //! Runs: listed, shown with their trace, cancelled (contract, section 7).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::fields;
 use crate::api::query;
+use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
@@ -20,16 +21,16 @@ use crate::time::{Timestamp, millis};
 pub const NO_RUN: &str = "Prompt workflow run not found";
 
 /// What starts runs, in the order of the contract.
-const SOURCES: [&str; 5] = ["api", "webhook", "schedule", "dashboard", "workflow"];
+pub const SOURCES: [&str; 5] = ["api", "webhook", "schedule", "dashboard", "workflow"];
 
 /// How results go back.
-const DELIVERIES: [&str; 2] = ["direct", "callback"];
+pub const DELIVERIES: [&str; 2] = ["direct", "callback"];
 
 /// How many steps, and deliveries, a shown run carries.
 const SHOWN: usize = 100;
 
 /// The most characters of a reason.
-const REASON: usize = 500;
+pub const REASON: usize = 500;
 
 /// The reason of a cancellation that gives none.
 const NO_REASON: &str = "The run was cancelled";
@@ -75,7 +76,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     }
     if let Some(own) = request.sees_only() {
         if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
-            return Ok(Answer::Now(query::list(Vec::new(), None)));
+            return Ok(Answer::Now(query::list::<Run<'_>>(Vec::new(), None)));
         }
         filter.api_key = vec![own];
     }
@@ -89,7 +90,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         filter.run_id = Some(run_id);
     }
     let paged = request.store().list_runs(&filter, page)?;
-    let rows: Result<Vec<Value>> = paged.rows.iter().map(|run| shown(request, run)).collect();
+    let rows: Result<Vec<Run<'_>>> = paged.rows.iter().map(|run| shown(request, run)).collect();
     Ok(Answer::Now(query::list(rows?, paged.next)))
 }
 
@@ -116,9 +117,7 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
 
 /// A run as it is shown alone: wrapped, with its first steps and its deliveries.
 fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
-    let mut value = shown(request, run)?;
     let steps = request.store().list_steps(run.id, Page::first(SHOWN))?;
-    value["steps"] = steps.rows.iter().map(step).collect();
     let filter = DeliveryFilter {
         run: Some(run.run_id),
         ..DeliveryFilter::default()
@@ -126,62 +125,63 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let deliveries = request
         .store()
         .list_deliveries(&filter, Page::first(SHOWN))?;
-    value["deliveries"] = deliveries.rows.iter().map(owed).collect();
-    Ok(Answer::Now(Reply::json(
-        200,
-        &json!({"workflow_run": value}),
-    )))
+    let workflow_run = WholeRun {
+        run: shown(request, run)?,
+        steps: steps.rows.iter().map(step).collect(),
+        deliveries: deliveries.rows.iter().map(owed).collect(),
+    };
+    Ok(Answer::Now(Reply::json(200, &ShownRun { workflow_run })))
 }
 
 /// A delivery as a run carries it.
-fn owed(row: &DeliveryRow) -> Value {
-    json!({
-        "id": row.delivery_id.prefixed("dlv_"),
-        "event_type": row.event_type,
-        "status": row.status.as_str(),
-        "url": row.url,
-        "next_attempt_at": row.next_attempt_at,
-    })
+fn owed(row: &DeliveryRow) -> OwedDelivery<'_> {
+    OwedDelivery {
+        id: row.delivery_id.prefixed("dlv_"),
+        event_type: &row.event_type,
+        status: row.status.as_str(),
+        url: &row.url,
+        next_attempt_at: row.next_attempt_at,
+    }
 }
 
-/// A run without its nested lists: the legacy names, then ours.
-fn shown(request: &Request<'_>, run: &RunRow) -> Result<Value> {
+/// A run without its nested lists.
+fn shown<'a>(request: &Request<'_>, run: &'a RunRow) -> Result<Run<'a>> {
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
         _ => None,
     };
-    Ok(json!({
-        "id": run.run_id,
-        "token": run.run_id.request_id(),
-        "run_status": status,
-        "run_async": run.callback_url.is_some(),
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "duration": duration,
-        "start_inputs": run.inputs,
-        "output_content": run.output.as_ref().map(as_text),
-        "error_message": run.error,
-        "async_webhook_url": run.callback_url,
-        "total_tokens": 0,
-        "total_charge": "0",
-        "request_id": run.run_id.request_id(),
-        "run_id": run.run_id,
-        "status": status,
-        "source": run.source,
-        "delivery": run.delivery,
-        "deployment": run.deployment,
-        "variant": run.variant,
-        "version": run.version,
-        "user": run.user,
-        "user_metadata": run.metadata,
-        "output": run.output,
-        "error": run.error,
-        "error_code": run.error_code,
-        "error_step": run.error_step,
-        "created_at": run.created_at,
-        "waiting_on": waiting_on(request, run)?,
-    }))
+    Ok(Run {
+        id: run.run_id,
+        token: run.run_id.request_id(),
+        run_status: status,
+        run_async: run.callback_url.is_some(),
+        started_at: run.started_at,
+        ended_at: run.ended_at,
+        duration,
+        start_inputs: &run.inputs,
+        output_content: run.output.as_ref().map(as_text),
+        error_message: run.error.as_deref(),
+        async_webhook_url: run.callback_url.as_deref(),
+        total_tokens: 0,
+        total_charge: "0",
+        request_id: run.run_id.request_id(),
+        run_id: run.run_id,
+        status,
+        source: &run.source,
+        delivery: &run.delivery,
+        deployment: &run.deployment,
+        variant: &run.variant,
+        version: run.version,
+        user: run.user.as_deref(),
+        user_metadata: &run.metadata,
+        output: run.output.as_ref(),
+        error: run.error.as_deref(),
+        error_code: run.error_code.as_deref(),
+        error_step: run.error_step.as_deref(),
+        created_at: run.created_at,
+        waiting_on: waiting_on(request, run)?,
+    })
 }
 
 /// A text as it is, anything else as compact JSON; null as nothing.
@@ -194,9 +194,9 @@ fn as_text(output: &Value) -> String {
 }
 
 /// What a parked run waits for.
-fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Value> {
+fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
     if run.status != RunStatus::Waiting {
-        return Ok(Value::Null);
+        return Ok(None);
     }
     let (step, kind) = request.store().waiting_step(run.id)?.unzip();
     // Only a delay waits of its own accord; any other step waits for its next try.
@@ -204,7 +204,11 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Value> {
         None | Some("delay") => "timer",
         Some(_) => "retry",
     };
-    Ok(json!({"step": step, "kind": kind, "until": run.wake_at}))
+    Ok(Some(WaitingOn {
+        step,
+        kind,
+        until: run.wake_at,
+    }))
 }
 
 /// `GET /v1/workflow_runs/{id}/steps`
@@ -218,31 +222,31 @@ pub fn steps(request: &Request<'_>) -> Result<Answer> {
     )))
 }
 
-fn step(row: &StepRow) -> Value {
-    json!({
-        "path": row.path,
-        "type": row.kind,
-        "status": row.status.as_str(),
-        "attempts": row.attempts.iter().map(try_of_step).collect::<Vec<_>>(),
-        "input": row.input,
-        "output": row.output,
-        "meta": row.meta,
-        "error": row.error,
-        "error_class": row.error_class,
-        "due_at": row.due_at,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
-    })
+fn step(row: &StepRow) -> Step<'_> {
+    Step {
+        path: &row.path,
+        kind: &row.kind,
+        status: row.status.as_str(),
+        attempts: row.attempts.iter().map(try_of_step).collect(),
+        input: &row.input,
+        output: &row.output,
+        meta: row.meta.as_ref(),
+        error: row.error.as_deref(),
+        error_class: row.error_class.as_deref(),
+        due_at: row.due_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+    }
 }
 
-fn try_of_step(attempt: &StepAttempt) -> Value {
-    json!({
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "ended_at": attempt.ended_at,
-        "error_class": attempt.error_class,
-        "error": attempt.error,
-    })
+fn try_of_step(attempt: &StepAttempt) -> StepTry<'_> {
+    StepTry {
+        number: attempt.number,
+        started_at: attempt.started_at,
+        ended_at: attempt.ended_at,
+        error_class: attempt.error_class.as_deref(),
+        error: attempt.error.as_deref(),
+    }
 }
 
 /// `POST /v1/workflow_runs/{id}/cancel`

@@ -1,9 +1,10 @@
 //! Secrets for steps: set and removed; their values are never shown again.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::wire::{DeletedSecret, Secret};
 use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::flow::hosts::HostRule;
@@ -11,13 +12,13 @@ use crate::flow::names::{excerpt, is_name};
 use crate::store::secrets::{SecretPlace, SecretRow};
 
 /// The shortest value: anything shorter could not be masked without masking half of what is shown.
-const SHORTEST: usize = 4;
+pub const SHORTEST: usize = 4;
 
 /// The longest value, in characters.
-const LONGEST: usize = 8_192;
+pub const LONGEST: usize = 8_192;
 
 /// The most hosts of a secret.
-const HOSTS: usize = 100;
+pub const HOSTS: usize = 100;
 
 /// What a cursor of this list begins with: it is ordered by when a secret was last set.
 const CURSOR: &str = "s";
@@ -98,7 +99,10 @@ pub fn delete(request: &Request<'_>) -> Result<Answer> {
     {
         true => Ok(Answer::Now(Reply::json(
             200,
-            &json!({"name": name, "deleted": true}),
+            &DeletedSecret {
+                name: &name,
+                deleted: true,
+            },
         ))),
         false => Err(Error::not_found(format!(
             "Secret {:?} not found",
@@ -107,8 +111,12 @@ pub fn delete(request: &Request<'_>) -> Result<Answer> {
     }
 }
 
-fn shown(row: &SecretRow) -> Value {
-    json!({"name": row.name, "hosts": row.hosts, "updated_at": row.updated_at})
+fn shown(row: &SecretRow) -> Secret<'_> {
+    Secret {
+        name: &row.name,
+        hosts: &row.hosts,
+        updated_at: row.updated_at,
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::api::Api;
 use crate::api::call::{Answer, Later, Reply};
 use crate::api::direct::Seat;
 use crate::api::fields::{given, pointer, text, wrong};
+use crate::api::wire::Accepted;
 use crate::error::{Code, Error, Result};
 use crate::flow::hosts::HostRule;
 use crate::flow::names::excerpt;
@@ -28,13 +29,15 @@ const URL_MISSING: &str = "callback_url is required when async is enabled";
 const URL_WRONG: &str = "callback_url must be a valid URL";
 const URL_FIELD: &str = "/async/callback_url";
 
-/// The most members that `metadata` may have, and the most characters of a key and of a text in it.
-const METADATA_KEYS: usize = 50;
-const METADATA_KEY: usize = 40;
-const METADATA_TEXT: usize = 500;
+/// The most members that `metadata` may have.
+pub const METADATA_KEYS: usize = 50;
+/// The most characters of a key of `metadata`.
+pub const METADATA_KEY: usize = 40;
+/// The most characters of a text in `metadata`.
+pub const METADATA_TEXT: usize = 500;
 
 /// The most characters of `user`.
-const USER: usize = 500;
+pub const USER: usize = 500;
 
 /// Who starts a run.
 #[derive(Debug, Clone)]
@@ -424,6 +427,10 @@ fn wanted_callback(body: &Map<String, Value>) -> Result<Option<Option<&Value>>> 
     let Some(member) = async_member(body)? else {
         return Ok(None);
     };
+    // Of the wrong type it is refused even where it is not used.
+    if !matches!(given(member, "callback_url"), None | Some(Value::String(_))) {
+        return Err(Error::invalid(URL_FIELD, URL_WRONG));
+    }
     match given(member, "enabled") {
         None | Some(Value::Bool(false)) => Ok(None),
         Some(Value::Bool(true)) => Ok(Some(member.get("callback_url"))),
@@ -552,15 +559,13 @@ pub fn idempotency_key(text: &str) -> Result<String> {
 /// The 202 to whoever gets the result by callback.
 pub fn accepted(started: &Started, with_secret: bool) -> Reply {
     let status = started.status.as_str();
-    let mut body = json!({
-        "request_id": started.run_id.request_id(),
-        "run_id": started.run_id,
-        "run_status": status,
-        "status": status,
-    });
-    if let (true, Some(secret)) = (with_secret, &started.secret) {
-        body["webhook_secret"] = json!(secret);
-    }
+    let body = Accepted {
+        request_id: started.run_id.request_id(),
+        run_id: started.run_id,
+        run_status: status,
+        status,
+        webhook_secret: started.secret.as_deref().filter(|_| with_secret),
+    };
     with_replay(Reply::json(202, &body), started.replayed)
 }
 

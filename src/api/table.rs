@@ -4,8 +4,8 @@ use crate::api::door::Access::{self, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, audit, deliveries, deployments, health, invoke, keys, metrics, requests, rotation,
-    runs, secrets, stats, system, versions, webhook,
+    Handler, audit, deliveries, deployments, health, invoke, keys, metrics, openapi, requests,
+    rotation, runs, secrets, stats, system, versions, webhook,
 };
 
 const fn row(
@@ -67,4 +67,5 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/readyz", Open, health::readyz, "Whether the server accepts runs."),
     row("GET", "/metrics", Open, metrics::scrape, "Figures for Prometheus; asks for metrics_key or a read key if metrics_key is set."),
     row("GET", "/schema/workflow.json", Open, health::workflow_schema, "The JSON schema of a workflow definition."),
+    row("GET", "/openapi.json", Open, openapi::show, "This API's description: OpenAPI 3.1."),
 ];

@@ -58,6 +58,7 @@ GET     +++++ /healthz
 GET     +++++ /readyz
 GET     +++++ /metrics
 GET     +++++ /schema/workflow.json
+GET     +++++ /openapi.json
 ";
 
 #[test]

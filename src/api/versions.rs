@@ -1,10 +1,9 @@
 //! The versions of a variant: listed and shown with their definition, rolled back to.
 
-use serde_json::{Value, json};
-
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::start::{Target, find_deployment, find_variant};
+use crate::api::wire::{RolledBack, Version};
 use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::flow::names::excerpt;
@@ -59,7 +58,12 @@ pub fn roll_back(request: &Request<'_>) -> Result<Answer> {
             request.now(),
         )?
         .ok_or_else(|| no_version(&to.to_string()))?;
-    let body = json!({"deployment": deployment, "variant": variant, "version": version, "equal_to": row.number});
+    let body = RolledBack {
+        deployment,
+        variant,
+        version,
+        equal_to: row.number,
+    };
     Ok(Answer::Now(Reply::json(200, &body)))
 }
 
@@ -76,17 +80,17 @@ fn no_version(number: &str) -> Error {
 }
 
 /// A version with its definition.
-fn shown(place: &Target, row: &VersionRow) -> Value {
-    json!({
-        "deployment": place.deployment.row.name,
-        "variant": place.variant.name,
-        "version": row.number,
-        "format": match row.format {
+fn shown<'a>(place: &'a Target, row: &'a VersionRow) -> Version<'a> {
+    Version {
+        deployment: &place.deployment.row.name,
+        variant: &place.variant.name,
+        version: row.number,
+        format: match row.format {
             Format::Yaml => "yaml",
             Format::Json => "json",
         },
-        "definition": row.definition,
-        "created_at": row.created_at,
-        "created_by": row.created_by,
-    })
+        definition: &row.definition,
+        created_at: row.created_at,
+        created_by: &row.created_by,
+    }
 }

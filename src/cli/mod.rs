@@ -1,9 +1,11 @@
 //! The command line: one file per verb, all of them listed in `VERBS`.
 //!
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
-//! its HTTP API; nothing here opens the database.
+//! its HTTP API; backup, restore, check and prune work on the file itself, through the store's verbs for that.
 
+mod backup;
 mod bench;
+mod check;
 mod client;
 mod completions;
 mod config;
@@ -13,7 +15,11 @@ mod deploy;
 mod invoke;
 mod keys;
 mod logging;
+mod openapi;
 mod problems;
+mod progress;
+mod prune;
+mod restore;
 mod runs;
 mod schema;
 mod screen;
@@ -87,6 +93,26 @@ const VERBS: &[Verb] = &[
         run: secrets::run,
     },
     Verb {
+        name: "backup",
+        command: backup::command,
+        run: backup::run,
+    },
+    Verb {
+        name: "restore",
+        command: restore::command,
+        run: restore::run,
+    },
+    Verb {
+        name: "check",
+        command: check::command,
+        run: check::run,
+    },
+    Verb {
+        name: "prune",
+        command: prune::command,
+        run: prune::run,
+    },
+    Verb {
         name: "bench",
         command: bench::command,
         run: bench::run,
@@ -105,6 +131,11 @@ const VERBS: &[Verb] = &[
         name: "schema",
         command: schema::command,
         run: schema::run,
+    },
+    Verb {
+        name: "openapi",
+        command: openapi::command,
+        run: openapi::run,
     },
 ];
 

@@ -1,6 +1,6 @@
 //! The flags of the verbs that start an engine, one for each row of the settings' table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 
@@ -42,6 +42,26 @@ fn flag(setting: &Setting) -> Arg {
 pub(super) fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
     let flag = |name: &str| text(matches, name).map(str::to_owned);
     config::load(&flag, text(matches, "config").map(Path::new))
+        .map_err(|error| Failure::wrong_use(error.message))
+}
+
+/// `--data`, of the verbs that work on the database itself.
+pub(super) fn data_arg() -> Arg {
+    text_arg(
+        "data",
+        "FILE",
+        "The database [default: the setting data, else skep.db]",
+    )
+}
+
+/// Which database, by the flag, or as the server finds it.
+pub(super) fn data(matches: &ArgMatches) -> Result<PathBuf, Failure> {
+    let flag = |name: &str| match name {
+        "data" => text(matches, name).map(str::to_owned),
+        _ => None,
+    };
+    config::load(&flag, None)
+        .map(|loaded| loaded.config.data)
         .map_err(|error| Failure::wrong_use(error.message))
 }
 

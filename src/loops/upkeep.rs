@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::loops::NAP;
 use crate::store::Store;
 use crate::store::audit::Actor;
-use crate::store::prune::Pass;
+use crate::store::prune::{KEYS_KEPT, Pass};
 use crate::time::{Clock, Timestamp};
 
 /// How many runs one commit wakes.
@@ -21,8 +21,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// How often a pass over old rows begins.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
-/// How long an idempotency key is kept.
-const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The longest rest between two chunks of old rows.
+const REST_MAX: Duration = Duration::from_millis(250);
 
 /// What upkeep works with.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ pub struct Upkeep {
     pub retain_runs: Option<Duration>,
     /// How long attempts of final deliveries are kept; `None`: for ever.
     pub retain_attempts: Option<Duration>,
+    /// Nothing is executed and nothing is sent, so that someone can look at a copy: then nothing is woken or removed
+    /// either.
+    pub is_paused: bool,
     /// How far the work has come.
     pub state: Mutex<State>,
 }
@@ -44,6 +47,8 @@ pub struct Upkeep {
 pub struct State {
     expired_at: Option<Timestamp>,
     pruned_at: Option<Timestamp>,
+    /// Not before then comes the next chunk.
+    rest_until: Option<Timestamp>,
     pass: Passes,
 }
 
@@ -52,6 +57,14 @@ struct Passes {
     runs: Option<i64>,
     attempts: Option<i64>,
     idempotency: bool,
+    pages: bool,
+    removed: (usize, usize),
+}
+
+impl Passes {
+    fn is_over(self) -> bool {
+        self.runs.is_none() && self.attempts.is_none() && !self.idempotency && !self.pages
+    }
 }
 
 fn is_due(last: Option<Timestamp>, every: Duration, now: Timestamp) -> bool {
@@ -88,16 +101,20 @@ impl Upkeep {
         if let Err(fault) = self.store.refresh_if_stale() {
             log::error!("keys and deployments cannot be read: {fault}; trying again");
         }
-        let work = || -> Result<bool> {
+        if self.is_paused {
+            return NAP;
+        }
+        let work = || -> Result<Duration> {
             let woken = self.store.wake_due(WAKE, now)?;
             self.expire(now)?;
-            Ok(self.prune(now)? || woken == WAKE)
+            let rest = self.prune(now)?.unwrap_or(NAP);
+            Ok(if woken == WAKE { Duration::ZERO } else { rest })
         };
         match work() {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => match self.store.next_wake() {
-                Ok(Some(at)) => at.since(self.clock.now()).min(NAP),
-                Ok(None) | Err(_) => NAP,
+            Ok(Duration::ZERO) => Duration::ZERO,
+            Ok(rest) => match self.store.next_wake() {
+                Ok(Some(at)) => at.since(self.clock.now()).min(rest),
+                Ok(None) | Err(_) => rest,
             },
             Err(fault) => {
                 log::error!("upkeep failed: {fault}; trying again");
@@ -120,16 +137,26 @@ impl Upkeep {
         Ok(())
     }
 
-    /// One chunk of each pass that is under way. True if there is more.
-    fn prune(&self, now: Timestamp) -> Result<bool> {
+    /// One chunk of each pass that is under way. Says when the next one comes; `None`: not in this pass.
+    ///
+    /// Rests for as long as the chunk took, so that whatever the disk can do, half of it is others'.
+    fn prune(&self, now: Timestamp) -> Result<Option<Duration>> {
         let mut pass = {
             let mut state = locked(&self.state);
-            if is_due(state.pruned_at, PRUNE_EVERY, now) {
+            if let Some(until) = state.rest_until
+                && until > now
+            {
+                // However long it seems: time may have been set back.
+                return Ok(Some(until.since(now).min(REST_MAX)));
+            }
+            if is_due(state.pruned_at, PRUNE_EVERY, now) && state.pass.is_over() {
                 state.pruned_at = Some(now);
                 state.pass = Passes {
-                    runs: Some(0),
-                    attempts: Some(0),
+                    runs: self.retain_runs.map(|_| 0),
+                    attempts: self.retain_attempts.map(|_| 0),
                     idempotency: true,
+                    pages: true,
+                    removed: (0, 0),
                 };
                 while self
                     .store
@@ -140,23 +167,44 @@ impl Upkeep {
             }
             state.pass
         };
+        if pass.is_over() {
+            return Ok(None);
+        }
+        let began = self.clock.now();
+        self.prune_some(&mut pass, now)?;
+        if pass.is_over() && pass.removed != (0, 0) {
+            let (runs, attempts) = pass.removed;
+            log::info!("removed {runs} runs and {attempts} attempts that were old enough");
+        }
+        let mut state = locked(&self.state);
+        state.pass = pass;
+        let ended = self.clock.now();
+        let rest = ended.since(began).min(REST_MAX);
+        state.rest_until = Some(ended.plus(rest));
+        Ok((!pass.is_over()).then_some(rest))
+    }
+
+    fn prune_some(&self, pass: &mut Passes, now: Timestamp) -> Result<()> {
         let goes_on = |chunk: Pass| (!chunk.done).then_some(chunk.through);
-        pass.runs = match (pass.runs, self.retain_runs) {
-            (Some(after), Some(kept)) => goes_on(self.store.prune_runs(after, before(now, kept))?),
-            _ => None,
-        };
-        pass.attempts = match (pass.attempts, self.retain_attempts) {
-            (Some(after), Some(kept)) => {
-                goes_on(self.store.prune_attempts(after, before(now, kept))?)
-            }
-            _ => None,
-        };
-        pass.idempotency = pass.idempotency
-            && self
-                .store
-                .prune_idempotency(before(now, IDEMPOTENCY_KEPT))?
-                > 0;
-        locked(&self.state).pass = pass;
-        Ok(pass.runs.is_some() || pass.attempts.is_some() || pass.idempotency)
+        // What a key no longer answers for goes in this very pass.
+        if pass.idempotency {
+            pass.idempotency = self.store.prune_idempotency(before(now, KEYS_KEPT))? > 0;
+        }
+        if let (Some(after), Some(kept)) = (pass.runs, self.retain_runs) {
+            let chunk = self.store.prune_runs(after, before(now, kept))?;
+            pass.removed.0 += chunk.removed;
+            pass.runs = goes_on(chunk);
+        }
+        if let (Some(after), Some(kept)) = (pass.attempts, self.retain_attempts) {
+            let chunk = self.store.prune_attempts(after, before(now, kept))?;
+            pass.removed.1 += chunk.removed;
+            pass.attempts = goes_on(chunk);
+        }
+        if pass.pages {
+            // There will be more as long as rows go.
+            let is_last = pass.runs.is_none() && pass.attempts.is_none() && !pass.idempotency;
+            pass.pages = self.store.give_back_pages()? || !is_last;
+        }
+        Ok(())
     }
 }

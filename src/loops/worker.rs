@@ -1,5 +1,7 @@
 //! A worker's turn: takes a run, executes its steps, records each before the next begins.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,19 +100,19 @@ impl Worker {
         }
     }
 
-    /// What is needed before the first step. An error: the run is left, or has ended; with the run taken instead.
-    fn prepare(&self, mut claim: Claim) -> Result<(Claim, Arc<Deployed>), Option<Claim>> {
+    /// What is needed before the first step. A break: the run is left, or has ended; with the run taken instead.
+    fn prepare(&self, mut claim: Claim) -> ControlFlow<Option<Claim>, (Claim, Arc<Deployed>)> {
         loop {
             let found = self
                 .store
                 .load(&mut claim)
                 .and_then(|()| self.store.deployed(claim.version_id));
             match found {
-                Ok(deployed) => return Ok((claim, deployed)),
+                Ok(deployed) => return ControlFlow::Continue((claim, deployed)),
                 Err(fault) if fault.code == Code::Unavailable => {
                     let what = format!("run {}", claim.run_id);
                     if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
-                        return Err(None);
+                        return ControlFlow::Break(None);
                     }
                 }
                 Err(fault) => {
@@ -121,7 +123,7 @@ impl Worker {
                     };
                     // What its event says of the version is read by the commit itself.
                     let kept = self.record(claim, Record::only(Next::End(ending)));
-                    return Err(kept.err().flatten());
+                    return ControlFlow::Break(kept.break_value().flatten());
                 }
             }
         }
@@ -129,17 +131,19 @@ impl Worker {
 
     fn execute(&self, claim: Claim) -> Option<Claim> {
         match self.prepare(claim) {
-            Ok((claim, deployed)) => self.go_on(claim, &deployed).err().flatten(),
-            Err(next) => next,
+            ControlFlow::Continue((claim, deployed)) => {
+                self.go_on(claim, &deployed).break_value().flatten()
+            }
+            ControlFlow::Break(next) => next,
         }
     }
 
-    /// Step after step. An error, always: the claim is spent, with the run taken instead; or the run is left.
+    /// Step after step, until the claim is spent, with the run taken instead, or the run is left.
     fn go_on(
         &self,
         mut claim: Claim,
         deployed: &Deployed,
-    ) -> Result<std::convert::Infallible, Option<Claim>> {
+    ) -> ControlFlow<Option<Claim>, Infallible> {
         let workflow = &deployed.workflow;
         let run = facts(&claim, deployed);
         let mut finished = None;
@@ -165,27 +169,29 @@ impl Worker {
                 ..Record::only(then)
             };
             claim = self.record(claim, record)?;
-            let Some(start) = start else { return Err(None) };
+            let Some(start) = start else {
+                return ControlFlow::Break(None);
+            };
             note_start(&mut claim.steps, &start);
             let Some(outcome) = self.try_step(workflow, &claim, &start) else {
-                return Err(None);
+                return ControlFlow::Break(None);
             };
             if claim.stop.is_asked() && matches!(outcome, Outcome::Failed { .. }) {
                 // Cancelled (the row says so already), or the server stops: the try was interrupted, not failed.
-                return Err(None);
+                return ControlFlow::Break(None);
             }
             let (done, due) = self.settle(workflow, &mut claim.steps, &start, outcome);
             finished = Some(done);
             if let Some(due) = due {
-                return Err(self.leave(claim, finished, due));
+                return ControlFlow::Break(self.leave(claim, finished, due));
             }
         }
         if finished.is_some() {
             // The server stops between two steps: what is done is recorded, and the run goes on at the next start.
             let due = self.clock.now().min(self.clock.wall());
-            return Err(self.leave(claim, finished, due));
+            return ControlFlow::Break(self.leave(claim, finished, due));
         }
-        Err(None)
+        ControlFlow::Break(None)
     }
 
     /// Records a try, and leaves the run until then.
@@ -199,7 +205,7 @@ impl Worker {
             finished,
             ..Record::only(Next::Retry(due))
         };
-        self.record(claim, record).err().flatten()
+        self.record(claim, record).break_value().flatten()
     }
 
     /// The event that the end of this run owes.
@@ -255,19 +261,19 @@ impl Worker {
         }
     }
 
-    /// Records, however often the file refuses. An error: the run is no longer in our hands; with the run taken instead.
-    fn record(&self, mut claim: Claim, mut record: Record) -> Result<Claim, Option<Claim>> {
+    /// Records, however often the file refuses. A break: the run is no longer in our hands; with the run taken instead.
+    fn record(&self, mut claim: Claim, mut record: Record) -> ControlFlow<Option<Claim>, Claim> {
         record.next_token = self.token();
         let (run_id, record) = (claim.run_id, Arc::new(record));
         loop {
             match self.store.record(claim, record.clone(), self.clock.now()) {
-                Recorded::GoOn(claim) => return Ok(claim),
+                Recorded::GoOn(claim) => return ControlFlow::Continue(claim),
                 Recorded::Ended(next) => {
                     note_end(run_id, &record.then);
-                    return Err(next);
+                    return ControlFlow::Break(next);
                 }
-                Recorded::Parked(next) => return Err(next),
-                Recorded::Lost => return Err(None),
+                Recorded::Parked(next) => return ControlFlow::Break(next),
+                Recorded::Lost => return ControlFlow::Break(None),
                 Recorded::Refused(kept, fault) if fault.code != Code::Unavailable => {
                     // Trying again would give the same.
                     log::error!("run {run_id} could not be recorded: {fault}");
@@ -275,12 +281,12 @@ impl Worker {
                         kept.ticket(),
                         &cannot_go_on("its result could not be recorded"),
                     );
-                    return Err(None);
+                    return ControlFlow::Break(None);
                 }
                 Recorded::Refused(kept, fault) => {
                     let what = format!("run {}", kept.run_id);
                     if !wait_out(&what, &fault, &Bell::default(), &self.halt) {
-                        return Err(None);
+                        return ControlFlow::Break(None);
                     }
                     claim = kept;
                 }

@@ -342,3 +342,6 @@ fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
     }
     (sql, values)
 }
+
+#[cfg(test)]
+mod tests;

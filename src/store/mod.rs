@@ -9,8 +9,11 @@
 //! ended) is told after the commit, by bells and by [`changes`].
 
 pub mod audit;
+pub mod backup;
 pub mod changes;
+pub mod check;
 pub mod claims;
+pub mod copy;
 pub mod counts;
 pub mod deletion;
 pub mod deliveries;
@@ -26,6 +29,7 @@ pub mod owed;
 pub mod page;
 mod place;
 pub mod prune;
+pub mod restore;
 pub mod rotation;
 pub mod runs;
 pub mod seal;
@@ -33,6 +37,7 @@ pub mod secrets;
 pub mod sending;
 pub mod steps;
 pub mod upgrade;
+pub mod watch;
 pub mod writer;
 pub mod yardstick;
 
@@ -329,8 +334,8 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 impl From<rusqlite::Error> for Error {
     fn from(fault: rusqlite::Error) -> Error {
         use rusqlite::ErrorCode::{
-            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
-            OutOfMemory, ReadOnly, SystemIoFailure,
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull,
+            FileLockingProtocolFailed, NotADatabase, OutOfMemory, ReadOnly, SystemIoFailure,
         };
         match fault.sqlite_error_code() {
             Some(DiskFull) => Error::unavailable("the disk is full; nothing was accepted"),
@@ -342,6 +347,9 @@ impl From<rusqlite::Error> for Error {
             }
             Some(DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed) => {
                 Error::unavailable("another program holds the file; nothing was accepted")
+            }
+            Some(DatabaseCorrupt | NotADatabase) => {
+                Error::internal(format!("the file is damaged: {fault}"))
             }
             _ => Error::internal(format!("the database answered: {fault}")),
         }

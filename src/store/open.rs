@@ -2,8 +2,10 @@
 //!
 //! Everything that could be wrong is found before a byte is written.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -149,38 +151,31 @@ fn make(path: &Path) -> Result<()> {
 /// # Errors
 /// If it is not ours, of a newer version, or damaged. Nothing is changed by looking.
 fn judge(path: &Path) -> Result<bool> {
-    let mut header = [0u8; 16];
     let size = match File::open(path) {
-        Ok(mut file) => {
-            let size = file.metadata().map_err(|fault| refused(path, fault))?.len();
-            if size == 0 {
-                return Ok(true);
-            }
-            if file.read_exact(&mut header).is_err() || &header != b"SQLite format 3\0" {
-                return Err(refused(path, "it is not a database; nothing was changed"));
-            }
-            size
-        }
+        Ok(file) => match header(&file) {
+            Ok(0) => return Ok(true),
+            Ok(size) => size,
+            Err(why) => return Err(refused(path, format!("{why}; nothing was changed"))),
+        },
         Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(true),
         Err(fault) => return Err(refused(path, fault)),
     };
-    let look = || -> rusqlite::Result<(i32, u32, Option<String>)> {
+    let look = || -> rusqlite::Result<(Result<(), String>, Option<String>)> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags)?;
         conn.pragma_update(None, "query_only", true)?;
         // Only looking: whoever looked last must not move the log into the file.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        let application = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-        let version = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let whose = whose(&conn)?;
         let fault: Option<String> = match size <= QUICK_CHECK_MAX {
             true => conn
                 .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
                 .map(Some)?,
             false => None,
         };
-        Ok((application, version, fault.filter(|text| text != "ok")))
+        Ok((whose, fault.filter(|text| text != "ok")))
     };
-    let (application, version, fault) = look().map_err(|fault| {
+    let (whose, fault) = look().map_err(|fault| {
         refused(
             path,
             format!("it is damaged ({fault}); nothing was changed, restore a backup"),
@@ -193,20 +188,103 @@ fn judge(path: &Path) -> Result<bool> {
         );
         return Err(refused(path, why));
     }
+    whose.map_err(|why| refused(path, format!("{why}; nothing was changed")))?;
+    Ok(false)
+}
+
+/// How large the file is, if it is a database; 0: it is empty.
+pub(super) fn header(mut file: &File) -> Result<u64, String> {
+    let size = file.metadata().map_err(|fault| fault.to_string())?.len();
+    let mut header = [0u8; 16];
+    if size > 0 && (file.read_exact(&mut header).is_err() || &header != b"SQLite format 3\0") {
+        return Err("it is not a database".to_owned());
+    }
+    Ok(size)
+}
+
+/// Why the database is not one that this program can work with.
+pub(super) fn whose(conn: &Connection) -> rusqlite::Result<Result<(), String>> {
+    let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if application != APPLICATION_ID {
-        return Err(refused(
-            path,
-            "it is a database of another program; nothing was changed",
-        ));
+        return Ok(Err("it is a database of another program".to_owned()));
     }
     if version > upgrade::VERSION {
-        let why = format!(
-            "it was written by a newer skep (file version {version}, this one knows {}); nothing was changed",
+        return Ok(Err(format!(
+            "it was written by a newer skep (file version {version}, this one knows {})",
             upgrade::VERSION
-        );
-        return Err(refused(path, why));
+        )));
     }
-    Ok(false)
+    Ok(Ok(()))
+}
+
+/// Looks at a file without changing it or anything beside it, whether a server has it open or not.
+///
+/// A file without a log is read as it lies there, which needs no right but to read it and leaves nothing behind. If it
+/// turns out to have changed meanwhile (a server was started), or has a log, `look` is done as a server's reader does.
+///
+/// # Errors
+/// If there is no such file, it is not one of ours, or is of a newer version; and what `look` answers.
+pub(super) fn observe<T>(path: &Path, mut look: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
+    if let Some(before) = at_rest(path) {
+        let seen = observer(path, true).and_then(|conn| look(&conn));
+        if at_rest(path) == Some(before) {
+            return seen;
+        }
+    }
+    look(&observer(path, false)?)
+}
+
+/// Size and age of a file that nobody writes to; `None` if it has a log.
+fn at_rest(path: &Path) -> Option<(u64, std::time::SystemTime)> {
+    if beside(path, "-wal").symlink_metadata().is_ok() {
+        return None;
+    }
+    let file = path.metadata().ok()?;
+    Some((file.len(), file.modified().ok()?))
+}
+
+fn observer(path: &Path, is_at_rest: bool) -> Result<Connection> {
+    let bad = |why: String| Error::unavailable(format!("cannot read {}: {why}", path.display()));
+    let file = File::open(path).map_err(|fault| bad(fault.to_string()))?;
+    if header(&file).map_err(bad)? == 0 {
+        return Err(bad("it is empty".to_owned()));
+    }
+    let open = || -> rusqlite::Result<(Connection, Result<(), String>)> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = match is_at_rest {
+            true => {
+                let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+                Connection::open_with_flags(immutable_uri(path), flags)?
+            }
+            false => Connection::open_with_flags(path, flags)?,
+        };
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.execute_batch(
+            "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
+             PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
+        )?;
+        let whose = whose(&conn)?;
+        Ok((conn, whose))
+    };
+    let (conn, whose) = open().map_err(|fault| bad(format!("it is damaged ({fault})")))?;
+    whose.map_err(bad)?;
+    Ok(conn)
+}
+
+/// `file:PATH?immutable=1`
+fn immutable_uri(path: &Path) -> PathBuf {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02X}").bytes()),
+            // Two at the beginning would name another machine.
+            b'/' if uri == b"file:/" => {}
+            other => uri.push(*other),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    PathBuf::from(OsString::from_vec(uri))
 }
 
 /// What can only be said before the first table.

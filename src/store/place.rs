@@ -61,9 +61,9 @@ impl Place {
 
     /// Ends the process where the file is no longer where it was: what was committed just now is told to nobody, and
     /// copied if that is possible.
-    pub(super) fn end_if_lost(&self, conn: &Connection) {
+    pub(super) fn is_kept(&self, conn: &Connection) -> Result<()> {
         let Some(why) = self.is_lost() else {
-            return;
+            return Ok(());
         };
         match self.rescue(conn, Clock::System.now()) {
             Ok(copy) => log::error!(

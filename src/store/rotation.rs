@@ -16,6 +16,9 @@ use crate::store::seal::{Sealer, deployment_owner};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
+/// The 404 of a secret that is to be promoted.
+const NONE_STAGED: &str = "Staged secret not found: POST …/secret/stage first";
+
 /// How long the secret before is valid after a promotion.
 const OLD_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -141,7 +144,7 @@ impl Store {
     /// Makes the staged secret the current one; the one before stays valid for a day. False: no such deployment.
     ///
     /// # Errors
-    /// `validation_error` if none is staged.
+    /// `not_found` if none is staged.
     pub fn promote_secret(&self, name: String, actor: Actor, now: Timestamp) -> Result<bool> {
         let done = self.write(move |tx| {
             let staged: Option<bool> = tx
@@ -150,7 +153,7 @@ impl Store {
                 .optional()?;
             match staged {
                 None => Ok(false),
-                Some(false) => Err(Error::invalid("", "no secret is staged; POST …/secret/stage first")),
+                Some(false) => Err(Error::not_found(NONE_STAGED)),
                 Some(true) => tx.rotate(
                     &name,
                     "UPDATE deployments SET old_secret = secret, old_secret_until = ?2, secret = staged_secret,

@@ -464,8 +464,7 @@ impl Writer {
             return crashed;
         }
         let Err(fault) = self.exec("COMMIT") else {
-            self.parts.place.end_if_lost(&self.parts.conn);
-            return Ok(());
+            return self.parts.place.is_kept(&self.parts.conn);
         };
         use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
         match fault.sqlite_error_code() {
@@ -474,8 +473,7 @@ impl Writer {
                 self.roll_back();
                 Err(fault.into())
             }
-            // The fsync failed: the commit may or may not be on disk. Whoever waits must not be told either, so
-            // the process ends unanswered and the next start finds out.
+            // The fsync failed: nobody may be told what nobody knows. The next start finds out.
             _ => {
                 log::error!(
                     "the outcome of a commit is unknown ({fault}); ending, to recover at the next start"
@@ -597,3 +595,6 @@ pub(crate) mod crash {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,21 @@ fn delete(house: &House, path: &str) -> Read {
 }
 
 #[test]
+fn only_a_staged_secret_is_promoted() {
+    let house = House::furnished();
+    let to = |what: &str| {
+        let path = format!("/v1/deployments/plain/secret/{what}");
+        house.post(&path, ADMIN, &json!({}))
+    };
+    let refused = to("promote");
+    assert_eq!(refused.status, 404, "{}", refused.body);
+    assert!(refused.text("error").contains("Staged"));
+    let staged = to("stage").text("webhook_secret");
+    assert_eq!(to("promote").text("webhook_secret"), staged);
+    assert_eq!(to("promote").status, 404, "it is staged no more");
+}
+
+#[test]
 fn a_definition_is_deployed_once() {
     let house = House::new();
     let made = put(&house, PLACE, Some("application/yaml"), PLAIN);

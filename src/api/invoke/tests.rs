@@ -75,6 +75,13 @@ fn every_refusal_has_its_text_and_field() {
     let with = |name: &str, value: Value| json!({"deployment": "asking", "inputs": {"topic": "t"}, name: value});
     for (body, status, code, text, field) in [
         (
+            with_async(json!({"enabled": false, "callback_url": 5})),
+            400,
+            "validation_error",
+            url_wrong,
+            Some("/async/callback_url"),
+        ),
+        (
             json!([]),
             400,
             "validation_error",

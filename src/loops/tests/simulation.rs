@@ -203,7 +203,7 @@ impl Life {
         let (store, _) =
             Store::open(options, clock.now()).expect("the file opens after every crash");
         // Half of all histories hand runs over in the commit that inserts them.
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             store.open_hands();
         }
         *locked(&world.store) = Some(store.clone());
@@ -232,6 +232,7 @@ impl Life {
             clock: clock.clone(),
             retain_runs: None,
             retain_attempts: None,
+            is_paused: false,
             state: Mutex::default(),
         };
         let life = Life {

@@ -1,0 +1,44 @@
+//! The schema of a definition, taken apart into components.
+
+use serde_json::{Map, Value};
+
+use crate::flow::schema::json_schema;
+use crate::flow::workflow::KindSpec;
+
+/// Where a definition's schema is found.
+pub const DEFINITION: &str = "#/components/schemas/Definition";
+
+/// `Definition`, and `Definition.step` and its like for what it refers to.
+pub fn components(kinds: &[KindSpec]) -> Map<String, Value> {
+    let mut whole = json_schema(kinds);
+    let mut components = Map::new();
+    if let Value::Object(whole) = &mut whole {
+        whole.remove("$schema");
+        if let Some(Value::Object(parts)) = whole.remove("$defs") {
+            for (name, mut part) in parts {
+                move_references(&mut part);
+                components.insert(format!("Definition.{name}"), part);
+            }
+        }
+    }
+    move_references(&mut whole);
+    components.insert("Definition".to_owned(), whole);
+    components
+}
+
+fn move_references(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(to) if name == "$ref" => {
+                        *to = to.replace("#/$defs/", &format!("{DEFINITION}."));
+                    }
+                    other => move_references(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(move_references),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

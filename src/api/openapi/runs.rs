@@ -1,0 +1,223 @@
+//! What is said of runs and requests.
+
+use serde_json::{Value, json};
+
+use crate::api::openapi::parameters::{
+    CURSOR, FROM, LIMIT, PAGE, REQUEST_ID, RUN_ID, SOME_ID, SOME_REQUEST, SOME_TIME, TO, page_of,
+    run_id, text, words,
+};
+use crate::api::openapi::{Answer, Body, Link, Operation, Parameter, of};
+use crate::api::query::Listed;
+use crate::api::runs::{DELIVERIES, REASON, SOURCES};
+use crate::api::wire::{Run, ShownRequest, ShownRun, Step};
+use crate::error::Code;
+use crate::flow::run::RunStatus;
+
+const STATUS: Parameter = Parameter::new(
+    "status",
+    "In one of these states.",
+    || words(&RunStatus::ALL.map(RunStatus::as_str)),
+    || json!(["completed", "failed"]),
+)
+.style("form", false);
+const SOURCE: Parameter = Parameter::new(
+    "source",
+    "From one of these sources.",
+    || words(&SOURCES),
+    || json!(["api"]),
+)
+.style("form", false);
+const DELIVERY: Parameter = Parameter::new(
+    "delivery",
+    "With the result going back in one of these ways.",
+    || words(&DELIVERIES),
+    || json!(["callback"]),
+)
+.style("form", false);
+const DEPLOYMENT: Parameter = Parameter::new(
+    "deployment",
+    "Of the deployment of that name.",
+    text,
+    || json!("hello"),
+);
+const VARIANT: Parameter = Parameter::new("variant", "Of the variant of that name.", text, || {
+    json!("prod")
+});
+const KEYS: Parameter = Parameter::new(
+    "api_key_id",
+    "Started by one of these keys.",
+    || {
+        let id = json!({"type": "string", "pattern": "^key_[0-9a-f]{32}$"});
+        json!({"type": "array", "items": id, "maxItems": 50})
+    },
+    || json!(["key_019aa8c1d1f67c3295e2f4f4b3a0c9d7"]),
+)
+.style("form", false);
+const USER: Parameter = Parameter::new("user", "For that user.", text, || json!("u-17"));
+const METADATA: Parameter = Parameter::new(
+    "metadata",
+    "With these labels: `metadata[key]=value`; or `metadata[key]`, whatever the value.",
+    || {
+        json!({
+            "type": "object", "maxProperties": 50, "propertyNames": {"minLength": 1},
+            "additionalProperties": {"type": "string"},
+        })
+    },
+    || json!({"plan": "pro"}),
+)
+.style("deepObject", true);
+const Q: Parameter = Parameter::new("q", "That run alone: its id or request id.", run_id, || {
+    json!(SOME_REQUEST)
+});
+
+fn run() -> Value {
+    json!({
+        "id": SOME_ID, "token": SOME_REQUEST, "run_status": "completed", "run_async": true,
+        "started_at": SOME_TIME, "ended_at": SOME_TIME, "duration": 12,
+        "start_inputs": {"name": "Ada"},
+        "output_content": "Hello, Ada!", "error_message": null,
+        "async_webhook_url": "https://receiver.example/done", "total_tokens": 0,
+        "total_charge": "0",
+        "request_id": SOME_REQUEST, "run_id": SOME_ID, "status": "completed", "source": "api",
+        "delivery": "callback", "deployment": "hello", "variant": "prod", "version": 1,
+        "user": "u-17",
+        "user_metadata": {"plan": "pro"}, "output": "Hello, Ada!", "error": null,
+        "error_code": null,
+        "error_step": null, "created_at": SOME_TIME, "waiting_on": null,
+    })
+}
+
+fn step() -> Value {
+    json!({
+        "path": "greeting", "type": "set", "status": "completed",
+        "attempts": [{"number": 1, "started_at": SOME_TIME, "ended_at": SOME_TIME,
+        "error_class": null, "error": null}],
+        "input": {"text": "Hello, {{ name }}!"}, "output": {"text": "Hello, Ada!"}, "meta": null,
+        "error": null,
+        "error_class": null, "due_at": null, "started_at": SOME_TIME, "ended_at": SOME_TIME,
+    })
+}
+
+fn shown() -> Value {
+    let mut value = run();
+    value["steps"] = json!([step()]);
+    value["deliveries"] = json!([{
+        "id": "dlv_019aa8c1d1f67c3295e2f4f4b3a0c9d7", "event_type": "workflow.completed",
+        "status": "delivered",
+        "url": "https://receiver.example/done", "next_attempt_at": null,
+    }]);
+    json!({"workflow_run": value})
+}
+
+fn request() -> Value {
+    json!({
+        "id": SOME_ID, "request_id": SOME_REQUEST, "status": "completed",
+        "request_type": "workflow",
+        "requestable_type": "workflow_run", "requestable_id": SOME_ID, "message": null,
+        "generated_at": SOME_TIME, "started_at": SOME_TIME, "ended_at": SOME_TIME,
+        "metadata": {
+            "source": "api", "delivery": "callback", "deployment": "hello",
+            "variant": "prod", "version": 1,
+        },
+        "user_metadata": {"plan": "pro"}, "data": {"output": "Hello, Ada!"},
+    })
+}
+
+fn reason() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"reason": {
+            "type": ["string", "null"], "maxLength": REASON,
+            "description": "What the run's `error` and its final event say.",
+        }},
+    })
+}
+
+const NEXT: &[Link] = &[
+    Link::new(
+        "steps",
+        "listSteps",
+        &[("id", "$response.body#/workflow_run/id")],
+    ),
+    Link::new(
+        "cancel",
+        "cancelRun",
+        &[("id", "$response.body#/workflow_run/id")],
+    ),
+    Link::new(
+        "deliveries",
+        "listDeliveries",
+        &[("run", "$response.body#/workflow_run/id")],
+    ),
+];
+
+/// Runs and requests.
+pub const OPERATIONS: &[Operation] = &[
+    Operation::at("GET", "/v1/workflow_runs", "listRuns", "runs")
+        .about("Filters of one name are alternatives; different filters must all match.")
+        .query(&[
+            STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q,
+            LIMIT, CURSOR,
+        ])
+        .answers(&[Answer::new(
+            200,
+            "A page of runs.",
+            of::<Listed<Run<'static>>>,
+            || page_of(run()),
+        )])
+        .refuses(&[Code::ValidationError]),
+    Operation::at("GET", "/v1/workflow_runs/{id}", "getRun", "runs")
+        .path(&[RUN_ID])
+        .answers(&[Answer::new(200, "The run.", of::<ShownRun<'static>>, shown).links(NEXT)])
+        .refuses(&[Code::NotFound]),
+    Operation::at("GET", "/v1/workflow_runs/{id}/steps", "listSteps", "runs")
+        .path(&[RUN_ID])
+        .query(PAGE)
+        .answers(&[Answer::new(
+            200,
+            "A page of steps.",
+            of::<Listed<Step<'static>>>,
+            || page_of(step()),
+        )])
+        .refuses(&[Code::ValidationError, Code::NotFound]),
+    Operation::at("POST", "/v1/workflow_runs/{id}/cancel", "cancelRun", "runs")
+        .about(
+            "The run is `cancelled` in that commit: a step in flight is told to stop and its \
+            result is dropped, nothing after it starts. One that has ended stays as it is. \
+            `invoke` keys cancel what they started.",
+        )
+        .path(&[RUN_ID])
+        .body(
+            Body::json("Why.", reason, || {
+                vec![("why", json!({"reason": "the order was withdrawn"}))]
+            })
+            .optional(),
+        )
+        .answers(&[Answer::new(200, "The run.", of::<ShownRun<'static>>, || {
+            let mut value = shown();
+            let run = &mut value["workflow_run"];
+            run["status"] = json!("cancelled");
+            run["run_status"] = json!("cancelled");
+            run["error"] = json!("the order was withdrawn");
+            run["error_message"] = json!("the order was withdrawn");
+            run["output"] = json!(null);
+            run["output_content"] = json!(null);
+            value
+        })
+        .links(NEXT)])
+        .refuses(&[Code::ValidationError, Code::MalformedBody, Code::NotFound]),
+    Operation::at(
+        "GET",
+        "/v1/public/requests/{request_id}",
+        "getRequest",
+        "runs",
+    )
+    .path(&[REQUEST_ID])
+    .answers(&[Answer::new(
+        200,
+        "The request.",
+        of::<ShownRequest<'static>>,
+        request,
+    )])
+    .refuses(&[Code::NotFound]),
+];
