@@ -13,7 +13,7 @@ use crate::api::door::Scope;
 use crate::api::server::{Server, ServerConfig, bind};
 use crate::api::{self, Api};
 use crate::bell::{Stop, locked};
-use crate::config::{Config, Found};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
@@ -25,7 +25,7 @@ use crate::outbound::guard::{AllowList, Guard};
 use crate::outbound::http::Client;
 use crate::outbound::resolve;
 use crate::outbound::{Outside, Purpose};
-use crate::steps::{Registry, StepKind};
+use crate::steps::Registry;
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
 use crate::store::sending::{DeliveryClaim, Shares};
@@ -34,10 +34,12 @@ use crate::store::{Options, Store};
 use crate::time::Clock;
 
 mod beside;
+mod builder;
 mod figures;
 mod library;
 
 pub use beside::Beside;
+pub use builder::Builder;
 pub use library::{Invoke, Started, Wanted};
 
 /// Threads that answer HTTP calls: enough that a group commit has company.
@@ -46,70 +48,18 @@ const HANDLERS: usize = 64;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
+/// Descriptors for the file and its readers, look-ups, signals, the log: about 40; and for 64 idle connections. Each
+/// worker and sender may hold a socket beside them.
+const OWN_DESCRIPTORS: usize = 104;
+
+/// Shows a new admin key to whoever needs it.
+type Show = Box<dyn FnOnce(&str) -> Result<()>>;
+
 /// The stack of a thread that runs steps or senders: 2 MiB, as Rust's own default.
 const STACK: usize = 2 << 20;
 
 /// The stack of a thread that answers a call: reading a nested definition is recursive. Only what is used is memory.
 const HANDLER_STACK: usize = 4 << 20;
-
-/// Builds an [`Engine`].
-#[derive(Default)]
-pub struct Builder {
-    config: Config,
-    kinds: Vec<Arc<dyn StepKind>>,
-    is_private: bool,
-    settings: Vec<Found>,
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// With these settings instead of the defaults.
-    #[must_use]
-    pub fn config(mut self, config: Config) -> Builder {
-        self.config = config;
-        self
-    }
-
-    /// With one more kind of step.
-    #[must_use]
-    pub fn step(mut self, kind: impl StepKind + 'static) -> Builder {
-        self.kinds.push(Arc::new(kind));
-        self
-    }
-
-    /// With what `/v1/system` shows of the settings and where each came from ([`crate::config::Loaded::found`]).
-    #[must_use]
-    pub fn settings(mut self, found: Vec<Found>) -> Builder {
-        self.settings = found;
-        self
-    }
-
-    /// Without a front door: runs are started by [`Engine::invoke`] only.
-    #[must_use]
-    pub fn without_http(mut self) -> Builder {
-        self.is_private = true;
-        self
-    }
-
-    /// Opens the file, recovers what a crash left, and starts every thread.
-    ///
-    /// # Errors
-    /// One sentence a person can act on; nothing runs then.
-    pub fn start(mut self) -> Result<Engine> {
-        let mut kinds = Registry::builtin();
-        for kind in std::mem::take(&mut self.kinds) {
-            kinds = kinds.with(kind)?;
-        }
-        Engine::assemble(self, Arc::new(kinds))
-    }
-}
 
 /// A running Skep. Stops when told to, or when dropped.
 pub struct Engine {
@@ -225,15 +175,19 @@ fn listen_at(addr: SocketAddr) -> Result<TcpListener> {
         .map_err(|fault| Error::unavailable(format!("cannot listen on {addr}: {fault}")))
 }
 
-/// The admin key of a new file, if none is given from outside.
-fn first_key(store: &Store, dice: &Dice, clock: &Clock) -> Result<String> {
+/// The admin key of a new file; none if it has keys.
+fn first_key(store: &Store, dice: &Dice, clock: &Clock, show: Show) -> Result<Option<String>> {
+    if store.has_keys()? {
+        return Ok(None);
+    }
     let wanted = Wanted {
         name: "first admin key",
         environment: "production",
         scope: Scope::Admin.as_str(),
     };
-    let (_, text) = api::keys::insert(store, dice, &wanted, Actor::system(), clock.now())?;
-    Ok(text)
+    let (actor, now) = (Actor::system(), clock.now());
+    let (_, text) = api::keys::insert_shown(store, dice, &wanted, actor, now, show)?;
+    Ok(Some(text))
 }
 
 fn open_store(
@@ -280,8 +234,8 @@ impl Engine {
 
     fn assemble(builder: Builder, kinds: Arc<Registry>) -> Result<Engine> {
         let (config, is_private) = (builder.config, builder.is_private);
-        let clock = Clock::System;
-        let guard = Arc::new(guard_of(&config)?);
+        let show = builder.on_new_key.unwrap_or_else(|| Box::new(|_| Ok(())));
+        let (clock, guard) = (Clock::System, Arc::new(guard_of(&config)?));
         let listen = socket_address(&config.listen)?;
         let (store, writer) = open_store(&config, &kinds, &clock)?;
         let mut threads = Threads::default();
@@ -304,9 +258,9 @@ impl Engine {
             .clone()
             .unwrap_or_else(|| format!("http://{addr}"));
         let dice = Arc::new(Dice::System);
-        let new_admin_key = match &config.admin_key {
-            None if !is_private && !store.has_keys()? => Some(first_key(&store, &dice, &clock)?),
-            _ => None,
+        let new_admin_key = match is_private || config.admin_key.is_some() {
+            true => None,
+            false => first_key(&store, &dice, &clock, show)?,
         };
         let resolver = Arc::new(resolve::Pool::new());
         let outside: Arc<dyn Outside> = Arc::new(Client::new(guard.clone(), resolver.clone()));
@@ -581,6 +535,7 @@ fn server_config(config: &Config, public_url: &str) -> Result<ServerConfig> {
     Ok(ServerConfig {
         max_connections: config.max_connections,
         max_connections_per_peer: config.max_connections_per_peer,
+        own_descriptors: OWN_DESCRIPTORS + config.workers + config.senders,
         body_limit: config.body_limit,
         handlers: HANDLERS,
         answer_time: config.direct_timeout + Duration::from_secs(10),

@@ -2,8 +2,7 @@
 //!
 //! Owns the process under test: starts it, ends it by its id, shows its log when a test fails.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -17,6 +16,8 @@ use tempfile::TempDir;
 
 use crate::process::{finish, wait_for_child};
 use crate::wire::{Answer, Ask, PATIENCE};
+
+mod launch;
 
 /// The admin key of every house.
 pub const ADMIN: &str = "fhk_test-admin-key-0123456789abcdef";
@@ -58,6 +59,7 @@ pub fn wait_until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Opt
 pub struct Plan {
     settings: Vec<(String, String)>,
     variables: Vec<(String, String)>,
+    binary: PathBuf,
 }
 
 impl Plan {
@@ -84,6 +86,12 @@ impl Plan {
     /// Without that environment variable.
     pub fn unset_env(mut self, name: &str) -> Plan {
         self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
+    /// With another binary, for `serve` alone.
+    pub fn binary(mut self, binary: &Path) -> Plan {
+        self.binary = binary.to_owned();
         self
     }
 
@@ -130,6 +138,7 @@ impl House {
         Plan {
             settings: Vec::new(),
             variables: Vec::new(),
+            binary: PathBuf::from(BINARY),
         }
         .set("allow_outbound", "127.0.0.1/32")
         .env("SKEP_ADMIN_KEY", ADMIN)
@@ -160,7 +169,11 @@ impl House {
 
     /// The binary with this house's environment, in its folder.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        self.command_of(Path::new(BINARY))
+    }
+
+    fn command_of(&self, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
         command
             .current_dir(self.folder.path())
             .env_clear()
@@ -177,7 +190,7 @@ impl House {
     /// `serve` with the plan's settings, not started yet.
     pub fn serve_command(&self) -> Command {
         let plan = lock(&self.plan);
-        let mut command = self.command();
+        let mut command = self.command_of(&plan.binary);
         command.arg("serve");
         let named = |name: &str| plan.settings.iter().any(|(other, _)| other == name);
         if !named("data") {
@@ -193,43 +206,6 @@ impl House {
         }
         command.envs(plan.variables.iter().map(|(name, value)| (name, value)));
         command
-    }
-
-    /// Starts the server and waits for its line on standard output.
-    #[track_caller]
-    pub fn launch(&self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log.txt"));
-        let log = log.expect("the house's folder is writable");
-        let mut command = self.serve_command();
-        command.stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("the binary starts");
-        let output = child.stdout.take().expect("standard output is piped");
-        let (tell, told) = mpsc::channel();
-        // Reads to the end, so that the server never finds its standard output closed.
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some(url) = line.strip_prefix("listening on http://") {
-                    let _ = tell.send(url.trim_end_matches('/').to_owned());
-                }
-            }
-        });
-        match told.recv_timeout(PATIENCE) {
-            Ok(url) => {
-                let address = url.parse().expect("the line ends in HOST:PORT");
-                *lock(&self.server) = Some(Server { child, address });
-            }
-            Err(fault) => {
-                let _ = child.kill();
-                let status = child.wait();
-                panic!(
-                    "no line `listening on …` ({fault}; {status:?}):\n{}",
-                    self.log()
-                );
-            }
-        }
     }
 
     /// Runs `serve` where it must fail: what it printed and how it ended.

@@ -77,6 +77,8 @@ pub enum Act {
     Cut,
     /// Answer 200 once the gate is opened.
     Gate,
+    /// Answer 200 with `{"number": N}`, N counting all that arrived; each so many-th is answered 503 instead, if not 0.
+    Number(usize),
 }
 
 /// Answers with that status and no body.
@@ -341,6 +343,17 @@ fn perform(
                 .wait_timeout_while(state, PATIENCE, |state| !state.gate_is_open);
             drop(waited);
             answer(writer, arrival, 200, &[], b"")
+        }
+        Act::Number(fail_each) => {
+            let number = shared.lock().arrivals.len();
+            let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
+            let code = match fail_each {
+                0 => 200,
+                each if number.is_multiple_of(*each) => 503,
+                _ => 200,
+            };
+            let body = serde_json::json!({"number": number}).to_string();
+            answer(writer, arrival, code, &headers, body.as_bytes())
         }
     }
 }

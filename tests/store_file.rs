@@ -188,3 +188,45 @@ fn the_first_start_without_a_key_leaves_one_beside_the_file() {
         "only the first start makes one"
     );
 }
+
+#[test]
+fn a_first_start_that_cannot_hand_over_its_key_makes_none() {
+    let house = House::plan().unset_env("SKEP_ADMIN_KEY").build();
+    crate::shim::watched(&house);
+    // What is written last before the server serves: the key's file is synced.
+    let fault = |nth| crate::shim::Fault {
+        op: "sync",
+        nth,
+        errno: crate::shim::EIO,
+        forever: false,
+    };
+    let nth = (1..100).find(|nth| {
+        house.replan(|plan| fault(*nth).on(plan));
+        for entry in fs::read_dir(house.path("")).expect("the folder is there") {
+            fs::remove_file(entry.expect("it is listed").path()).expect("it is ours");
+        }
+        let ended = house.try_launch();
+        let is_it = ended.is_err() && house.log().contains("cannot write the new admin key");
+        if ended.is_ok() {
+            house.kill();
+        }
+        is_it
+    });
+    nth.expect("one of the syncs is that of the key's file");
+    house.replan(|plan| plan.unset_env("SHIM_FAIL"));
+    house.launch();
+    let key = fs::read_to_string(house.path("skep.db.admin-key")).expect("a text");
+    house.ask("GET", "/v1/audit").key(key.trim()).send().is(200);
+}
+
+#[test]
+fn a_link_to_a_file_that_is_still_to_be_made_is_followed() {
+    let house = House::plan().build();
+    fs::create_dir(house.path("disk")).expect("the folder is writable");
+    std::os::unix::fs::symlink("disk/real.db", house.data()).expect("links are supported");
+    house.launch();
+    house.deploy("a", "steps: [{id: a, set: {x: 1}}]\noutput: 1");
+    house.restart();
+    house.get("/v1/deployments/a");
+    assert!(house.path("disk/real.db").is_file() && house.data().is_symlink());
+}

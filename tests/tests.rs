@@ -11,6 +11,7 @@ mod docs; // README's tables against the code's
 mod errors; // every error, by a real request
 mod examples; // each example is run
 mod front; // the front door under attack
+mod faults; // disks that fill up or fail, threads and descriptors that run out, clocks that jump
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
 mod house; // the process under test
@@ -23,9 +24,11 @@ mod operating; // backup, restore, check, prune
 mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
+mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
 mod runs; // lists, filters, pages
 mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
+mod shim; // between the binary and the C library
 mod shutdown; // a clean stop
 mod slow; // what is slow holds up nothing else
 mod sources; // the text of src

@@ -194,6 +194,11 @@ impl Wire {
         })
     }
 
+    /// Waits that long for what comes, instead of the usual patience.
+    pub fn wait_for(&mut self, time: Duration) -> io::Result<()> {
+        self.reader.get_mut().set_read_timeout(Some(time))
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.reader.get_mut().write_all(bytes)

@@ -103,7 +103,20 @@ pub fn insert(
     actor: Actor,
     now: Timestamp,
 ) -> Result<(KeyRow, String)> {
+    insert_shown(store, dice, wanted, actor, now, |_| Ok(()))
+}
+
+/// Makes a key that is shown before it is on record: one that nobody has seen must not be the only one.
+pub fn insert_shown(
+    store: &Store,
+    dice: &Dice,
+    wanted: &Wanted<'_>,
+    actor: Actor,
+    now: Timestamp,
+    show: impl FnOnce(&str) -> Result<()>,
+) -> Result<(KeyRow, String)> {
     let drawn = draw(dice);
+    show(&drawn.text)?;
     let new = NewKey {
         key_id: Id::new(now, dice),
         name: wanted.name.to_owned(),

@@ -41,6 +41,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics::Watched;
 
 mod config;
+mod descriptors;
 mod lanes;
 mod response;
 mod socket;
@@ -49,13 +50,9 @@ mod tests;
 
 pub use config::ServerConfig;
 
-/// Connections refused at the cap that are answered and lingered for at once; further ones are dropped.
-const REFUSALS: usize = 256;
 /// Bytes of a connection that the kernel takes before it can send them.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 << 10;
-/// Descriptors left for everything that is not a client's connection.
-const DESCRIPTORS_KEPT: usize = 256;
 /// The pause after an accept that failed, most likely for want of a descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -96,11 +93,18 @@ impl Server {
     ) -> io::Result<Server> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        config.max_connections = within_descriptors(config.max_connections);
+        let places = descriptors::places(config.max_connections, config.own_descriptors);
+        config.max_connections = places.connections;
         let limit = config.max_connections as u64;
         config.metrics.connections_limit.set(limit);
         let (lanes, waiting) = lanes();
-        let edge = Edge::new(config, Arc::clone(&door), lanes, address.ip().is_loopback());
+        let edge = Edge::new(
+            config,
+            places.refusals,
+            Arc::clone(&door),
+            lanes,
+            address.ip().is_loopback(),
+        );
         Ok(Server {
             answers: edge.answers.clone(),
             edge: Mutex::new(Some((listener, edge))),
@@ -192,25 +196,6 @@ impl Server {
     }
 }
 
-/// Lowers the connection cap to what the process may open: refused beats waiting for an attacker's timeout.
-fn within_descriptors(wanted: usize) -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let Some(limit) = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok())
-    else {
-        return wanted;
-    };
-    let possible = limit.saturating_sub(DESCRIPTORS_KEPT).max(1);
-    if possible < wanted {
-        log::warn!(
-            "max_connections is {possible}, not {wanted}: this process may open {limit} files"
-        );
-    }
-    wanted.min(possible)
-}
-
 /// Runs a part of the house; its panic becomes an internal error.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // Its text stays out of the log: it may quote what was sent.
@@ -275,11 +260,17 @@ async fn accept(
 }
 
 impl Edge {
-    fn new(config: ServerConfig, door: Arc<dyn Door>, lanes: Lanes, is_loopback: bool) -> Edge {
+    fn new(
+        config: ServerConfig,
+        refusals: usize,
+        door: Arc<dyn Door>,
+        lanes: Lanes,
+        is_loopback: bool,
+    ) -> Edge {
         let edge = Edge {
             public_host: is_loopback.then(|| config.public_host.clone()),
             connections: Budget::new(config.max_connections, config.max_connections_per_peer),
-            refusals: Budget::new(REFUSALS, REFUSALS),
+            refusals: Budget::new(refusals, refusals),
             bodies: Budget::new(config.body_budget, config.body_share),
             answers: Budget::new(config.answer_budget, config.answer_share),
             config,

@@ -16,6 +16,7 @@ use crate::cli::screen::Screen;
 use crate::cli::{Done, Failure, logging, settings};
 use crate::config::Loaded;
 use crate::engine::Engine;
+use crate::error::Error;
 
 /// How many old key files may lie beside a database before we stop looking for a free name.
 const OLD_KEY_FILES: usize = 1_000;
@@ -35,11 +36,13 @@ pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
         log::warn!("{warning}");
     }
     let data = config.data.clone();
-    let builder = Engine::builder().config(config).settings(found);
-    let engine = builder
+    let engine = Engine::builder()
+        .config(config)
+        .settings(found)
+        .on_new_key(move |key| hand_over(key, &data))
         .start()
         .map_err(|error| Failure::new(error.message))?;
-    let served = hand_over_key(&engine, &data).and_then(|()| announce(&engine, screen));
+    let served = announce(&engine, screen);
     if served.is_ok() {
         wait_for(&mut signals);
     }
@@ -81,10 +84,7 @@ pub(super) fn signals() -> Result<Signals, Failure> {
 }
 
 /// A new file's admin key: to a person at a terminal, else into a file that only its owner can read.
-fn hand_over_key(engine: &Engine, data: &Path) -> Done {
-    let Some(key) = engine.admin_key_notice() else {
-        return Ok(());
-    };
+fn hand_over(key: &str, data: &Path) -> Result<(), Error> {
     let notice = format!("Admin key (shown once, keep it): {key}\n");
     if io::stderr().is_terminal() {
         drop(io::stderr().write_all(notice.as_bytes()));
@@ -92,8 +92,8 @@ fn hand_over_key(engine: &Engine, data: &Path) -> Done {
         drop(io::stdout().write_all(notice.as_bytes()));
     } else {
         let path = key_path(data);
-        write_key(&path, &key).map_err(|fault| {
-            Failure::new(format!(
+        write_key(&path, key).map_err(|fault| {
+            Error::unavailable(format!(
                 "cannot write the new admin key to {}: {fault}; set SKEP_ADMIN_KEY and start again",
                 path.display()
             ))

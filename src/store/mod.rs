@@ -29,6 +29,7 @@ pub mod lookups;
 pub mod open;
 pub mod owed;
 pub mod page;
+mod place;
 pub mod prune;
 pub mod restore;
 pub mod rotation;
@@ -178,6 +179,7 @@ impl Store {
         let hands = Arc::new(claims::Hands::default());
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
+            place: place::Place::of(&options.path)?,
             limits: counts::Limits {
                 workers: options.workers,
                 max_queued: options.max_queued,

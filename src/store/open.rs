@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const APPLICATION_ID: i32 = 0x736b_6570;
 /// Files up to this size are looked through at every start; larger ones only by `skep check`.
 const QUICK_CHECK_MAX: u64 = 64 << 20;
 
+/// How many links are followed to a file that is still to be made; as many as Linux follows.
+const LINKS_MAX: usize = 40;
+
 fn refused(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::unavailable(format!("cannot open {}: {why}", path.display()))
 }
@@ -37,13 +41,24 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The file that a path leads to, whatever links lie on the way: two servers must not come to one file by two names.
 pub fn resolved(path: &Path) -> PathBuf {
+    resolved_through(path, 0)
+}
+
+fn resolved_through(path: &Path, links: usize) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
+    }
+    if links > LINKS_MAX {
+        return path.to_owned();
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    // A link to a file that is still to be made leads to where it is wanted.
+    if let Ok(target) = path.read_link() {
+        return resolved_through(&folder.join(target), links + 1);
+    }
     match (folder.canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         // What is wrong with it shows when it is opened.
@@ -59,6 +74,16 @@ pub(super) fn owned_file(path: &Path) -> std::io::Result<File> {
         .write(true)
         .mode(0o600)
         .open(path)
+}
+
+/// Puts a file that was made on disk with its name: without a sync of its folder, a file may be gone after a power cut,
+/// whatever was synced of its contents.
+pub(super) fn make_durable(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Makes this process the file's only server, for as long as the lock lives.
@@ -83,19 +108,42 @@ pub fn lock(path: &Path) -> Result<File> {
 
 /// The write connection to a sound file of the present version.
 pub fn connection(path: &Path, now: Timestamp) -> Result<Connection> {
-    let is_new = judge(path)?;
-    if is_new {
-        // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
-        owned_file(path).map_err(|fault| refused(path, fault))?;
+    if judge(path)? {
+        make(path)?;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|fault| refused(path, fault))?;
-    settings(&conn, is_new).map_err(|fault| refused(path, fault))?;
-    match is_new {
-        true => upgrade::create(&conn)?,
-        false => upgrade::bring_up(&conn, path, upgrade::UPGRADES, now)?,
-    }
+    let conn = opened(path)?;
+    settings(&conn).map_err(|fault| refused(path, fault))?;
+    upgrade::bring_up(&conn, path, upgrade::UPGRADES, now)?;
     Ok(conn)
+}
+
+fn opened(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(|fault| refused(path, fault))
+}
+
+/// Makes the file under another name and gives it its own once it is whole and on disk: a power cut leaves no half-made
+/// file behind, which the next start would have to refuse.
+fn make(path: &Path) -> Result<()> {
+    let cannot = |fault: std::io::Error| refused(path, format!("it cannot be made ({fault})"));
+    let aside = beside(path, ".new");
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        match std::fs::remove_file(beside(&aside, suffix)) {
+            Err(fault) if fault.kind() != ErrorKind::NotFound => return Err(cannot(fault)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    // The file is 0600 from its first byte; SQLite gives its -wal and -shm the same mode.
+    drop(owned_file(&aside).map_err(cannot)?);
+    let conn = opened(&aside)?;
+    shape(&conn).map_err(|fault| refused(path, fault))?;
+    // Without a log so far: moving it into the file would be left to the close, which tells nobody when that fails.
+    upgrade::create(&conn)?;
+    log_ahead(&conn).map_err(|fault| refused(path, fault))?;
+    conn.close().map_err(|(_, fault)| refused(path, fault))?;
+    make_durable(&aside).map_err(cannot)?;
+    std::fs::rename(&aside, path).map_err(cannot)?;
+    make_durable(path).map_err(cannot)
 }
 
 /// Whether the file is still to be made.
@@ -239,19 +287,16 @@ fn immutable_uri(path: &Path) -> PathBuf {
     PathBuf::from(OsString::from_vec(uri))
 }
 
+/// What can only be said before the first table.
+pub(super) fn shape(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)
+}
+
 /// As in the reference: WAL, an fsync for every commit, and no trust in what the schema may have become.
-pub(super) fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> {
+pub(super) fn settings(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(Duration::from_secs(5))?;
-    if is_new {
-        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(rusqlite::Error::InvalidParameterName(format!(
-            "the file system allows no write-ahead log (journal mode is {mode})"
-        )));
-    }
+    log_ahead(conn)?;
     conn.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
@@ -266,8 +311,15 @@ pub(super) fn settings(conn: &Connection, is_new: bool) -> rusqlite::Result<()> 
     // A bound LIMIT must not prepare its statement anew each time.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(128);
-    if !is_new {
-        conn.execute_batch("PRAGMA optimize = 0x10012;")?;
+    conn.execute_batch("PRAGMA optimize = 0x10012;")
+}
+
+fn log_ahead(conn: &Connection) -> rusqlite::Result<()> {
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::InvalidParameterName(format!(
+            "the file system allows no write-ahead log (journal mode is {mode})"
+        )));
     }
     Ok(())
 }
@@ -284,12 +336,14 @@ pub fn readers(path: &Path, size: u32) -> Result<r2d2::Pool<SqliteConnectionMana
                 "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -2048;",
             )
         });
-    r2d2::Pool::builder()
+    let pool = r2d2::Pool::builder()
         .max_size(size)
         .test_on_check_out(false)
         .max_lifetime(None)
         .idle_timeout(None)
-        .connection_timeout(READER_WAIT)
-        .build(manager)
+        .connection_timeout(READER_WAIT);
+    // The pool starts threads of its own, and panics where it cannot.
+    catch_unwind(AssertUnwindSafe(|| pool.build(manager)))
+        .map_err(|_| refused(path, "its readers' threads cannot be started"))?
         .map_err(|fault| refused(path, fault))
 }

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
 
 use crate::error::{Error, Result};
-use crate::store::open::{beside, owned_file};
+use crate::store::open::{beside, make_durable, owned_file};
+use crate::store::place::copy;
 use crate::time::Timestamp;
 
 /// The shape of a new file.
@@ -43,15 +43,16 @@ pub fn bring_up(conn: &Connection, path: &Path, upgrades: &[&str], now: Timestam
         path.display(),
         aside.display()
     );
-    owned_file(&aside).map_err(|fault| {
+    let cannot = |fault: std::io::Error| {
         Error::unavailable(format!(
             "the copy {} cannot be made ({fault}); nothing was changed",
             aside.display()
         ))
-    })?;
-    let mut copy = Connection::open(&aside)?;
-    Backup::new(conn, &mut copy)?.run_to_completion(1_000, std::time::Duration::ZERO, None)?;
-    copy.close().map_err(|(_, fault)| fault)?;
+    };
+    drop(owned_file(&aside).map_err(cannot)?);
+    copy(conn, &aside)?;
+    // Before the first step, so that there is a way back whenever the power goes off.
+    make_durable(&aside).map_err(cannot)?;
     for (number, upgrade) in (2..).zip(upgrades).skip(from as usize - 1) {
         in_transaction(conn, upgrade, number)?;
     }

@@ -28,6 +28,7 @@ use crate::store::changes::Changes;
 use crate::store::claims::{Claim, Hands, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
+use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::Shares;
 use crate::time::Timestamp;
@@ -243,6 +244,7 @@ fn lost_with_others(fault: &Error) -> Error {
 /// What the writer is made of.
 pub(super) struct Parts {
     pub(super) conn: Connection,
+    pub(super) place: Place,
     pub(super) limits: Limits,
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
@@ -478,7 +480,7 @@ impl Writer {
             return crashed;
         }
         let Err(fault) = self.exec("COMMIT") else {
-            return Ok(());
+            return self.parts.place.is_kept(&self.parts.conn);
         };
         use rusqlite::ErrorCode::{DatabaseBusy, DiskFull};
         match fault.sqlite_error_code() {
@@ -487,8 +489,7 @@ impl Writer {
                 self.roll_back();
                 Err(fault.into())
             }
-            // The fsync failed: the commit may or may not be on disk. Whoever waits must not be told either, so
-            // the process ends unanswered and the next start finds out.
+            // The fsync failed: nobody may be told what nobody knows. The next start finds out.
             _ => {
                 log::error!(
                     "the outcome of a commit is unknown ({fault}); ending, to recover at the next start"

@@ -50,7 +50,8 @@ impl Yardstick {
             })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags)?;
-        open::settings(&conn, true)?;
+        open::shape(&conn)?;
+        open::settings(&conn)?;
         conn.execute_batch(SCHEMA)?;
         let job = format!(
             "{{\"to\":\"a@example.com\",\"body\":\"{}\"}}",

@@ -13,6 +13,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Connections at once from one address (of IPv6: one /64). Not applied to trusted proxies.
     pub max_connections_per_peer: usize,
+    /// Descriptors that the process needs for everything else.
+    pub own_descriptors: usize,
     /// Bytes of one body.
     pub body_limit: usize,
     /// Bytes of all bodies in flight, until their handlers have returned.
@@ -52,6 +54,7 @@ impl Default for ServerConfig {
         ServerConfig {
             max_connections: 8192,
             max_connections_per_peer: 2048,
+            own_descriptors: 256,
             body_limit: 1 << 20,
             body_budget: 64 << 20,
             body_share: 16 << 20,

@@ -25,6 +25,7 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
     let path = folder.path().join("skep.db");
     Parts {
         conn: crate::store::open::connection(&path, NOW).expect("the file"),
+        place: crate::store::place::Place::of(&path).expect("it is there"),
         limits: Limits {
             workers: 4,
             max_queued: 10,
