@@ -9,6 +9,7 @@ mod definition;
 mod deliveries;
 mod deployments;
 mod errors;
+mod figures;
 mod health;
 mod invoke;
 mod keys;
@@ -25,7 +26,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::call::{self, Reply};
-use crate::api::door::Access;
+use crate::api::door::{Access, Scope};
 use crate::api::routes::Route;
 use crate::api::table::ROUTES;
 use crate::api::{Handler, Request};
@@ -42,6 +43,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     keys::OPERATIONS,
     secrets::OPERATIONS,
     audit::OPERATIONS,
+    figures::OPERATIONS,
     health::OPERATIONS,
 ];
 
@@ -60,6 +62,10 @@ const TAGS: &[(&str, &str)] = &[
     ("keys", "API keys."),
     ("secrets", "Secrets for steps."),
     ("audit", "Who changed what."),
+    (
+        "figures",
+        "How the server is doing: for scrapers, charts and people.",
+    ),
     ("server", "What anyone may ask."),
 ];
 
@@ -182,24 +188,37 @@ fn security(access: Access) -> (String, Value) {
             needs("`read`, `deploy` or `admin`; or `invoke`, for what that key started"),
             key,
         ),
-        Access::Key(_) | Access::Approvals => {
-            let scope = access.refusal();
-            let scope = scope.detail("scope").and_then(Value::as_str);
-            let words: Vec<String> = scope
-                .unwrap_or_default()
-                .replace(", ", " ")
-                .split_whitespace()
-                .map(|word| {
-                    if word == "or" {
-                        word.to_owned()
-                    } else {
-                        format!("`{word}`")
-                    }
-                })
-                .collect();
-            (needs(&words.join(" ").replace("` `", "`, `")), key)
-        }
+        Access::Key(_) | Access::Approvals => (needs(&scopes(access)), key),
     }
+}
+
+/// The same where anyone may until that setting, a key by itself, is set.
+fn security_once_set(setting: &str) -> (String, Value) {
+    let scopes = scopes(Access::Key(Scope::Read));
+    let who = format!(
+        "Needs no key, unless `{setting}` is set; then that as a bearer token, or a key of scope \
+        {scopes}."
+    );
+    (who, json!([{}, {"key": []}]))
+}
+
+/// The scopes that suffice, in words.
+fn scopes(access: Access) -> String {
+    let scope = access.refusal();
+    let scope = scope.detail("scope").and_then(Value::as_str);
+    let words: Vec<String> = scope
+        .unwrap_or_default()
+        .replace(", ", " ")
+        .split_whitespace()
+        .map(|word| {
+            if word == "or" {
+                word.to_owned()
+            } else {
+                format!("`{word}`")
+            }
+        })
+        .collect();
+    words.join(" ").replace("` `", "`, `")
 }
 
 /// What is collected while the document is put together.
@@ -210,7 +229,10 @@ struct Parts {
 
 impl Parts {
     fn operation(&mut self, route: &Route<Handler>, operation: &Operation) -> Value {
-        let (who, security) = security(route.access);
+        let (who, security) = match operation.closed_by {
+            Some(setting) => security_once_set(setting),
+            None => security(route.access),
+        };
         let about = [operation.about, &who].join("\n\n");
         let parameters = operation
             .path

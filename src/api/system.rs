@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::trouble::{Seen, ends, problems};
+use crate::api::wire::{
+    Connections, DatabaseFile, DirectCallers, OpenDeliveries, OpenRuns, ProcessFigures, Retention,
+    Senders, ShownSetting, System, Workers,
+};
 use crate::config::{Origin, SETTINGS};
 use crate::error::Result;
 use crate::metrics::process::Process;
@@ -16,8 +18,7 @@ use crate::time::millis;
 /// How many origins are named whose deliveries fail.
 const NAMED: usize = 5;
 
-/// `GET /v1/system`. Times without a date are in milliseconds. Folders are for admins. Answers even where the file
-/// cannot be read, and says so.
+/// `GET /v1/system`. Folders are for admins. Answers even where the file cannot be read, and says so.
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let (store, now) = (request.store(), request.now());
     let metrics = store.metrics();
@@ -47,94 +48,93 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
         undelivered,
         is_stopping: request.api.is_stopping(),
     };
-    let problems = problems(&seen);
-    let started = metrics.started_at;
-    let mut body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "now": now,
-        "started_at": started,
-        "uptime": millis(now.since(started)),
-        "status": if problems.is_empty() { "ok" } else { "degraded" },
-        "problems": problems,
-        "public_url": request.api.public_url(),
-        "file": file(request, &looked),
-        "process": process(),
-        "retention": {
-            "runs": config.retain_runs.map(millis),
-            "attempts": config.retain_attempts.map(millis),
-        },
-    });
-    if let Some(body) = body.as_object_mut() {
-        body.extend(work(request, &seen));
-        body.insert("settings".to_owned(), settings(request));
-    }
-    Ok(Answer::Now(Reply::json(200, &body)))
+    Ok(Answer::Now(Reply::json(200, &shown(request, &seen))))
 }
 
-/// What is open, and what holds it.
-fn work(request: &Request<'_>, seen: &Seen<'_>) -> serde_json::Map<String, Value> {
+fn shown(request: &Request<'_>, seen: &Seen<'_>) -> System {
     let (metrics, config) = (request.store().metrics(), seen.config);
-    let (connections, limit) = seen.connections;
-    let looked = &seen.looked;
-    let shown = json!({
-        "deployments": request.store().directory().deployment_count(),
-        "runs": {
-            "queued": seen.backlog.queued,
-            "running": seen.backlog.running,
-            "parked": seen.backlog.parked,
-            "max_queued": config.max_queued,
-            "oldest_queued_age": looked.oldest_queued.map(millis),
+    let (started, now) = (metrics.started_at, request.now());
+    let problems = problems(seen);
+    System {
+        version: env!("CARGO_PKG_VERSION"),
+        now,
+        started_at: started,
+        uptime: millis(now.since(started)),
+        status: match problems.is_empty() {
+            true => "ok",
+            false => "degraded",
         },
-        "deliveries": {
-            "pending": metrics.pending.get(),
-            "delivering": metrics.delivering.get(),
-            "oldest_due_age": looked.oldest_due.map(millis),
+        problems,
+        public_url: request.api.public_url().to_owned(),
+        file: file(request, &seen.looked),
+        process: process(),
+        retention: Retention {
+            runs: config.retain_runs.map(millis),
+            attempts: config.retain_attempts.map(millis),
         },
-        "workers": {"total": config.workers, "busy": seen.workers_busy},
-        "senders": {
-            "total": config.senders,
-            "busy": seen.senders_busy,
-            "per_origin": config.senders_per_origin,
+        deployments: request.store().directory().deployment_count() as u64,
+        runs: OpenRuns {
+            queued: seen.backlog.queued,
+            running: seen.backlog.running,
+            parked: seen.backlog.parked,
+            max_queued: config.max_queued,
+            oldest_queued_age: seen.looked.oldest_queued.map(millis),
         },
-        "direct": {
-            "waiting": request.api.waiting(),
-            "max_direct": config.max_direct,
-            "direct_timeout": millis(config.direct_timeout),
+        deliveries: OpenDeliveries {
+            pending: metrics.pending.get(),
+            delivering: metrics.delivering.get(),
+            oldest_due_age: seen.looked.oldest_due.map(millis),
         },
-        "connections": {
-            "open": connections,
-            "limit": limit,
-            "per_peer": config.max_connections_per_peer,
-            "refused": metrics.connections_refused.get(),
+        workers: Workers {
+            total: config.workers as u64,
+            busy: seen.workers_busy,
         },
-        "body_limit": config.body_limit,
-    });
-    match shown {
-        Value::Object(shown) => shown,
-        _ => serde_json::Map::new(),
+        senders: Senders {
+            total: config.senders as u64,
+            busy: seen.senders_busy,
+            per_origin: config.senders_per_origin as u64,
+        },
+        direct: DirectCallers {
+            waiting: request.api.waiting(),
+            max_direct: config.max_direct as u64,
+            direct_timeout: millis(config.direct_timeout),
+        },
+        connections: connections(request, seen),
+        body_limit: config.body_limit as u64,
+        settings: settings(request),
     }
 }
 
-fn file(request: &Request<'_>, looked: &Looked) -> Value {
-    json!({
-        "path": path(request, request.store().path()),
-        "bytes": looked.file_bytes,
-        "free_bytes": looked.free_bytes,
-        "wal_bytes": looked.wal_bytes,
-        "disk_free_bytes": looked.disk_free,
-        "secrets_sealed": request.api.config.master_key.is_some(),
-    })
+fn connections(request: &Request<'_>, seen: &Seen<'_>) -> Connections {
+    let (open, limit) = seen.connections;
+    Connections {
+        open,
+        limit,
+        per_peer: seen.config.max_connections_per_peer as u64,
+        refused: request.store().metrics().connections_refused.get(),
+    }
 }
 
-fn process() -> Value {
+fn file(request: &Request<'_>, looked: &Looked) -> DatabaseFile {
+    DatabaseFile {
+        path: path(request, request.store().path()),
+        bytes: looked.file_bytes,
+        free_bytes: looked.free_bytes,
+        wal_bytes: looked.wal_bytes,
+        disk_free_bytes: looked.disk_free,
+        secrets_sealed: request.api.config.master_key.is_some(),
+    }
+}
+
+fn process() -> ProcessFigures {
     let process = Process::look();
-    json!({
-        "resident_bytes": process.resident_bytes,
-        "cpu_seconds": process.cpu_seconds,
-        "open_fds": process.open_fds,
-        "max_fds": process.max_fds,
-        "threads": process.threads,
-    })
+    ProcessFigures {
+        resident_bytes: process.resident_bytes,
+        cpu_seconds: process.cpu_seconds,
+        open_fds: process.open_fds,
+        max_fds: process.max_fds,
+        threads: process.threads,
+    }
 }
 
 /// Whole for admins; for others its last part.
@@ -149,11 +149,15 @@ fn path(request: &Request<'_>, path: &Path) -> String {
 }
 
 /// Every setting: as it was written, and where. What a program set by itself is not shown.
-fn settings(request: &Request<'_>) -> Value {
+fn settings(request: &Request<'_>) -> Vec<ShownSetting> {
     let found = &request.api.settings;
     let rows = SETTINGS.iter().map(|setting| {
         let Some(one) = found.iter().find(|one| one.name == setting.name) else {
-            return json!({"name": setting.name, "value": null, "from": "program"});
+            return ShownSetting {
+                name: setting.name,
+                value: None,
+                from: "program".to_owned(),
+            };
         };
         let from = match &one.origin {
             Origin::File(file) => format!("file {}", path(request, file)),
@@ -163,7 +167,11 @@ fn settings(request: &Request<'_>) -> Value {
             "data" => path(request, Path::new(&one.shown)),
             _ => one.shown.clone(),
         };
-        json!({"name": setting.name, "value": value, "from": from})
+        ShownSetting {
+            name: setting.name,
+            value: Some(value),
+            from,
+        }
     });
-    Value::Array(rows.collect())
+    rows.collect()
 }

@@ -7,6 +7,8 @@ mod deliveries;
 mod deployments;
 mod keys;
 mod runs;
+mod stats;
+mod system;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,6 +22,11 @@ pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use runs::{
     Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
     StepTry, WaitingOn, WholeRun,
+};
+pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
+pub use system::{
+    Connections, DatabaseFile, DirectCallers, OpenDeliveries, OpenRuns, ProcessFigures, Retention,
+    Senders, ShownSetting, System, Workers,
 };
 
 /// A request id: `req_` and the 32 hex digits of the run's id.

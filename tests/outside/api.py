@@ -136,6 +136,18 @@ def furnish(server, receiver):
     return hook
 
 
+def keep_busy(server, receiver):
+    """A run that ended and owes a delivery: figures begin with the process, and problems are to be shown as well."""
+    call = {"enabled": True, "callback_url": receiver + "/in"}
+    server.call("POST", "/v1/workflow/invoke", {"deployment": "open", "async": call})
+    until(
+        "figures tell of a run",
+        lambda: any(span["run_duration"] for span in server.call("GET", "/v1/stats")["hour"]["spans"]),
+    )
+    if not server.call("GET", "/v1/system")["problems"]:
+        raise SystemExit("a delivery is owed and nothing is sent, but that is no problem")
+
+
 def check_examples(document):
     """Each example is as its schema says."""
     count = 0
@@ -230,13 +242,15 @@ def main(binary, *arguments):
     binary = os.path.abspath(binary)
     receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{receiver.server_port}"
     # Memory, where there is such a folder: thousands of requests, and it is not durability that is tested.
     memory = "/dev/shm"
     with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:
         allowed = ["--allow-outbound", "127.0.0.1/32"]
         with Server(binary, folder, *allowed) as server:
-            hook = furnish(server, f"http://127.0.0.1:{receiver.server_port}")
+            hook = furnish(server, url)
         with Server(binary, folder, *allowed, "--senders", "0", "--direct-timeout", "5s") as server:
+            keep_busy(server, url)
             document = server.call("GET", "/openapi.json")
             validate(document)
             check_examples(document)

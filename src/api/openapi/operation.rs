@@ -19,6 +19,7 @@ pub struct Operation {
     pub(super) body: Option<Body>,
     pub(super) answers: &'static [Answer],
     pub(super) refuses: &'static [Code],
+    pub(super) closed_by: Option<&'static str>,
 }
 
 impl Operation {
@@ -41,6 +42,7 @@ impl Operation {
             body: None,
             answers: &[],
             refuses: &[],
+            closed_by: None,
         }
     }
 
@@ -83,6 +85,12 @@ impl Operation {
     /// The errors of this route, beside those that its access and every route can give.
     pub const fn refuses(mut self, refuses: &'static [Code]) -> Operation {
         self.refuses = refuses;
+        self
+    }
+
+    /// Open to anyone, until that setting is set: then it asks for a key that may read, or for what was set.
+    pub const fn closed_by(mut self, setting: &'static str) -> Operation {
+        self.closed_by = Some(setting);
         self
     }
 }
@@ -195,6 +203,9 @@ impl Body {
     }
 }
 
+/// Makes an example.
+type Example = fn() -> Value;
+
 /// An answer that is no error.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer {
@@ -202,7 +213,9 @@ pub struct Answer {
     what: &'static str,
     media: &'static str,
     schema: fn(&mut SchemaGenerator) -> Schema,
-    example: fn() -> Value,
+    example: Example,
+    /// Another media type of the same schema, with its example.
+    other: Option<(&'static str, Example)>,
     headers: fn() -> Value,
     pub(super) links: &'static [Link],
 }
@@ -213,7 +226,7 @@ impl Answer {
         status: u16,
         what: &'static str,
         schema: fn(&mut SchemaGenerator) -> Schema,
-        example: fn() -> Value,
+        example: Example,
     ) -> Answer {
         Answer {
             status,
@@ -221,6 +234,7 @@ impl Answer {
             media: "application/json",
             schema,
             example,
+            other: None,
             headers: || json!({}),
             links: &[],
         }
@@ -229,6 +243,12 @@ impl Answer {
     /// The same in another media type.
     pub const fn media(mut self, media: &'static str) -> Answer {
         self.media = media;
+        self
+    }
+
+    /// Or in that media type, if it is asked for; an example of that.
+    pub const fn or(mut self, media: &'static str, example: Example) -> Answer {
+        self.other = Some((media, example));
         self
     }
 
@@ -245,11 +265,19 @@ impl Answer {
     }
 
     pub(super) fn shown(&self, schemas: &mut SchemaGenerator) -> Value {
-        let media = json!({"schema": (self.schema)(schemas), "example": (self.example)()});
+        let types = [Some((self.media, self.example)), self.other];
+        let content: Map<String, Value> = types
+            .into_iter()
+            .flatten()
+            .map(|(media, example)| {
+                let shown = json!({"schema": (self.schema)(schemas), "example": example()});
+                (media.to_owned(), shown)
+            })
+            .collect();
         let mut value = json!({
             "description": self.what,
             "headers": (self.headers)(),
-            "content": {self.media: media},
+            "content": content,
         });
         if !self.links.is_empty() {
             let links = self.links.iter();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{OPERATIONS, document, find};
 use crate::api::table::ROUTES;
@@ -130,6 +130,9 @@ fn a_member_that_is_always_sent_is_required() {
         ("Ended", 6, &["error"]),
         ("Deleted", 4, &["variant"]),
         ("NewApiKey", 10, &none),
+        ("StatsSpan", 11, &none),
+        ("System", 19, &none),
+        ("ShownSetting", 3, &none),
     ] {
         let (count, found) = required(name);
         assert_eq!(found, optional, "{name}");
@@ -164,6 +167,33 @@ fn each_error_of_a_route_is_among_its_responses() {
         open.get("401").is_none() && open.get("403").is_none(),
         "{open}"
     );
+}
+
+#[test]
+fn metrics_come_in_two_formats_and_say_when_they_ask_for_a_key() {
+    let document = built();
+    let metrics = &document["paths"]["/metrics"]["get"];
+    assert_eq!(metrics["security"], json!([{}, {"key": []}]));
+    let about = metrics["description"].as_str().unwrap_or_default();
+    assert!(
+        about.contains("unless `metrics_key` is set")
+            && about.contains("`read`, `deploy` or `admin`"),
+        "{about}"
+    );
+    let responses = &metrics["responses"];
+    for status in ["401", "403"] {
+        assert!(responses.get(status).is_some(), "{responses}");
+    }
+    for (media, counter, end) in [
+        ("text/plain", "skep_runs_ended_total", "17"),
+        ("application/openmetrics-text", "skep_runs_ended", "# EOF"),
+    ] {
+        let example = responses["200"]["content"][media]["example"].as_str();
+        let example = example.unwrap_or_else(|| panic!("{media} has an example"));
+        let kind = format!("\n# TYPE {counter} counter\n");
+        assert!(example.contains(&kind), "{media}: {example}");
+        assert!(example.trim_end().ends_with(end), "{media}: {example}");
+    }
 }
 
 #[test]
