@@ -378,15 +378,28 @@ impl Engine {
             dice: dice.clone(),
             stop: self.pools.cut.clone(),
             halt: self.pools.halt.clone(),
-            taken_at: AtomicI64::new(0),
+            due_at: AtomicI64::new(0),
         });
+        if self.config.senders > 0 {
+            self.store.open_couriers();
+        }
         for number in 1..=self.config.senders {
             let (sender, pools) = (sender.clone(), self.pools.clone());
             self.executing(&format!("skep-sender-{number}"), move || {
                 let bell = &sender.store.bells().delivery;
                 let take = |idle| sender.take(idle);
+                let carry = |claim| {
+                    let mut next = Some(claim);
+                    while let Some(claim) = next {
+                        next = sender.turn(claim);
+                    }
+                };
                 while let Some(claim) = pools.senders.next(bell, take, || sender.nap()) {
-                    sender.turn(claim);
+                    carry(claim);
+                }
+                // What was handed over before hands were closed has its attempt on record.
+                while let Some(claim) = sender.store.handed_deliveries(1).pop() {
+                    carry(claim);
                 }
             })?;
         }
@@ -478,6 +491,7 @@ impl Engine {
         }
         let bells = self.store.bells();
         self.store.close_hands();
+        self.store.close_couriers();
         self.pools.workers.stop(&bells.work);
         self.pools.senders.stop(&bells.delivery);
         if !self.executing.wait_for_none(deadline) {

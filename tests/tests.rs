@@ -10,8 +10,8 @@ mod dice; // chance by a seed
 mod docs; // README's tables against the code's
 mod errors; // every error, by a real request
 mod examples; // each example is run
-mod front; // the front door under attack
 mod faults; // disks that fill up or fail, threads and descriptors that run out, clocks that jump
+mod front; // the front door under attack
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
 mod house; // the process under test

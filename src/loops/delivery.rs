@@ -12,7 +12,7 @@ use crate::error::Code;
 use crate::flow::delivery::{Heard, Verdict};
 use crate::flow::step::ErrorClass;
 use crate::id::Dice;
-use crate::loops::{NAP, wait_out};
+use crate::loops::wait_out;
 use crate::outbound::retry_after::asked_by;
 use crate::outbound::sign::{hex_signature, standard_signature};
 use crate::outbound::{Exchange, Outside, Purpose, Request};
@@ -43,8 +43,8 @@ pub struct Sender {
     pub stop: Stop,
     /// Set when nothing more is to be recorded.
     pub halt: Arc<AtomicBool>,
-    /// When due deliveries were last looked for, in milliseconds.
-    pub taken_at: AtomicI64,
+    /// When the next one is due by itself, in milliseconds; at the start, at once.
+    pub due_at: AtomicI64,
 }
 
 impl std::fmt::Debug for Sender {
@@ -54,38 +54,54 @@ impl std::fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// Takes up to `limit` due deliveries.
+    /// Takes up to `limit` deliveries: those that were handed over when they were owed, then due ones. The writer is
+    /// asked only if one may be due: told by a commit, or by the time.
     pub fn take(&self, limit: usize) -> Vec<DeliveryClaim> {
+        let mut taken = self.store.handed_deliveries(limit);
+        let (now, bells) = (self.clock.now(), self.store.bells());
+        let is_time = now.0 >= self.due_at.load(Ordering::SeqCst);
+        if taken.len() == limit || !(bells.take_owed() || is_time) {
+            return taken;
+        }
         let token = i64::from_le_bytes(self.dice.bytes());
-        let now = self.clock.now();
-        self.taken_at.store(now.0, Ordering::SeqCst);
-        self.store
-            .claim_deliveries(limit, token, now)
-            .unwrap_or_else(|fault| {
-                log::error!("no delivery could be claimed: {fault}");
-                Vec::new()
-            })
+        let looked = self
+            .store
+            .claim_deliveries(limit - taken.len(), token, now)
+            .and_then(|claims| {
+                taken.extend(claims);
+                // Since this look: what comes due in between is not slept over.
+                self.store.next_delivery(now)
+            });
+        let next = looked.unwrap_or_else(|fault| {
+            log::error!("no delivery could be claimed: {fault}");
+            bells.note_owed();
+            None
+        });
+        let due_at = next.map_or(i64::MAX, |due| due.0);
+        self.due_at.store(due_at, Ordering::SeqCst);
+        if taken.len() == limit {
+            // What is left is looked for again when there is a free hand.
+            bells.note_owed();
+        }
+        taken
     }
 
     /// How long there is nothing to take.
     pub fn nap(&self) -> Duration {
-        // Since the last look: what has come due in between is not slept over.
-        let looked = Timestamp(self.taken_at.load(Ordering::SeqCst));
-        match self.store.next_delivery(looked) {
-            Ok(Some(due)) => due.since(self.clock.now()).max(Duration::from_millis(1)),
-            Ok(None) | Err(_) => NAP,
-        }
+        let due = Timestamp(self.due_at.load(Ordering::SeqCst));
+        due.since(self.clock.now()).max(Duration::from_millis(1))
     }
 
-    /// Makes one attempt.
-    pub fn turn(&self, claim: DeliveryClaim) {
+    /// Makes one attempt. Returns the delivery that was taken for the sender it leaves free.
+    pub fn turn(&self, claim: DeliveryClaim) -> Option<DeliveryClaim> {
         let id = claim.delivery_id.prefixed("dlv_");
-        if catch_unwind(AssertUnwindSafe(|| self.attempt(claim))).is_err() {
+        catch_unwind(AssertUnwindSafe(|| self.attempt(claim))).unwrap_or_else(|_| {
             log::error!(delivery_id = id; "a sender panicked over {id}; it is given back when its claim expires");
-        }
+            None
+        })
     }
 
-    fn attempt(&self, claim: DeliveryClaim) {
+    fn attempt(&self, claim: DeliveryClaim) -> Option<DeliveryClaim> {
         let headers = match self.headers(&claim) {
             Ok(headers) => headers,
             Err(fault) => {
@@ -119,9 +135,9 @@ impl Sender {
         });
         if self.stop.is_asked() && exchange.error.is_some() {
             // The server stops: the attempt was interrupted, and shows as such after the next start.
-            return;
+            return None;
         }
-        self.record(claim, headers, exchange);
+        self.record(claim, headers, exchange)
     }
 
     fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
@@ -148,7 +164,12 @@ impl Sender {
         ])
     }
 
-    fn record(&self, mut claim: DeliveryClaim, headers: Vec<(String, String)>, exchange: Exchange) {
+    fn record(
+        &self,
+        mut claim: DeliveryClaim,
+        headers: Vec<(String, String)>,
+        exchange: Exchange,
+    ) -> Option<DeliveryClaim> {
         let now = self.clock.now();
         let status = exchange.response.as_ref().map(|response| response.status);
         let heard = match status {
@@ -168,14 +189,15 @@ impl Sender {
         let mut is_bare = false;
         loop {
             match self.store.record_attempt(claim, &attempt, heard, now) {
-                Ok(Some(verdict)) => {
+                Ok(Some((verdict, next))) => {
                     let class = attempt.error_class.map(ErrorClass::as_str);
                     let took = Duration::from_millis(attempt.duration_ms);
                     self.store.metrics().delivery_tried(status, class, took);
                     let why = attempt.error.as_deref().unwrap_or_default();
-                    return note(&id, number, verdict, why);
+                    note(&id, number, verdict, why);
+                    return next;
                 }
-                Ok(None) => return,
+                Ok(None) => return None,
                 Err(refused) => {
                     let (kept, fault) = *refused;
                     if fault.code != Code::Unavailable && !is_bare {
@@ -192,7 +214,7 @@ impl Sender {
                         &Bell::default(),
                         &self.halt,
                     ) {
-                        return;
+                        return None;
                     }
                     claim = kept;
                 }

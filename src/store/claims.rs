@@ -3,8 +3,7 @@
 //! A [`Claim`] can be spent once: it is neither `Clone` nor `Copy`, and [`Store::record`] takes it by value. A late
 //! record is refused by its token.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,23 +70,6 @@ struct Unread {
     inputs: Option<String>,
     /// Whether there may be steps on record.
     steps: bool,
-}
-
-/// Where runs are put that the inserting commit has claimed already, for a worker that is free.
-#[derive(Debug, Default)]
-pub(super) struct Hands {
-    are_open: AtomicBool,
-    handed: Mutex<VecDeque<Claim>>,
-}
-
-impl Hands {
-    pub(super) fn are_open(&self) -> bool {
-        self.are_open.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn give(&self, claim: Claim) {
-        locked(&self.handed).push_back(claim);
-    }
 }
 
 /// What names a claim without holding it.
@@ -443,19 +425,17 @@ impl Store {
     /// From now on a commit that finds a free slot claims for it at once: the one that inserts a run, and the one in
     /// which a worker gives its run up. Whoever opens hands must take what is handed.
     pub fn open_hands(&self) {
-        self.hands.are_open.store(true, Ordering::SeqCst);
+        self.hands.set_open(true);
     }
 
     /// From now on nothing is claimed but by [`Store::claim_runs`].
     pub fn close_hands(&self) {
-        self.hands.are_open.store(false, Ordering::SeqCst);
+        self.hands.set_open(false);
     }
 
     /// Up to `limit` of the runs that were claimed when they were inserted.
     pub fn handed(&self, limit: usize) -> Vec<Claim> {
-        let mut handed = locked(&self.hands.handed);
-        let count = limit.min(handed.len());
-        handed.drain(..count).collect()
+        self.hands.take(limit)
     }
 
     /// Records what a worker did and what comes next, in one commit. Spends the claim unless the run goes on.

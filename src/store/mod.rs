@@ -21,6 +21,7 @@ pub mod deployments;
 pub mod directory;
 pub mod facets;
 pub mod figures;
+mod hands;
 #[cfg(test)]
 pub(crate) mod inspect;
 pub mod keys;
@@ -59,8 +60,11 @@ use crate::error::{Error, Result};
 use crate::flow::workflow::{KindSpec, Workflow};
 use crate::metrics::Metrics;
 use crate::store::changes::Changes;
+use crate::store::claims::Claim;
 use crate::store::directory::Directory;
+use crate::store::hands::Hands;
 use crate::store::seal::Sealer;
+use crate::store::sending::DeliveryClaim;
 use crate::store::writer::{Channel, Touched, Tx, Typed, Writer};
 use crate::time::Timestamp;
 
@@ -96,9 +100,21 @@ pub struct Bells {
     pub ended: Bell,
     /// How many runs were queued at the last commit: what saves an idle worker the way through the writer.
     queued: AtomicU64,
+    /// Whether deliveries may have become due since a sender last looked.
+    owed: AtomicBool,
 }
 
 impl Bells {
+    /// Whether deliveries may have become due by themselves or by a commit since this was last asked.
+    pub fn take_owed(&self) -> bool {
+        self.owed.swap(false, Ordering::SeqCst)
+    }
+
+    /// Deliveries may be due that were not looked at.
+    pub fn note_owed(&self) {
+        self.owed.store(true, Ordering::SeqCst);
+    }
+
     /// Whether there may be a queued run.
     pub fn has_work(&self) -> bool {
         self.queued.load(Ordering::SeqCst) > 0
@@ -122,8 +138,8 @@ pub struct Store {
     is_stale: AtomicBool,
     touched: Arc<Touched>,
     stops: claims::Stops,
-    hands: Arc<claims::Hands>,
-    in_hand: sending::InHand,
+    hands: Arc<Hands<Claim>>,
+    couriers: Arc<Hands<DeliveryClaim>>,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
     metrics: Arc<Metrics>,
@@ -176,7 +192,7 @@ impl Store {
         let touched = Arc::new(Touched::default());
         let metrics = Arc::new(figures::metrics(&conn, &options.kinds, now)?);
         let stops = claims::Stops::default();
-        let hands = Arc::new(claims::Hands::default());
+        let (hands, couriers) = (Arc::default(), Arc::default());
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
             place: place::Place::of(&options.path)?,
@@ -190,7 +206,9 @@ impl Store {
             changes: changes.clone(),
             touched: touched.clone(),
             stops: stops.clone(),
-            hands: hands.clone(),
+            hands: Arc::clone(&hands),
+            couriers: Arc::clone(&couriers),
+            in_hand: sending::InHand::default(),
             metrics: metrics.clone(),
             inline: options.inline,
         })?;
@@ -208,7 +226,7 @@ impl Store {
             touched,
             stops,
             hands,
-            in_hand: sending::InHand::default(),
+            couriers,
             changes,
             bells,
             metrics,

@@ -52,15 +52,19 @@ impl Tx<'_> {
         owed: &Owed,
         now: Timestamp,
     ) -> Result<()> {
-        let known: Option<(i64, Option<i64>)> = self
-            .sql("SELECT id, ready_at FROM origins WHERE origin = ?1")?
-            .query_row([&owed.origin], |row| Ok((row.get(0)?, row.get(1)?)))
+        let known: Option<(i64, Option<i64>, bool)> = self
+            .sql(
+                "SELECT id, ready_at, health = 'answered' AND in_flight < ?2 FROM origins WHERE origin = ?1",
+            )?
+            .query_row((&owed.origin, self.shares.per_origin), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
             .optional()?;
-        let (origin, ready) = match known {
+        let (origin, ready, has_room) = match known {
             Some(known) => known,
             None => self
                 .sql("INSERT INTO origins (origin, health) VALUES (?1, 'unanswered') RETURNING id")?
-                .query_row([&owed.origin], |row| Ok((row.get(0)?, None)))?,
+                .query_row([&owed.origin], |row| Ok((row.get(0)?, None, false)))?,
         };
         let due = now.plus(self.first_delay(deployment)?);
         self.sql(
@@ -80,6 +84,14 @@ impl Tx<'_> {
             now.0,
         ])?;
         self.after(Effect::Count(Fact::Owed));
+        let id = self.conn.last_insert_rowid();
+        if has_room && due <= now && self.has_courier(now)? {
+            // Nobody waits in the line that it would pass by.
+            if let Some(claim) = self.claim_delivery(id, owed.run_id.tail(), now)? {
+                self.after(Effect::Courier(Box::new(claim)));
+                return Ok(());
+            }
+        }
         match ready {
             // Its place in the line is kept.
             Some(ready) if ready <= due.0 => {}
@@ -91,6 +103,22 @@ impl Tx<'_> {
         }
         self.after(Effect::Delivery);
         Ok(())
+    }
+
+    /// Whether a sender is free and no origin is ready to be served.
+    fn has_courier(&self, now: Timestamp) -> Result<bool> {
+        if !self.couriers.are_open() {
+            return Ok(false);
+        }
+        let is_free: bool = self
+            .sql(
+                "SELECT (SELECT total(in_flight) FROM origins WHERE in_flight > 0) < ?2
+                     AND NOT EXISTS (SELECT 1 FROM origins WHERE health = 'answered' AND ready_at <= ?1)
+                     AND NOT EXISTS (SELECT 1 FROM origins WHERE health = 'unanswered' AND ready_at <= ?1)
+                     AND NOT EXISTS (SELECT 1 FROM origins WHERE health = 'timed_out' AND ready_at <= ?1)",
+            )?
+            .query_row((now.0, self.shares.senders), |row| row.get(0))?;
+        Ok(is_free)
     }
 
     /// How long the first attempt waits.

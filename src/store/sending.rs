@@ -248,7 +248,9 @@ impl Tx<'_> {
         ])?;
         let held = |claim: Option<i64>| i64::from(claim.is_some());
         self.refresh_origin(origin, held(change.claim) - held(before.claim), heard, now)?;
-        self.after(Effect::Delivery);
+        if !matches!(event, Event::Claimed(_) | Event::Attempted(..)) {
+            self.after(Effect::Delivery);
+        }
         self.after(Effect::Count(figures::of_delivery(
             before.status,
             change.status,
@@ -259,11 +261,10 @@ impl Tx<'_> {
     }
 
     /// Takes one delivery; its attempt is on record before a byte is sent.
-    fn claim_delivery(
+    pub(super) fn claim_delivery(
         &mut self,
         id: i64,
         token: i64,
-        in_hand: &InHand,
         now: Timestamp,
     ) -> Result<Option<DeliveryClaim>> {
         let event = Event::Claimed(token);
@@ -292,7 +293,7 @@ impl Tx<'_> {
                     deployment: row.get(6)?,
                     token,
                     attempt: 0,
-                    _held: Held(id, in_hand.clone()),
+                    _held: Held(id, self.in_hand.clone()),
                 };
                 Ok((claim, row.get::<_, String>(7)?))
             })?;
@@ -301,7 +302,7 @@ impl Tx<'_> {
         )?
         .execute((id, claim.number, trigger, now.0))?;
         claim.attempt = self.conn.last_insert_rowid();
-        locked(in_hand).insert(id);
+        locked(self.in_hand).insert(id);
         Ok(Some(claim))
     }
 
@@ -309,7 +310,6 @@ impl Tx<'_> {
         &mut self,
         limit: usize,
         token: i64,
-        in_hand: &InHand,
         now: Timestamp,
     ) -> Result<Vec<DeliveryClaim>> {
         let senders = self.shares.senders;
@@ -350,7 +350,7 @@ impl Tx<'_> {
                     continue;
                 };
                 let token = token.wrapping_add(claims.len() as i64);
-                if let Some(claim) = self.claim_delivery(id, token, in_hand, now)? {
+                if let Some(claim) = self.claim_delivery(id, token, now)? {
                     claims.push(claim);
                     *in_flight.entry(health.as_str().to_owned()).or_default() += 1;
                     free -= 1;
@@ -412,12 +412,31 @@ impl Store {
         token: i64,
         now: Timestamp,
     ) -> Result<Vec<DeliveryClaim>> {
-        let in_hand = self.in_hand.clone();
-        let mut claims = self.write(move |tx| tx.claim_deliveries(limit, token, &in_hand, now))?;
+        let mut claims = self.write(move |tx| tx.claim_deliveries(limit, token, now))?;
         for claim in &mut claims {
             self.fill_terms(claim);
         }
         Ok(claims)
+    }
+
+    /// From now on a commit that finds a free sender claims for it at once: the one that owes an event, and the one that
+    /// records an attempt. Whoever opens hands must take what is handed.
+    pub fn open_couriers(&self) {
+        self.couriers.set_open(true);
+    }
+
+    /// From now on nothing is claimed but by [`Store::claim_deliveries`].
+    pub fn close_couriers(&self) {
+        self.couriers.set_open(false);
+    }
+
+    /// Up to `limit` of the deliveries that were claimed when they were owed.
+    pub fn handed_deliveries(&self, limit: usize) -> Vec<DeliveryClaim> {
+        let mut claims = self.couriers.take(limit);
+        for claim in &mut claims {
+            self.fill_terms(claim);
+        }
+        claims
     }
 
     /// How the deployment wants it delivered. A deployment that is deleted keeps its terms until its last delivery.
@@ -434,8 +453,8 @@ impl Store {
         }
     }
 
-    /// Records what was heard of an attempt, and what follows from it; spends the claim. Answers what it came to; `None`:
-    /// the claim was lost, and nothing was recorded.
+    /// Records what was heard of an attempt, and what follows from it; spends the claim. Answers what it came to, and the
+    /// delivery that was taken next, if hands are open; `None`: the claim was lost, and nothing was recorded.
     ///
     /// # Errors
     /// Gives the claim back with the reason, if nothing could be written.
@@ -445,7 +464,7 @@ impl Store {
         attempt: &Arc<Attempt>,
         heard: Heard,
         now: Timestamp,
-    ) -> Result<Option<Verdict>, Box<(DeliveryClaim, Error)>> {
+    ) -> Result<Option<(Verdict, Option<DeliveryClaim>)>, Box<(DeliveryClaim, Error)>> {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let written = self.write(move |tx| {
@@ -460,22 +479,42 @@ impl Store {
                 return Ok(None);
             }
             tx.write_attempt(row, &attempt)?;
-            Ok(Some(verdict))
+            let mut next = Vec::new();
+            if tx.couriers.are_open() {
+                next = tx.claim_deliveries(1, token.wrapping_add(1), now)?;
+            }
+            // Where one is ready others may be; and what of its origin had to wait for this one has its time now.
+            let has_more: bool = tx
+                .sql(
+                    "SELECT ready_at IS NOT NULL FROM origins
+                     WHERE id = (SELECT origin FROM deliveries WHERE id = ?1)",
+                )?
+                .query_row([id], |row| row.get(0))?;
+            if has_more || !next.is_empty() || !tx.couriers.are_open() {
+                tx.after(Effect::Delivery);
+            }
+            Ok(Some((verdict, next.pop())))
         });
-        written.map_err(|fault| Box::new((claim, fault)))
+        match written {
+            Ok(Some((verdict, mut next))) => {
+                next.iter_mut().for_each(|next| self.fill_terms(next));
+                Ok(Some((verdict, next)))
+            }
+            Ok(None) => Ok(None),
+            Err(fault) => Err(Box::new((claim, fault))),
+        }
     }
 
     /// Gives back what is held longer than its claim allows and is in no sender's hands any more; with `all` (at start,
     /// when every claim is that of a dead process) whatever is held. Returns how many.
     pub fn release_deliveries(&self, all: bool, now: Timestamp) -> Result<usize> {
         let before = if all { i64::MAX } else { now.0 };
-        let in_hand = self.in_hand.clone();
         self.write(move |tx| {
             let mut ids = tx
                 .sql("SELECT id FROM deliveries WHERE status = 'delivering' AND claim_expires_at < ?1 LIMIT 1000")?
                 .query_map([before], |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?;
-            ids.retain(|id| all || !locked(&in_hand).contains(id));
+            ids.retain(|id| all || !locked(tx.in_hand).contains(id));
             let mut released = 0;
             for id in ids {
                 released += usize::from(tx.interrupt(id, now)?);

@@ -25,12 +25,13 @@ use crate::id::Id;
 use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
 use crate::store::changes::Changes;
-use crate::store::claims::{Claim, Hands, Stops};
+use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
+use crate::store::hands::Hands;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
-use crate::store::sending::Shares;
+use crate::store::sending::{DeliveryClaim, InHand, Shares};
 use crate::time::Timestamp;
 
 /// How many verbs share a commit at most.
@@ -51,7 +52,9 @@ pub(super) struct Tx<'a> {
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
     pub(super) stops: &'a Stops,
-    pub(super) hands: &'a Hands,
+    pub(super) hands: &'a Hands<Claim>,
+    pub(super) couriers: &'a Hands<DeliveryClaim>,
+    pub(super) in_hand: &'a InHand,
     effects: &'a mut Vec<Effect>,
 }
 
@@ -62,6 +65,8 @@ pub(super) enum Effect {
     Run(Id, RunStatus),
     /// A run was claimed when it was inserted: a free worker is to have it.
     Hand(Box<Claim>),
+    /// A delivery was claimed when it was inserted: a free sender is to have it.
+    Courier(Box<DeliveryClaim>),
     /// A delivery may be due.
     Delivery,
     /// A worker's slot is free.
@@ -252,7 +257,9 @@ pub(super) struct Parts {
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
     pub(super) stops: Stops,
-    pub(super) hands: Arc<Hands>,
+    pub(super) hands: Arc<Hands<Claim>>,
+    pub(super) couriers: Arc<Hands<DeliveryClaim>>,
+    pub(super) in_hand: InHand,
     pub(super) metrics: Arc<Metrics>,
     pub(super) inline: bool,
 }
@@ -419,6 +426,8 @@ impl Writer {
             sealer: &self.parts.sealer,
             stops: &self.parts.stops,
             hands: &self.parts.hands,
+            couriers: &self.parts.couriers,
+            in_hand: &self.parts.in_hand,
             effects: &mut self.effects,
         };
         let keep = job.run(&mut tx);
@@ -510,7 +519,7 @@ impl Writer {
     /// After the commit: rings the bells, publishes, stops what is to stop.
     fn tell(&mut self) {
         let (mut work, mut timer, mut delivery, mut ended) = (false, false, false, false);
-        let mut freed = false;
+        let (mut freed, mut courier) = (false, false);
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Run(run_id, status) => {
@@ -522,6 +531,10 @@ impl Writer {
                 Effect::Hand(claim) => {
                     self.parts.hands.give(*claim);
                     work = true;
+                }
+                Effect::Courier(claim) => {
+                    self.parts.couriers.give(*claim);
+                    courier = true;
                 }
                 Effect::Delivery => delivery = true,
                 Effect::Count(fact) => self.parts.metrics.tell(fact),
@@ -543,10 +556,13 @@ impl Writer {
         let bells = &self.parts.bells;
         // Before the bell, so that whoever wakes sees it.
         bells.queued.store(total.queued, Ordering::SeqCst);
+        if delivery {
+            bells.note_owed();
+        }
         for (ring, bell) in [
             (work, &bells.work),
             (timer, &bells.timer),
-            (delivery, &bells.delivery),
+            (delivery || courier, &bells.delivery),
             (ended, &bells.ended),
         ] {
             if ring {
@@ -556,76 +572,7 @@ impl Writer {
     }
 }
 
-/// Crashes on demand, for tests without threads: at the n-th commit, just before or just after it. And a pause before
-/// each write, in which such a test lets others go first.
 #[cfg(test)]
-pub(crate) mod crash {
-    use std::cell::{Cell, RefCell};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use crate::error::{Error, Result};
-
-    #[derive(Default)]
-    struct Plan {
-        commits: u64,
-        at: Option<(u64, bool)>,
-        dead: Arc<AtomicBool>,
-    }
-
-    thread_local! {
-        static PLAN: RefCell<Plan> = RefCell::default();
-        static PAUSE: Cell<Option<fn()>> = const { Cell::new(None) };
-    }
-
-    /// A new life: commits are counted from zero, and the `at`-th ends it (after the commit, or before). `dead` is set
-    /// then.
-    pub fn live(at: Option<(u64, bool)>, dead: &Arc<AtomicBool>) {
-        dead.store(false, Ordering::SeqCst);
-        PLAN.with_borrow_mut(|plan| {
-            *plan = Plan {
-                commits: 0,
-                at,
-                dead: dead.clone(),
-            }
-        });
-    }
-
-    /// What is done before each write from now on.
-    pub fn pause_with(pause: fn()) {
-        PAUSE.set(Some(pause));
-    }
-
-    pub(super) fn pause() {
-        if let Some(pause) = PAUSE.get() {
-            pause();
-        }
-    }
-
-    /// How many commits this life has seen.
-    pub fn commits() -> u64 {
-        PLAN.with_borrow(|plan| plan.commits)
-    }
-
-    pub(super) fn is_dead() -> bool {
-        PLAN.with_borrow(|plan| plan.dead.load(Ordering::SeqCst))
-    }
-
-    pub(super) fn at_commit(commit: impl FnOnce() -> rusqlite::Result<()>) -> Option<Result<()>> {
-        PLAN.with_borrow_mut(|plan| {
-            plan.commits += 1;
-            let (at, after) = plan.at?;
-            if at != plan.commits {
-                return None;
-            }
-            if after {
-                commit().expect("the commit before the crash works");
-            }
-            plan.dead.store(true, Ordering::SeqCst);
-            Some(Err(Error::unavailable("crash")))
-        })
-    }
-}
-
+pub(crate) mod crash;
 #[cfg(test)]
 mod tests;

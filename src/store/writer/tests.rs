@@ -40,6 +40,8 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
         touched: Arc::default(),
         stops: Stops::default(),
         hands: Arc::default(),
+        couriers: Arc::default(),
+        in_hand: InHand::default(),
         metrics: Arc::new(Metrics::new(&[], &[], NOW)),
         inline: true,
     }

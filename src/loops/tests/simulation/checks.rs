@@ -94,8 +94,11 @@ impl Checks {
         self.one_event_each(&next);
         for (row, after) in &next.deliveries {
             match last.deliveries.get(row) {
-                Some(before) => self.delivery(*row, before, after, cause, now),
-                None if after.status != DeliveryStatus::Pending => {
+                Some(before) => {
+                    let may_take = setup.hands || cause == Cause::TookSends;
+                    self.delivery(before, after, cause, may_take, (*row, now));
+                }
+                None if after.status != DeliveryStatus::Pending && !setup.hands => {
                     self.say(format!("{} began as {:?}", after.event_id, after.status));
                 }
                 None => {}
@@ -321,17 +324,17 @@ impl Checks {
 
     fn delivery(
         &mut self,
-        row: i64,
         before: &DeliveryState,
         after: &DeliveryState,
         cause: Cause,
-        now: Timestamp,
+        may_take: bool,
+        (row, now): (i64, Timestamp),
     ) {
         use DeliveryStatus::{Dead, Delivered, Delivering, Gone, Pending};
         let name = &before.event_id;
         let is_asked = cause == Cause::Redelivered(before.delivery_id);
         let is_legal = match (before.status, after.status) {
-            (Pending, Delivering) => cause == Cause::TookSends,
+            (Pending, Delivering) => may_take,
             (Delivering, Pending | Delivered | Dead | Gone) => true,
             (one, other) if one == other => true,
             (one, Pending) => one.is_final() && is_asked,

@@ -70,6 +70,7 @@ impl Life {
         let (store, _) = opened.expect("the file opens after every crash");
         if setup.hands {
             store.open_hands();
+            store.open_couriers();
         }
         *locked(&world.store) = Some(store.clone());
         let dice = Arc::new(Dice::seeded(seed));
@@ -92,7 +93,7 @@ impl Life {
                 dice,
                 stop: Stop::default(),
                 halt: dead,
-                taken_at: AtomicI64::new(0),
+                due_at: AtomicI64::new(0),
             }),
             upkeep: Arc::new(Upkeep {
                 is_paused: false,
@@ -130,7 +131,12 @@ impl Life {
         let claim = self.sends.remove(index);
         let sender = self.sender.clone();
         let name = format!("sender {}", short(claim.run_id));
-        let turn = move || sender.turn(claim);
+        let turn = move || {
+            let mut next = Some(claim);
+            while let Some(claim) = next {
+                next = sender.turn(claim);
+            }
+        };
         self.fibers
             .push(Fiber::begin(name, self.worker.clock.now(), turn));
     }

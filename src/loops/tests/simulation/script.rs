@@ -294,7 +294,8 @@ impl History {
             9 => store.revoke_secret(name, who, now).map(drop),
             _ => return self.keys(&store),
         };
-        let may = [Code::ValidationError];
+        // Nothing is staged, or there is no such version.
+        let may = [Code::ValidationError, Code::NotFound];
         self.refused_only_by_a_crash("an operator", done.err(), &may);
     }
 
