@@ -117,6 +117,8 @@ CREATE TABLE facets (
     block INTEGER NOT NULL,
     PRIMARY KEY (facet, value, block)
 ) STRICT, WITHOUT ROWID;
+-- prune: the notes of blocks whose runs are gone
+CREATE INDEX facets_block ON facets (block);
 
 -- One execution of one step. `id` is the order of execution.
 CREATE TABLE steps (

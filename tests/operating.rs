@@ -330,7 +330,7 @@ fn a_check_finds_planted_damage_beside_a_running_and_a_stopped_server() {
 
 #[test]
 fn a_prune_needs_the_server_stopped_and_leaves_what_lives() {
-    let (house, _) = with_runs(40);
+    let (house, _) = with_runs(400);
     house.deploy("nap", "steps: [{id: nap, delay: 1h}]\noutput: 1\n");
     let asleep = house.start_run("nap", &json!({}), "http://127.0.0.1:9/");
     house.run_is(&asleep, "waiting");
@@ -342,14 +342,14 @@ fn a_prune_needs_the_server_stopped_and_leaves_what_lives() {
     let said = done(&house, &["prune", "--runs", "0s", "--dry-run"]);
     assert_eq!(
         (&said["runs"], &said["dry_run"]),
-        (&json!(40), &json!(true))
+        (&json!(400), &json!(true))
     );
     house.stop();
     assert_eq!(done(&house, &["prune"])["runs"], 0, "30 days are kept");
     let output = verb(&house, &["prune", "--runs", "soon"]);
     assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     let gone = done(&house, &["prune", "--runs", "0s"]);
-    assert_eq!((&gone["runs"], &gone["rows"]), (&json!(40), &json!(80)));
+    assert_eq!((&gone["runs"], &gone["rows"]), (&json!(400), &json!(800)));
     assert!(
         gone["bytes_after"].as_u64() < gone["bytes_before"].as_u64(),
         "{gone}"

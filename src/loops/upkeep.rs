@@ -57,13 +57,15 @@ struct Passes {
     runs: Option<i64>,
     attempts: Option<i64>,
     idempotency: bool,
+    notes: bool,
     pages: bool,
     removed: (usize, usize),
 }
 
 impl Passes {
     fn is_over(self) -> bool {
-        self.runs.is_none() && self.attempts.is_none() && !self.idempotency && !self.pages
+        let rows = self.runs.is_some() || self.attempts.is_some() || self.idempotency;
+        !(rows || self.notes || self.pages)
     }
 }
 
@@ -155,6 +157,7 @@ impl Upkeep {
                     runs: self.retain_runs.map(|_| 0),
                     attempts: self.retain_attempts.map(|_| 0),
                     idempotency: true,
+                    notes: true,
                     pages: true,
                     removed: (0, 0),
                 };
@@ -200,9 +203,13 @@ impl Upkeep {
             pass.removed.1 += chunk.removed;
             pass.attempts = goes_on(chunk);
         }
+        if pass.notes && pass.runs.is_none() {
+            pass.notes = self.store.prune_notes()? > 0;
+        }
         if pass.pages {
             // There will be more as long as rows go.
-            let is_last = pass.runs.is_none() && pass.attempts.is_none() && !pass.idempotency;
+            let rows = pass.runs.is_some() || pass.attempts.is_some() || pass.idempotency;
+            let is_last = !rows && !pass.notes;
             pass.pages = self.store.give_back_pages()? || !is_last;
         }
         Ok(())

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Params};
 
 use crate::error::Result;
 use crate::store::Store;
+use crate::store::facets::block_of;
 use crate::store::open::{connection, lock, observe, resolved};
 use crate::store::watch::Watch;
 use crate::time::{Timestamp, millis};
@@ -201,6 +202,19 @@ fn forget_keys(conn: &Connection, before: Timestamp) -> Result<usize> {
         .execute((before.0, CHUNK as i64))?)
 }
 
+/// Forgets what was noted of the blocks below the oldest run; a chunk.
+fn forget_notes(conn: &Connection) -> Result<usize> {
+    let oldest: Option<i64> = conn
+        .prepare_cached("SELECT min(id) FROM runs")?
+        .query_row([], |row| row.get(0))?;
+    Ok(conn
+        .prepare_cached(
+            "DELETE FROM facets WHERE (facet, value, block) IN
+                 (SELECT facet, value, block FROM facets WHERE block < ?1 LIMIT ?2)",
+        )?
+        .execute((oldest.map_or(0, block_of), CHUNK as i64))?)
+}
+
 fn number(conn: &Connection, pragma: &str) -> Result<i64> {
     Ok(conn
         .prepare_cached(&format!("PRAGMA {pragma}"))?
@@ -244,6 +258,11 @@ impl Store {
     /// Forgets idempotency keys first used before `before`; a chunk. Returns how many.
     pub fn prune_idempotency(&self, before: Timestamp) -> Result<usize> {
         self.write(move |tx| forget_keys(tx.conn, before))
+    }
+
+    /// Forgets what lists knew of runs that are gone; a chunk. Returns how many notes.
+    pub fn prune_notes(&self) -> Result<usize> {
+        self.write(move |tx| forget_notes(tx.conn))
     }
 
     /// Gives some of the free pages back to the file system; a step. Says whether there are more.
@@ -316,6 +335,7 @@ pub fn prune(path: &Path, keep: Keep, now: Timestamp, watch: &Watch) -> Result<P
             watch.tell("pruning", next.map_or(last, |at| at as u64), last)?;
         }
     }
+    while commit(&conn, || forget_notes(&conn))? > 0 {}
     let free = number(&conn, "freelist_count")?;
     loop {
         let left = commit(&conn, || give_back(&conn, 16 * STEP_PAGES, |_| 0))?;

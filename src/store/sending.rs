@@ -124,6 +124,9 @@ impl Drop for Held {
     }
 }
 
+/// What an attempt came to, and the delivery taken next; `None`: the claim was lost. Or the claim back, with the reason.
+pub type Attempted = Result<Option<(Verdict, Option<DeliveryClaim>)>, Box<(DeliveryClaim, Error)>>;
+
 /// What an attempt was, as it is kept.
 #[derive(Debug, Clone)]
 #[expect(
@@ -464,7 +467,7 @@ impl Store {
         attempt: &Arc<Attempt>,
         heard: Heard,
         now: Timestamp,
-    ) -> Result<Option<(Verdict, Option<DeliveryClaim>)>, Box<(DeliveryClaim, Error)>> {
+    ) -> Attempted {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let written = self.write(move |tx| {

@@ -287,3 +287,39 @@ fn blocks_that_cannot_match_are_not_looked_at() {
     let (ids, pages) = house.pages(&filter, 50);
     assert_eq!((ids.len(), pages), (1, 1));
 }
+
+#[test]
+fn notes_of_runs_that_are_gone_are_forgotten() {
+    let house = House::open();
+    // Those without a callback: an owed one would stay.
+    for n in [1, 3, 5] {
+        house.insert(n);
+        house.leap();
+        house.end(1);
+    }
+    let later = Timestamp(NOW.0 + 1_000_000);
+    let notes = |store: &Store| -> (i64, i64) {
+        let count = "SELECT (SELECT count(*) FROM facets), (SELECT count(*) FROM runs)";
+        let read =
+            store.read(|conn| Ok(conn.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)))?));
+        read.expect("readable")
+    };
+    assert!(notes(&house.store).0 > 20);
+    let mut after = 0;
+    loop {
+        let pass = house.store.prune_runs(after, later).expect("pruned");
+        after = pass.through;
+        if pass.done {
+            break;
+        }
+    }
+    assert_eq!(
+        house.store.prune_notes().expect("pruned"),
+        0,
+        "no run, no oldest"
+    );
+    house.insert(7);
+    while house.store.prune_notes().expect("pruned") > 0 {}
+    let (left, runs) = notes(&house.store);
+    assert!(runs == 1 && left < 20, "{left} notes of {runs} runs");
+}
