@@ -202,7 +202,7 @@ fn forget_keys(conn: &Connection, before: Timestamp) -> Result<usize> {
         .execute((before.0, CHUNK as i64))?)
 }
 
-/// Forgets what was noted of the blocks below the oldest run; a chunk.
+/// Forgets what was noted of the blocks below the oldest run, or of all if there is none; a chunk.
 fn forget_notes(conn: &Connection) -> Result<usize> {
     let oldest: Option<i64> = conn
         .prepare_cached("SELECT min(id) FROM runs")?
@@ -212,7 +212,7 @@ fn forget_notes(conn: &Connection) -> Result<usize> {
             "DELETE FROM facets WHERE (facet, value, block) IN
                  (SELECT facet, value, block FROM facets WHERE block < ?1 LIMIT ?2)",
         )?
-        .execute((oldest.map_or(0, block_of), CHUNK as i64))?)
+        .execute((oldest.map_or(i64::MAX, block_of), CHUNK as i64))?)
 }
 
 fn number(conn: &Connection, pragma: &str) -> Result<i64> {
@@ -262,7 +262,11 @@ impl Store {
 
     /// Forgets what lists knew of runs that are gone; a chunk. Returns how many notes.
     pub fn prune_notes(&self) -> Result<usize> {
-        self.write(move |tx| forget_notes(tx.conn))
+        self.write(move |tx| {
+            // Rows may be numbered from 1 again: what is remembered as noted need not be.
+            tx.noted.forget();
+            forget_notes(tx.conn)
+        })
     }
 
     /// Gives some of the free pages back to the file system; a step. Says whether there are more.
