@@ -492,6 +492,8 @@ impl Engine {
         let bells = self.store.bells();
         self.store.close_hands();
         self.store.close_couriers();
+        // Behind whatever commit has still seen them open: nothing is handed over after this.
+        drop(self.store.open_runs());
         self.pools.workers.stop(&bells.work);
         self.pools.senders.stop(&bells.delivery);
         if !self.executing.wait_for_none(deadline) {

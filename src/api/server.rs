@@ -177,8 +177,9 @@ impl Server {
         match guarded(|| self.door.answer(&call, &admission)) {
             Ok(Answer::Now(reply)) => responder.send(Ok(reply)),
             Ok(Answer::Later(later)) => {
-                drop((call, held));
-                later.go(responder);
+                drop(call);
+                // What came of the body waits for the writer: it counts until the answer.
+                later.go(Responder::new(Holding { responder, held }));
             }
             Ok(Answer::WhenEnded { run_id, replayed }) => {
                 drop((call, held));
@@ -211,6 +212,23 @@ impl Respond for oneshot::Sender<Result<Reply>> {
 
     fn is_gone(&self) -> bool {
         self.is_closed()
+    }
+}
+
+/// Answers, and only then gives the body's part of the budget back.
+struct Holding {
+    responder: Responder,
+    held: Held,
+}
+
+impl Respond for Holding {
+    fn send(self: Box<Self>, answer: Result<Reply>) {
+        self.responder.send(answer);
+        drop(self.held);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.responder.is_gone()
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::bell::{Stop, locked};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::flow::delivery::EventFacts;
 use crate::flow::run::{Change, Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
 use crate::flow::step::StepRecord;
@@ -441,17 +441,30 @@ impl Store {
     /// Records what a worker did and what comes next, in one commit. Spends the claim unless the run goes on.
     pub fn record(&self, claim: Claim, record: Arc<Record>, now: Timestamp) -> Recorded {
         let (id, token) = (claim.id, claim.token);
-        let written = self.write(move |tx| {
+        let all = move |tx: &mut Tx<'_>, takes: bool| {
             let status = match tx.record(id, token, &record, now)? {
                 Ok(status) => status,
                 Err(_) => return Ok(None),
             };
             let mut taken = Vec::new();
-            if status != RunStatus::Running && tx.hands.are_open() {
+            if takes && status != RunStatus::Running {
                 taken = tx.claim(1, record.next_token, now)?;
             }
             Ok(Some((status, taken.pop())))
+        };
+        let again = all.clone();
+        let mut written = self.write(move |tx| {
+            // Whoever was handed over and found nobody free goes first.
+            let takes = tx.hands.are_open() && tx.hands.is_empty();
+            all(tx, takes)
         });
+        // What is next must not cost what was done.
+        if written
+            .as_ref()
+            .is_err_and(|fault| fault.code != Code::Unavailable)
+        {
+            written = self.write(move |tx| again(tx, false));
+        }
         match written {
             Ok(Some((RunStatus::Running, _))) => Recorded::GoOn(claim),
             Ok(Some((status, taken))) if status.is_final() => Recorded::Ended(taken),

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
+use crate::store::sending::Turns;
 
 /// The limits that an insert and a claim obey.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +59,8 @@ pub struct Counts {
     own_limits: Option<HashMap<i64, u64>>,
     /// Where the round of claims goes on.
     pub turn: i64,
-    /// Whose turn it is of those origins that do not answer.
-    pub hung_turn: bool,
+    /// Whose turn it is of the origins.
+    pub sends: Turns,
 }
 
 impl Counts {

@@ -36,6 +36,10 @@ impl<T> Hands<T> {
         self.are_open.store(open, Ordering::SeqCst);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        locked(&self.handed).is_empty()
+    }
+
     pub(super) fn give(&self, claim: T) {
         locked(&self.handed).push_back(claim);
     }

@@ -12,7 +12,7 @@ use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block, pair};
-use crate::store::page::{Page, Paged, weight, weight_of};
+use crate::store::page::{Page, Paged, Room, weight, weight_of};
 use crate::store::runs::{RunRow, SELECT_RUN, run};
 use crate::time::Timestamp;
 
@@ -66,7 +66,11 @@ impl Store {
             let span = span(conn, filter, page)?;
             let wanted = wanted(filter);
             match filter.status.iter().all(|status| !status.is_final()) {
-                true if !filter.status.is_empty() => look.open(conn, filter, span),
+                true if !filter.status.is_empty() => {
+                    // Of one moment: a run must not move from one state to the next between two looks.
+                    let moment = conn.unchecked_transaction()?;
+                    look.open(&moment, filter, span)
+                }
                 _ if wanted.is_empty() => look.all(conn, span),
                 _ => look.blocks(conn, &wanted, span),
             }
@@ -173,7 +177,7 @@ impl Look {
             lowest: floor,
             ..span
         };
-        let mut page = self.stretch(conn, stretch, self.limit)?;
+        let mut page = self.stretch(conn, stretch, self.limit, &mut Room::default())?;
         if page.next.is_none() && floor > span.lowest {
             page.next = Some(floor);
         }
@@ -182,7 +186,7 @@ impl Look {
 
     /// The rows of blocks that may match.
     fn blocks(&self, conn: &Connection, wanted: &[Wanted], span: Span) -> Result<Paged<RunRow>> {
-        let mut rows = Vec::new();
+        let (mut rows, mut room) = (Vec::new(), Room::default());
         let mut below = span.below;
         for _ in 0..BLOCKS {
             let found = match below > span.lowest {
@@ -196,7 +200,7 @@ impl Look {
                 below: below.min(first_of(block + 1)),
                 lowest: span.lowest.max(first_of(block)),
             };
-            let more = self.stretch(conn, stretch, self.limit - rows.len())?;
+            let more = self.stretch(conn, stretch, self.limit - rows.len(), &mut room)?;
             rows.extend(more.rows);
             below = first_of(block);
             if let Some(next) = more.next {
@@ -240,7 +244,13 @@ impl Look {
             "{SELECT_RUN} WHERE r.id IN (SELECT value FROM json_each(?)){} ORDER BY r.id DESC LIMIT ?",
             self.sql
         );
-        let mut page = self.gather(conn, &sql, vec![list.into()], self.limit)?;
+        let mut page = self.gather(
+            conn,
+            &sql,
+            vec![list.into()],
+            self.limit,
+            &mut Room::default(),
+        )?;
         if page.next.is_none() {
             page.next = last;
         }
@@ -248,7 +258,13 @@ impl Look {
     }
 
     /// The rows of a stretch that match.
-    fn stretch(&self, conn: &Connection, span: Span, limit: usize) -> Result<Paged<RunRow>> {
+    fn stretch(
+        &self,
+        conn: &Connection,
+        span: Span,
+        limit: usize,
+        room: &mut Room,
+    ) -> Result<Paged<RunRow>> {
         let sql = format!(
             "{SELECT_RUN} WHERE r.id < ? AND r.id >= ?{} ORDER BY r.id DESC LIMIT ?",
             self.sql
@@ -258,6 +274,7 @@ impl Look {
             &sql,
             vec![span.below.into(), span.lowest.into()],
             limit,
+            room,
         )
     }
 
@@ -267,6 +284,7 @@ impl Look {
         sql: &str,
         mut values: Vec<Value>,
         limit: usize,
+        room: &mut Room,
     ) -> Result<Paged<RunRow>> {
         values.extend(self.values.iter().cloned());
         values.push((limit as i64 + 1).into());
@@ -274,7 +292,9 @@ impl Look {
         let rows = statement.query(params_from_iter(values))?;
         // The output is shown under two names.
         let shown = |row: &Row<'_>| weight(row) + weight_of(row, "output");
-        Ok(Paged::gather(rows, limit, run, shown, |row| row.id)?)
+        Ok(Paged::gather_more(rows, limit, room, run, shown, |row| {
+            row.id
+        })?)
     }
 }
 

@@ -36,6 +36,23 @@ impl Page {
 /// client may have unread, and a few of them being made at once well below what the process may need.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
+/// What is left of a page's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    taken: usize,
+    has_row: bool,
+}
+
+impl Room {
+    /// Takes room for a row; false if there is none. The first row always has it.
+    fn take(&mut self, bytes: usize) -> bool {
+        self.taken += bytes;
+        let fits = self.taken <= PAGE_BYTES || !self.has_row;
+        self.has_row = true;
+        fits
+    }
+}
+
 /// The bytes of a row's texts and blobs.
 pub(super) fn weight(row: &Row<'_>) -> usize {
     (0..row.as_ref().column_count())
@@ -64,18 +81,36 @@ impl<T> Paged<T> {
     /// A page from up to `limit + 1` rows, of which no more are read than fit into [`PAGE_BYTES`] (but one always).
     /// A surplus row only says that more follow.
     pub(super) fn gather(
-        mut rows: Rows<'_>,
+        rows: Rows<'_>,
         limit: usize,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
         weight: impl Fn(&Row<'_>) -> usize,
         id: impl Fn(&T) -> i64,
     ) -> rusqlite::Result<Paged<T>> {
-        let (mut kept, mut bytes): (Vec<T>, usize) = (Vec::new(), 0);
+        Paged::gather_more(rows, limit, &mut Room::default(), read, weight, id)
+    }
+
+    /// The same, of a page that has taken some of its bytes elsewhere.
+    pub(super) fn gather_more(
+        mut rows: Rows<'_>,
+        limit: usize,
+        room: &mut Room,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+        weight: impl Fn(&Row<'_>) -> usize,
+        id: impl Fn(&T) -> i64,
+    ) -> rusqlite::Result<Paged<T>> {
+        let mut kept: Vec<T> = Vec::new();
         while let Some(row) = rows.next()? {
-            bytes += weight(row);
-            if kept.len() == limit || (bytes > PAGE_BYTES && !kept.is_empty()) {
-                let next = kept.last().map(id);
-                return Ok(Paged { rows: kept, next });
+            if kept.len() == limit || !room.take(weight(row)) {
+                let next = match kept.last() {
+                    Some(last) => id(last),
+                    // The row itself begins the next page, newest first.
+                    None => id(&read(row)?) + 1,
+                };
+                return Ok(Paged {
+                    rows: kept,
+                    next: Some(next),
+                });
             }
             kept.push(read(row)?);
         }

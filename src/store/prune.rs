@@ -11,7 +11,6 @@ use rusqlite::{Connection, Params};
 
 use crate::error::Result;
 use crate::store::Store;
-use crate::store::facets::block_of;
 use crate::store::open::{connection, lock, observe, resolved};
 use crate::store::watch::Watch;
 use crate::time::{Timestamp, millis};
@@ -202,17 +201,36 @@ fn forget_keys(conn: &Connection, before: Timestamp) -> Result<usize> {
         .execute((before.0, CHUNK as i64))?)
 }
 
-/// Forgets what was noted of the blocks below the oldest run, or of all if there is none; a chunk.
-fn forget_notes(conn: &Connection) -> Result<usize> {
-    let oldest: Option<i64> = conn
-        .prepare_cached("SELECT min(id) FROM runs")?
-        .query_row([], |row| row.get(0))?;
+/// Blocks with notes and without a run, but for the newest; some of them, as a JSON list.
+fn empty_blocks(conn: &Connection) -> Result<Option<String>> {
+    let found: (u64, String) = conn
+        .prepare_cached(
+            "WITH RECURSIVE noted (block) AS (
+                 SELECT min(block) FROM facets
+                 UNION ALL
+                 SELECT (SELECT min(block) FROM facets WHERE block > noted.block) FROM noted
+                 WHERE noted.block IS NOT NULL)
+             SELECT count(*), json_group_array(block) FROM (
+                 SELECT block FROM noted
+                 WHERE block < coalesce((SELECT max(id) >> 10 FROM runs), 9223372036854775807)
+                     AND NOT EXISTS (SELECT 1 FROM runs WHERE id >= block << 10 AND id < (block + 1) << 10)
+                 LIMIT ?1)",
+        )?
+        .query_row([CHUNK as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((found.0 > 0).then_some(found.1))
+}
+
+/// Forgets what was noted of these blocks; a chunk.
+fn forget_notes(conn: &Connection, blocks: &str) -> Result<usize> {
     Ok(conn
         .prepare_cached(
             "DELETE FROM facets WHERE (facet, value, block) IN
-                 (SELECT facet, value, block FROM facets WHERE block < ?1 LIMIT ?2)",
+                 (SELECT facet, value, block FROM facets
+                  WHERE block IN (SELECT value FROM json_each(?1))
+                      AND NOT EXISTS (SELECT 1 FROM runs WHERE id >= block << 10 AND id < (block + 1) << 10)
+                  LIMIT ?2)",
         )?
-        .execute((oldest.map_or(i64::MAX, block_of), CHUNK as i64))?)
+        .execute((blocks, CHUNK as i64))?)
 }
 
 fn number(conn: &Connection, pragma: &str) -> Result<i64> {
@@ -262,10 +280,13 @@ impl Store {
 
     /// Forgets what lists knew of runs that are gone; a chunk. Returns how many notes.
     pub fn prune_notes(&self) -> Result<usize> {
+        let Some(blocks) = self.look(empty_blocks)? else {
+            return Ok(0);
+        };
         self.write(move |tx| {
             // Rows may be numbered from 1 again: what is remembered as noted need not be.
             tx.noted.forget();
-            forget_notes(tx.conn)
+            forget_notes(tx.conn, &blocks)
         })
     }
 
@@ -339,7 +360,11 @@ pub fn prune(path: &Path, keep: Keep, now: Timestamp, watch: &Watch) -> Result<P
             watch.tell("pruning", next.map_or(last, |at| at as u64), last)?;
         }
     }
-    while commit(&conn, || forget_notes(&conn))? > 0 {}
+    while let Some(blocks) = empty_blocks(&conn)? {
+        if commit(&conn, || forget_notes(&conn, &blocks))? == 0 {
+            break;
+        }
+    }
     let free = number(&conn, "freelist_count")?;
     loop {
         let left = commit(&conn, || give_back(&conn, 16 * STEP_PAGES, |_| 0))?;

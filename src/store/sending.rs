@@ -3,7 +3,7 @@
 //! An origin's `ready_at` says when its next delivery may be taken: nothing while its share is in flight. Whoever has
 //! been ready longest is served next, so that a backlog of one costs the others nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
 use crate::bell::locked;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::flow::delivery::{
     Delivery, DeliveryStatus, EXCHANGE_DEADLINE, Event, Heard, Refused, SCHEDULE, Verdict, next,
 };
@@ -80,6 +80,37 @@ impl Health {
     }
 }
 
+/// Whose turn it is: those that answer and those that do not, turn about; and of those, the ones never answered and the
+/// ones that timed out, so that none starves behind another, however few are taken at a time.
+#[derive(Debug, Default)]
+pub struct Turns {
+    is_hung: bool,
+    is_timed_out: bool,
+}
+
+impl Turns {
+    fn order(&self) -> [Health; 3] {
+        use Health::{Answered, TimedOut, Unanswered};
+        let (one, other) = match self.is_timed_out {
+            true => (TimedOut, Unanswered),
+            false => (Unanswered, TimedOut),
+        };
+        match self.is_hung {
+            true => [one, other, Answered],
+            false => [Answered, one, other],
+        }
+    }
+
+    fn took(&mut self, health: Health) {
+        self.is_hung = health == Health::Answered;
+        match health {
+            Health::Answered => {}
+            Health::Unanswered => self.is_timed_out = true,
+            Health::TimedOut => self.is_timed_out = false,
+        }
+    }
+}
+
 /// A sender's hold on one delivery. Can be spent once.
 #[derive(Debug)]
 pub struct DeliveryClaim {
@@ -111,16 +142,24 @@ pub struct DeliveryClaim {
     _held: Held,
 }
 
-/// The deliveries that are in a sender's hands.
-pub(super) type InHand = Arc<Mutex<HashSet<i64>>>;
+/// The deliveries that are in a sender's hands, with the token of the claim that holds each.
+pub(super) type InHand = Arc<Mutex<HashMap<i64, i64>>>;
 
 /// Keeps a delivery in hand for as long as it lives.
 #[derive(Debug)]
-struct Held(i64, InHand);
+struct Held {
+    id: i64,
+    token: i64,
+    in_hand: InHand,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        locked(&self.1).remove(&self.0);
+        let mut in_hand = locked(&self.in_hand);
+        // Whoever claimed it since holds it still.
+        if in_hand.get(&self.id) == Some(&self.token) {
+            in_hand.remove(&self.id);
+        }
     }
 }
 
@@ -296,7 +335,11 @@ impl Tx<'_> {
                     deployment: row.get(6)?,
                     token,
                     attempt: 0,
-                    _held: Held(id, self.in_hand.clone()),
+                    _held: Held {
+                        id,
+                        token,
+                        in_hand: self.in_hand.clone(),
+                    },
                 };
                 Ok((claim, row.get::<_, String>(7)?))
             })?;
@@ -305,7 +348,7 @@ impl Tx<'_> {
         )?
         .execute((id, claim.number, trigger, now.0))?;
         claim.attempt = self.conn.last_insert_rowid();
-        locked(self.in_hand).insert(id);
+        locked(self.in_hand).insert(id, token);
         Ok(Some(claim))
     }
 
@@ -319,48 +362,55 @@ impl Tx<'_> {
         let mut in_flight = self.in_flight()?;
         let mut free = limit.min(senders.saturating_sub(in_flight.values().sum()));
         let mut claims = Vec::new();
-        let mut any = true;
-        let mut order = [Health::Answered, Health::Unanswered, Health::TimedOut];
-        while any && free > 0 {
-            any = false;
-            // Turn about, so that neither of the two starves behind the other at their common limit.
-            self.counts.hung_turn = !self.counts.hung_turn;
-            if self.counts.hung_turn {
-                order.swap(1, 2);
-            }
-            for health in order {
-                let hung =
-                    [Health::Unanswered, Health::TimedOut].map(|one| held_by(&in_flight, one));
-                let full = health != Health::Answered
-                    && hung.iter().sum::<usize>() >= Health::Unanswered.share(senders);
-                if free == 0 || full || held_by(&in_flight, health) >= health.share(senders) {
-                    continue;
-                }
-                let ready: Option<(i64, Option<i64>)> = self
-                    .sql(
-                        "SELECT o.id, (SELECT id FROM deliveries d
-                                       WHERE d.origin = o.id AND d.status = 'pending' AND d.next_attempt_at <= ?2
-                                       ORDER BY d.next_attempt_at LIMIT 1)
-                         FROM origins o WHERE o.health = ?1 AND o.ready_at <= ?2 ORDER BY o.ready_at LIMIT 1",
-                    )?
-                    .query_row((health.as_str(), now.0), |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()?;
-                let Some((origin, due)) = ready else { continue };
-                any = true;
-                let Some(id) = due else {
-                    // Nothing of it is due after all.
-                    self.refresh_origin(origin, 0, None, now)?;
-                    continue;
-                };
-                let token = token.wrapping_add(claims.len() as i64);
-                if let Some(claim) = self.claim_delivery(id, token, now)? {
-                    claims.push(claim);
-                    *in_flight.entry(health.as_str().to_owned()).or_default() += 1;
-                    free -= 1;
-                }
-            }
+        while free > 0 {
+            let Some((health, origin, due)) = self.next_origin(&in_flight, now)? else {
+                break;
+            };
+            let Some(id) = due else {
+                // Nothing of it is due after all.
+                self.refresh_origin(origin, 0, None, now)?;
+                continue;
+            };
+            let token = token.wrapping_add(claims.len() as i64);
+            let Some(claim) = self.claim_delivery(id, token, now)? else {
+                break;
+            };
+            claims.push(claim);
+            self.counts.sends.took(health);
+            *in_flight.entry(health.as_str().to_owned()).or_default() += 1;
+            free -= 1;
         }
         Ok(claims)
+    }
+
+    /// The origin whose turn it is, and its delivery that is most overdue.
+    fn next_origin(
+        &self,
+        in_flight: &HashMap<String, usize>,
+        now: Timestamp,
+    ) -> Result<Option<(Health, i64, Option<i64>)>> {
+        let senders = self.shares.senders;
+        let hung = [Health::Unanswered, Health::TimedOut].map(|one| held_by(in_flight, one));
+        let all_hung = hung.iter().sum::<usize>() >= Health::Unanswered.share(senders);
+        for health in self.counts.sends.order() {
+            let full = health != Health::Answered && all_hung;
+            if full || held_by(in_flight, health) >= health.share(senders) {
+                continue;
+            }
+            let ready: Option<(i64, Option<i64>)> = self
+                .sql(
+                    "SELECT o.id, (SELECT id FROM deliveries d
+                                   WHERE d.origin = o.id AND d.status = 'pending' AND d.next_attempt_at <= ?2
+                                   ORDER BY d.next_attempt_at LIMIT 1)
+                     FROM origins o WHERE o.health = ?1 AND o.ready_at <= ?2 ORDER BY o.ready_at LIMIT 1",
+                )?
+                .query_row((health.as_str(), now.0), |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            if let Some((origin, due)) = ready {
+                return Ok(Some((health, origin, due)));
+            }
+        }
+        Ok(None)
     }
 
     fn write_attempt(&self, id: i64, attempt: &Attempt) -> Result<()> {
@@ -470,7 +520,7 @@ impl Store {
     ) -> Attempted {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
-        let written = self.write(move |tx| {
+        let record = move |tx: &mut Tx<'_>, takes: bool| {
             // The budget is that of the row: it may have been renewed while the attempt was in flight.
             let failures = tx
                 .sql("SELECT failures FROM deliveries WHERE id = ?1")?
@@ -483,7 +533,7 @@ impl Store {
             }
             tx.write_attempt(row, &attempt)?;
             let mut next = Vec::new();
-            if tx.couriers.are_open() {
+            if takes {
                 next = tx.claim_deliveries(1, token.wrapping_add(1), now)?;
             }
             // Where one is ready others may be; and what of its origin had to wait for this one has its time now.
@@ -497,7 +547,19 @@ impl Store {
                 tx.after(Effect::Delivery);
             }
             Ok(Some((verdict, next.pop())))
+        };
+        let again = record.clone();
+        let mut written = self.write(move |tx| {
+            let takes = tx.couriers.are_open() && tx.couriers.is_empty();
+            record(tx, takes)
         });
+        // What is next must not cost what was done.
+        if written
+            .as_ref()
+            .is_err_and(|fault| fault.code != Code::Unavailable)
+        {
+            written = self.write(move |tx| again(tx, false));
+        }
         match written {
             Ok(Some((verdict, mut next))) => {
                 next.iter_mut().for_each(|next| self.fill_terms(next));
@@ -517,7 +579,7 @@ impl Store {
                 .sql("SELECT id FROM deliveries WHERE status = 'delivering' AND claim_expires_at < ?1 LIMIT 1000")?
                 .query_map([before], |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?;
-            ids.retain(|id| all || !locked(tx.in_hand).contains(id));
+            ids.retain(|id| all || !locked(tx.in_hand).contains_key(id));
             let mut released = 0;
             for id in ids {
                 released += usize::from(tx.interrupt(id, now)?);

@@ -127,6 +127,8 @@ where
     G: FnOnce(Result<T>) + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        // Dropped before the second run, not after it: it may hold what that run takes hold of.
+        self.result = None;
         let result = catch_unwind(AssertUnwindSafe(|| (self.verb)(tx)))
             .unwrap_or_else(|_| Err(Error::internal("a store verb panicked")));
         let keep = result.is_ok();

@@ -140,7 +140,9 @@ impl House {
             below: i64::MAX,
             lowest: 0,
         };
-        let all = self.store.read(|conn| look.stretch(conn, whole, 100_000));
+        let all = self
+            .store
+            .read(|conn| look.stretch(conn, whole, 100_000, &mut Room::default()));
         all.expect("readable")
             .rows
             .iter()
