@@ -17,8 +17,9 @@ use skep::store::deployments::{NewVersion, Patch};
 use skep::store::listing::RunFilter;
 use skep::store::page::Page;
 use skep::store::runs::{Idempotency, Inserted, NewRun};
-use skep::store::sending::{Attempt, DeliveryClaim, Shares};
+use skep::store::sending::{Attempt, DeliveryClaim};
 use skep::store::steps::Opened;
+use skep::store::turns::Shares;
 use skep::store::{Options, Store};
 use skep::time::Timestamp;
 

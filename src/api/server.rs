@@ -33,7 +33,7 @@ use crate::api::budget::{Budget, Held};
 use crate::api::call::{Answer, Call, Head, Reply};
 use crate::api::door::{Door, Respond, Responder};
 use crate::api::edge::{self, Line};
-use crate::api::server::lanes::{Job, Lanes, Waiting, lanes};
+use crate::api::server::lanes::{Holding, Job, Lanes, Waiting, lanes};
 use crate::api::server::response::{Seen, refusal};
 use crate::api::server::socket::Socket;
 use crate::bell::locked;
@@ -212,23 +212,6 @@ impl Respond for oneshot::Sender<Result<Reply>> {
 
     fn is_gone(&self) -> bool {
         self.is_closed()
-    }
-}
-
-/// Answers, and only then gives the body's part of the budget back.
-struct Holding {
-    responder: Responder,
-    held: Held,
-}
-
-impl Respond for Holding {
-    fn send(self: Box<Self>, answer: Result<Reply>) {
-        self.responder.send(answer);
-        drop(self.held);
-    }
-
-    fn is_gone(&self) -> bool {
-        self.responder.is_gone()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::flow::run::Ending;
 use crate::id::{Dice, Id};
 use crate::outbound::guard::Guard;
 use crate::store::claims::{Next, Record};
-use crate::store::sending::Shares;
+use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 use crate::time::{Clock, Timestamp};
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
-use crate::store::sending::Turns;
+use crate::store::turns::Turns;
 
 /// The limits that an insert and a claim obey.
 #[derive(Debug, Clone, Copy)]

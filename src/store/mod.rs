@@ -39,6 +39,7 @@ pub mod seal;
 pub mod secrets;
 pub mod sending;
 pub mod steps;
+pub mod turns;
 pub mod upgrade;
 pub mod watch;
 pub mod writer;
@@ -82,7 +83,7 @@ pub struct Options {
     /// How many runs may be queued.
     pub max_queued: u64,
     /// How deliveries share the senders.
-    pub shares: sending::Shares,
+    pub shares: turns::Shares,
     /// Whether writes run in the caller's thread (tests without threads) instead of the writer's.
     pub inline: bool,
 }

@@ -31,7 +31,8 @@ use crate::store::facets::Noted;
 use crate::store::hands::Hands;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
-use crate::store::sending::{DeliveryClaim, InHand, Shares};
+use crate::store::sending::{DeliveryClaim, InHand};
+use crate::store::turns::Shares;
 use crate::time::Timestamp;
 
 /// How many verbs share a commit at most.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use crate::api::budget::Held;
-use crate::api::call::Call;
-use crate::api::door::{Admission, Responder};
+use crate::api::call::{Call, Reply};
+use crate::api::door::{Admission, Respond, Responder};
 use crate::error::{Error, Result};
 
 /// Whole requests that wait in each lane; over it: 503.
@@ -27,6 +27,25 @@ pub struct Job {
     pub responder: Responder,
     /// The body's part of the budget, given back when the handler is done with it.
     pub held: Held,
+}
+
+/// Answers, and only then gives the body's part of the budget back.
+pub struct Holding {
+    /// Who is answered.
+    pub responder: Responder,
+    /// What is given back.
+    pub held: Held,
+}
+
+impl Respond for Holding {
+    fn send(self: Box<Self>, answer: Result<Reply>) {
+        self.responder.send(answer);
+        drop(self.held);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.responder.is_gone()
+    }
 }
 
 /// Where the edge leaves requests. Dropped, the handlers end once the lanes are empty.

@@ -13,7 +13,7 @@ use crate::id::{Dice, Id};
 use crate::store::audit::Actor;
 use crate::store::deployments::NewVersion;
 use crate::store::runs::NewRun;
-use crate::store::sending::Shares;
+use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 use crate::time::Timestamp;
 

@@ -13,7 +13,7 @@ use crate::store::audit::Actor;
 use crate::store::claims::{Next, Record};
 use crate::store::deployments::NewVersion;
 use crate::store::runs::NewRun;
-use crate::store::sending::Shares;
+use crate::store::turns::Shares;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -323,4 +323,26 @@ fn notes_of_runs_that_are_gone_are_forgotten() {
         ..RunFilter::default()
     };
     assert_eq!(house.pages(&filter, 9).0.len(), 1, "it is noted anew");
+}
+
+#[test]
+fn a_page_over_many_blocks_keeps_to_its_bytes() {
+    let house = House::open();
+    for n in [1, 3, 5, 7, 9, 11] {
+        house.insert(n);
+        house.leap();
+    }
+    let heavy = "UPDATE runs SET inputs = json_object('x', hex(zeroblob(200000)))";
+    house
+        .store
+        .write(move |tx| Ok(tx.conn.execute_batch(heavy)?))
+        .expect("written");
+    let filter = RunFilter {
+        user: Some("user 1".to_owned()),
+        ..RunFilter::default()
+    };
+    let (ids, pages) = house.pages(&filter, 50);
+    // 1, 5 and 9 have that user, 400 kB each.
+    assert_eq!(ids.len(), 3);
+    assert!(pages > 1, "{pages}");
 }

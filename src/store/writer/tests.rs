@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::store::sending::Shares;
+use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);

@@ -16,7 +16,7 @@ use crate::error::{Code, Error};
 use crate::flow::run::RunStatus;
 use crate::id::{Dice, Id};
 use crate::metrics::ring::Backlog;
-use crate::store::sending::Shares;
+use crate::store::turns::Shares;
 use crate::store::writer::crash;
 use crate::store::{Store, inspect};
 use crate::time::{Clock, Timestamp};

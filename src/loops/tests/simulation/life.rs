@@ -16,7 +16,8 @@ use crate::loops::worker::Worker;
 use crate::outbound::Outside;
 use crate::steps::Registry;
 use crate::store::claims::Claim;
-use crate::store::sending::{DeliveryClaim, Shares};
+use crate::store::sending::DeliveryClaim;
+use crate::store::turns::Shares;
 use crate::store::writer::crash;
 use crate::store::{Options, Store};
 
