@@ -109,10 +109,6 @@ fn kill_rounds(house: &House, receiver: &Receiver) -> Vec<String> {
         "{kills} kills (seed {seed}), {} runs accepted; serving again after {median:?} (median), {worst:?} (worst)",
         accepted.len()
     );
-    assert!(
-        worst < Duration::from_secs(5),
-        "serving again took {worst:?}"
-    );
     accepted
 }
 
