@@ -46,7 +46,10 @@ fn count(head: &Head, name: &str) -> usize {
 
 /// What was let through leaves nothing to a second opinion.
 fn check_framing(head: &Head, is_11: bool, authority: Option<&str>) {
-    let line = Line { is_11, authority };
+    let line = Line {
+        is_11,
+        authority: authority.map(|authority| ("http", authority)),
+    };
     let Err(error) = framing(head, line, None) else {
         let hosts = count(head, "host");
         assert!(hosts == 1 || (hosts == 0 && !is_11), "{hosts} Hosts");

@@ -11,12 +11,13 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 use skep::api::start::{Caller, Target, digest};
 use skep::api::{Api, Parts};
+use skep::config::Config;
 use skep::flow::source::Format;
 use skep::id::{Dice, Id};
 use skep::outbound::guard::Guard;
 use skep::store::audit::Actor;
 use skep::store::deployments::NewVersion;
-use skep::store::sending::Shares;
+use skep::store::turns::Shares;
 use skep::store::{Options, Store};
 use skep::time::{Clock, Timestamp};
 use tempfile::TempDir;
@@ -91,6 +92,8 @@ fn house() -> House {
         public_url: "https://skep.example".to_owned(),
         max_direct: 4,
         direct_timeout: Duration::from_secs(1),
+        config: Config::default(),
+        settings: Vec::new(),
     });
     House {
         api,
@@ -107,7 +110,8 @@ fn try_it(house: &mut House, body: &Map<String, Value>) {
         idempotency: None,
         waits: true,
     };
-    let started = match house.api.trigger(&house.target, body, caller) {
+    let asked = house.api.judge_trigger(&house.target, body, caller);
+    let started = match asked.and_then(|asked| house.api.start(asked)) {
         Ok(started) => started,
         Err(error) => {
             assert!(
