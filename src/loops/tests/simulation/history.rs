@@ -465,11 +465,13 @@ impl History {
         if self.resume() || self.begin() {
             return true;
         }
-        let before = self.seen_changes;
+        let (before, lives) = (self.seen_changes, self.lives);
         for step in [History::take_runs, History::take_sends] {
             step(self);
             self.settle();
+            // A new life has not looked for anything yet.
             if self.is_dead()
+                || self.lives != lives
                 || self
                     .life
                     .as_ref()
@@ -498,7 +500,7 @@ impl History {
                 self.resume();
                 self.settle();
             }
-            if before != self.seen_changes {
+            if before != self.seen_changes || self.lives != lives {
                 return true;
             }
         }
