@@ -173,14 +173,108 @@ CREATE INDEX origins_ready ON origins (health, ready_at) WHERE ready_at IS NOT N
 -- claim_deliveries: how much is in flight, by health
 CREATE INDEX origins_in_flight ON origins (health, in_flight) WHERE in_flight > 0;
 
--- One signed event owed to a URL. The body is sent byte-identical on every attempt.
+-- A person who may answer approvals.
+CREATE TABLE members (
+    id             INTEGER PRIMARY KEY,
+    member_id      BLOB    NOT NULL UNIQUE CHECK (length(member_id) = 16),
+    name           TEXT    NOT NULL,
+    email          TEXT    COLLATE NOCASE,
+    telegram_chat  TEXT,
+    webhook_url    TEXT,
+    language       TEXT    NOT NULL DEFAULT 'en',
+    active         INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1)),
+    delegate       INTEGER REFERENCES members (id),     -- who answers for this person
+    delegate_until INTEGER,                             -- and until when
+    created_at     INTEGER NOT NULL,
+    deleted_at     INTEGER,
+    CHECK ((delegate IS NULL) = (delegate_until IS NULL))
+) STRICT;
+-- put_member, ask: an address stands for one person
+CREATE UNIQUE INDEX members_email ON members (email) WHERE email IS NOT NULL AND deleted_at IS NULL;
+
+-- A question that a run waits for. `ask` is what was asked, rendered, as it was shown; it never changes.
+CREATE TABLE approvals (
+    id          INTEGER PRIMARY KEY,
+    approval_id BLOB    NOT NULL UNIQUE CHECK (length(approval_id) = 16),
+    run         INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    path        TEXT    NOT NULL,                       -- the step that asks
+    status      TEXT    NOT NULL CHECK (status IN ('pending', 'approved', 'rejected', 'answered', 'timed_out',
+                                                   'cancelled')),
+    ask         TEXT    NOT NULL CHECK (json_valid(ask)),
+    requester   TEXT,                                   -- the run's user, who may be excluded
+    output      TEXT    CHECK (output IS NULL OR json_valid(output)),   -- the step's, once it is decided
+    expires_at  INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL,
+    decided_at  INTEGER,
+    UNIQUE (run, path),
+    CHECK ((status = 'pending') = (decided_at IS NULL))
+) STRICT;
+-- list_approvals: what waits, overdue first
+CREATE INDEX approvals_pending ON approvals (expires_at) WHERE status = 'pending';
+
+-- Who may answer an approval, and how it came to that.
+CREATE TABLE recipients (
+    approval   INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    member     INTEGER NOT NULL REFERENCES members (id),
+    because    TEXT    NOT NULL CHECK (because IN ('asked', 'escalated', 'reassigned')),
+    since      INTEGER NOT NULL,
+    until      INTEGER,                                 -- reassigned to another
+    PRIMARY KEY (approval, member)
+) STRICT, WITHOUT ROWID;
+-- list_approvals: those of one person
+CREATE INDEX recipients_member ON recipients (member);
+
+-- What one person answered: the first counts.
+CREATE TABLE answers (
+    id       INTEGER PRIMARY KEY,
+    approval INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    person   TEXT    NOT NULL,                          -- 'mem_…', or the name given where anyone may answer
+    by       TEXT    NOT NULL,                          -- as people know them
+    via      TEXT    NOT NULL,                          -- 'link', 'key NAME', 'admin key'
+    answer   TEXT    NOT NULL CHECK (json_valid(answer)),
+    comment  TEXT,
+    at       INTEGER NOT NULL,
+    UNIQUE (approval, person)
+) STRICT;
+
+-- What time brings to a pending approval.
+CREATE TABLE approval_timers (
+    id       INTEGER PRIMARY KEY,
+    approval INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    what     TEXT    NOT NULL CHECK (what IN ('remind', 'escalate', 'expire')),
+    due_at   INTEGER NOT NULL
+) STRICT;
+-- fire_timers: rows go when they have fired, or when the approval is decided
+CREATE INDEX approval_timers_due ON approval_timers (due_at);
+CREATE INDEX approval_timers_approval ON approval_timers (approval);
+
+-- A link that was handed out. Only its hash is kept.
+CREATE TABLE links (
+    hash       BLOB    PRIMARY KEY CHECK (length(hash) = 32),   -- SHA-256 of the token
+    approval   INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    member     INTEGER REFERENCES members (id),         -- whose it is; NULL: made for an administrator
+    minted_at  INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    viewed_at  INTEGER                                  -- when a view was last noted in the audit
+) STRICT, WITHOUT ROWID;
+-- fresh_link: how many a person has had
+CREATE INDEX links_approval ON links (approval, member, minted_at);
+
+-- One event owed to a URL: a callback, or a notification to a person. The body of a callback is sent byte-identical on
+-- every attempt; that of a notification says what is told, and the link is put in when an attempt is claimed.
 CREATE TABLE deliveries (
     id               INTEGER PRIMARY KEY,
     delivery_id      BLOB    NOT NULL UNIQUE CHECK (length(delivery_id) = 16),
     run              INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     event_id         TEXT    NOT NULL,                  -- one final event a run: both ids follow from the run's
     event_type       TEXT    NOT NULL CHECK (event_type IN ('workflow.completed', 'workflow.failed',
-                                                            'workflow.cancelled')),
+                                                            'workflow.cancelled', 'approval.requested',
+                                                            'approval.reminder', 'approval.escalated',
+                                                            'approval.resent')),
+    channel          TEXT    NOT NULL DEFAULT 'callback' CHECK (channel IN ('callback', 'email', 'telegram',
+                                                                            'webhook')),
+    approval         INTEGER REFERENCES approvals (id) ON DELETE CASCADE,   -- what a notification is about
+    member           INTEGER REFERENCES members (id),   -- and whom it tells
     url              TEXT    NOT NULL,
     origin           INTEGER NOT NULL REFERENCES origins (id),
     body             TEXT    NOT NULL,
@@ -196,8 +290,12 @@ CREATE TABLE deliveries (
     CHECK ((status = 'pending') = (next_attempt_at IS NOT NULL)),
     CHECK ((status = 'delivering') = (claim_token IS NOT NULL)),
     CHECK ((claim_token IS NULL) = (claim_expires_at IS NULL)),
-    CHECK ((status IN ('pending', 'delivering')) = (ended_at IS NULL))
+    CHECK ((status IN ('pending', 'delivering')) = (ended_at IS NULL)),
+    CHECK ((channel = 'callback') = (approval IS NULL)),
+    CHECK ((approval IS NULL) = (member IS NULL))
 ) STRICT;
+-- decide_approval: what is still owed for it is taken back
+CREATE INDEX deliveries_approval ON deliveries (approval) WHERE approval IS NOT NULL;
 -- show_run, prune_runs
 CREATE INDEX deliveries_run ON deliveries (run);
 -- claim_deliveries: the most overdue of an origin
@@ -225,7 +323,8 @@ CREATE TABLE attempts (
     truncated         INTEGER NOT NULL DEFAULT 0 CHECK (truncated IN (0, 1)),
     bytes_seen        INTEGER,
     error_class       TEXT    CHECK (error_class IN ('dns', 'connect', 'tls', 'timeout', 'reset',
-                                                     'forbidden_address', 'http_status', 'interrupted')),
+                                                     'forbidden_address', 'http_status', 'smtp_status',
+                                                     'interrupted')),
     error             TEXT,
     UNIQUE (delivery, number),
     CHECK ((error_class IS NULL) = (error IS NULL))
@@ -239,5 +338,16 @@ CREATE TABLE audit (
     address TEXT,
     action  TEXT    NOT NULL,
     target  TEXT    NOT NULL,
-    detail  TEXT    CHECK (detail IS NULL OR json_valid(detail))
+    detail  TEXT    CHECK (detail IS NULL OR json_valid(detail)),
+    hash    BLOB    NOT NULL CHECK (length(hash) = 32)  -- HMAC over the row and the hash before it
+) STRICT;
+CREATE TRIGGER audit_stands BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
+
+-- What this file alone knows: the key of form tokens and of the audit's chain, and where that chain ends.
+CREATE TABLE instance (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    key        BLOB    NOT NULL,                        -- sealed; 32 random bytes
+    audit_rows INTEGER NOT NULL DEFAULT 0,
+    audit_mac  BLOB                                     -- HMAC over the number of rows and the last hash
 ) STRICT;
