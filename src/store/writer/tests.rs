@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 
@@ -19,6 +20,8 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             senders: 4,
             per_origin: 1,
         },
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
         inline: true,
     };
     drop(Store::open(options, NOW).expect("a new file"));
@@ -35,6 +38,8 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             per_origin: 1,
         },
         sealer: Arc::new(Sealer::new(&[]).expect("no keys")),
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
         bells: Arc::default(),
         changes: Arc::default(),
         touched: Arc::default(),
