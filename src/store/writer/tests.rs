@@ -3,7 +3,6 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 
