@@ -6,8 +6,8 @@
 mod ask;
 mod decide;
 mod hand;
-mod people;
-mod settle;
+pub(super) mod people;
+pub(super) mod settle;
 #[cfg(test)]
 mod tests;
 
