@@ -3,6 +3,8 @@
 //! Pure: no clock, no dice, no thread, no file, no socket, no SQL. Time and chance come as arguments.
 
 mod action;
+pub mod answer;
+pub mod approval;
 pub mod condition;
 mod definition;
 pub mod delivery;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::flow::approval::Ask;
 use crate::flow::expr::{SecretMark, Template};
 use crate::flow::names::kind_of;
 use crate::flow::scope::{Scope, StepView};
@@ -42,6 +43,14 @@ pub enum Then {
         input: Value,
         /// Until when.
         until: Timestamp,
+    },
+    /// A person is asked, and the run waits for the answer. Where the step is on record as waiting, its question is
+    /// already asked.
+    Ask {
+        /// The step that asks; its action key is `human`.
+        path: String,
+        /// What is asked, rendered.
+        ask: Box<Ask>,
     },
     /// The run is done.
     Complete {

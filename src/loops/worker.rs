@@ -242,6 +242,11 @@ impl Worker {
                 input,
                 until,
             } => (Next::Delay(Opened { path, kind, input }, until), None),
+            Then::Ask { path, .. } => {
+                let (error, code) = (format!("step `{path}` cannot ask anyone"), "step_failed");
+                let step = Some(path);
+                (Next::End(Ending::Failed { error, code, step }), None)
+            }
             Then::Complete { output } => {
                 let output = self.mark.mask(&output);
                 (Next::End(Ending::Completed { output }), None)

@@ -1,0 +1,1 @@
+//! Which answers fit, and what they decide.
