@@ -25,6 +25,7 @@ use crate::outbound::{Outside, resolve};
 use crate::steps::Registry;
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
+use crate::store::notices::Notices;
 use crate::store::sending::DeliveryClaim;
 use crate::store::turns::Shares;
 use crate::store::writer::Writer;
@@ -161,6 +162,14 @@ fn first_key(store: &Store, dice: &Dice, clock: &Clock, show: Show) -> Result<Op
     Ok(Some(text))
 }
 
+fn notices_of(config: &Config) -> Notices {
+    let public_url = config.public_url.as_deref().unwrap_or_default();
+    Notices {
+        public_url: public_url.trim_end_matches('/').to_owned(),
+        ..Notices::default()
+    }
+}
+
 fn open_store(
     config: &Config,
     kinds: &Registry,
@@ -184,6 +193,8 @@ fn open_store(
             senders: config.senders,
             per_origin: config.senders_per_origin,
         },
+        notices: notices_of(config),
+        dice: Arc::new(Dice::System),
         inline: false,
     };
     Store::open(options, clock.now())
@@ -281,6 +292,7 @@ impl Engine {
             clock: clock.clone(),
             retain_runs: self.config.retain_runs,
             retain_attempts: self.config.retain_attempts,
+            downtime_grace: self.config.downtime_grace,
             is_paused: self.config.workers == 0 && self.config.senders == 0,
             state: Mutex::default(),
         };

@@ -19,6 +19,7 @@ use skep::store::page::Page;
 use skep::store::runs::{Idempotency, Inserted, NewRun};
 use skep::store::sending::{Attempt, DeliveryClaim};
 use skep::store::steps::Opened;
+use skep::store::notices::Notices;
 use skep::store::turns::Shares;
 use skep::store::{Options, Store};
 use skep::time::Timestamp;
@@ -44,6 +45,8 @@ impl Shop {
                 senders: 64,
                 per_origin: 4,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, _) = Store::open(options, NOW).expect("a new file");

@@ -25,6 +25,7 @@ use crate::loops::wait_out;
 use crate::outbound::Outside;
 use crate::steps::secrets::Secrets;
 use crate::steps::{Registry, StepContext, perform};
+use crate::store::approvals::Asked;
 use crate::store::claims::{Claim, Next, Record, Recorded, Ticket};
 use crate::store::owed::Owed;
 use crate::store::steps::{Finished, Opened};
@@ -242,11 +243,7 @@ impl Worker {
                 input,
                 until,
             } => (Next::Delay(Opened { path, kind, input }, until), None),
-            Then::Ask { path, .. } => {
-                let (error, code) = (format!("step `{path}` cannot ask anyone"), "step_failed");
-                let step = Some(path);
-                (Next::End(Ending::Failed { error, code, step }), None)
-            }
+            Then::Ask { path, ask } => (Next::Ask(Box::new(Asked::new(path, *ask))), None),
             Then::Complete { output } => {
                 let output = self.mark.mask(&output);
                 (Next::End(Ending::Completed { output }), None)

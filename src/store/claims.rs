@@ -18,6 +18,7 @@ use crate::flow::step::StepRecord;
 use crate::id::Id;
 use crate::metrics::Fact;
 use crate::store::Store;
+use crate::store::approvals::Asked;
 use crate::store::figures;
 use crate::store::owed::Owed;
 use crate::store::runs::{NewRun, object, run_status};
@@ -150,6 +151,8 @@ pub enum Next {
     Delay(Opened, Timestamp),
     /// The finished try is repeated then.
     Retry(Timestamp),
+    /// A person is asked.
+    Ask(Box<Asked>),
     /// The run ends.
     End(Ending),
 }
@@ -213,6 +216,9 @@ impl Tx<'_> {
             OpenSteps::Keep => {}
             OpenSteps::Interrupt => self.interrupt_steps(id, now)?,
             OpenSteps::Cancel => self.cancel_steps(id, now)?,
+        }
+        if before.status == RunStatus::AwaitingApproval && change.status.is_final() {
+            self.cancel_approval(id, now)?;
         }
         if before.status == RunStatus::Running && change.status != RunStatus::Running {
             // Its slot is free: whoever was over a limit may go on.
@@ -367,6 +373,7 @@ impl Tx<'_> {
         let (event, ending) = match &record.then {
             Next::Start(_) => (Event::Advanced(token), None),
             Next::Delay(_, until) | Next::Retry(until) => (Event::Parked(token, *until), None),
+            Next::Ask(_) => (Event::Asked(token), None),
             Next::End(ending @ Ending::Completed { .. }) => (Event::Completed(token), Some(ending)),
             Next::End(ending @ Ending::Failed { .. }) => (Event::Failed(token), Some(ending)),
             // A worker does not cancel; a cancellation takes the claim away from it.
@@ -386,6 +393,7 @@ impl Tx<'_> {
         match &record.then {
             Next::Start(opened) => self.open_step(id, opened, None, now)?,
             Next::Delay(opened, until) => self.open_step(id, opened, Some(*until), now)?,
+            Next::Ask(asked) => return self.ask(id, asked, now).map(Ok),
             Next::Retry(_) | Next::End(_) => {}
         }
         Ok(Ok(status))
@@ -414,6 +422,14 @@ fn unclaimed(row: &Row<'_>, stops: &Stops) -> rusqlite::Result<Claim> {
         token: 0,
         stops: stops.clone(),
     })
+}
+
+/// The earlier of two times, where there are any.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Store {
@@ -489,7 +505,7 @@ impl Store {
         })
     }
 
-    /// When the next waiting run is due.
+    /// When the next waiting run, or the next timer of a question, is due.
     pub fn next_wake(&self) -> Result<Option<Timestamp>> {
         self.look(|conn| {
             let at: Option<i64> = conn
@@ -497,6 +513,7 @@ impl Store {
                 .query_row([], |row| row.get(0))?;
             Ok(at.map(Timestamp))
         })
+        .and_then(|run| Ok(earlier(run, self.next_timer()?)))
     }
 
     /// Gives back to the queue what is held longer than its claim allows and is in nobody's hands any more; with `all`

@@ -8,6 +8,7 @@
 //! commit is on disk. Reads use a pool of read-only connections. What others must hear of (work to do, a run that
 //! ended) is told after the commit, by bells and by [`changes`].
 
+pub mod approvals;
 pub mod audit;
 pub mod backup;
 pub mod changes;
@@ -25,8 +26,10 @@ mod hands;
 #[cfg(test)]
 pub(crate) mod inspect;
 pub mod keys;
+pub mod links;
 pub mod listing;
 pub mod lookups;
+pub mod notices;
 pub mod open;
 pub mod owed;
 pub mod page;
@@ -39,6 +42,7 @@ pub mod seal;
 pub mod secrets;
 pub mod sending;
 pub mod steps;
+pub mod timers;
 pub mod turns;
 pub mod upgrade;
 pub mod watch;
@@ -59,6 +63,7 @@ use rusqlite::Connection;
 use crate::bell::{Bell, Stop, locked};
 use crate::error::{Error, Result};
 use crate::flow::workflow::{KindSpec, Workflow};
+use crate::id::Dice;
 use crate::metrics::Metrics;
 use crate::store::changes::Changes;
 use crate::store::claims::Claim;
@@ -84,6 +89,10 @@ pub struct Options {
     pub max_queued: u64,
     /// How deliveries share the senders.
     pub shares: turns::Shares,
+    /// What is to be known of how people are told.
+    pub notices: notices::Notices,
+    /// Where the ids of approvals and the tokens of their links come from.
+    pub dice: Arc<Dice>,
     /// Whether writes run in the caller's thread (tests without threads) instead of the writer's.
     pub inline: bool,
 }
@@ -202,6 +211,8 @@ impl Store {
                 max_queued: options.max_queued,
             },
             shares: options.shares,
+            notices: options.notices,
+            dice: options.dice,
             sealer: sealer.clone(),
             bells: bells.clone(),
             changes: changes.clone(),

@@ -9,9 +9,9 @@ use crate::flow::run::{Event, RunStatus};
 use crate::flow::step::{ErrorClass, StepError, StepStatus};
 use crate::id::Id;
 use crate::store::approvals::decide::eligible;
-use crate::store::approvals::{PREFIX, by_row, people};
+use crate::store::approvals::{PREFIX, by_row};
 use crate::store::audit::Actor;
-use crate::store::members::Member;
+use crate::store::members::{self, Member};
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
@@ -32,11 +32,8 @@ pub struct Asked {
 
 impl Asked {
     /// The question of the step at `path`.
-    ///
-    /// # Errors
-    /// `internal_server_error` if it cannot be written as JSON.
-    pub fn new(path: String, ask: Ask) -> Result<Asked> {
-        let text = serde_json::to_string(&ask).map_err(Error::internal)?;
+    pub fn new(path: String, ask: Ask) -> Asked {
+        let text = json!(ask).to_string();
         let input = json!({
             "mode": ask.mode,
             "question": ask.question,
@@ -46,12 +43,12 @@ impl Asked {
             "need": ask.need,
             "channel": ask.channel,
         });
-        Ok(Asked {
+        Asked {
             path,
             ask,
             text,
             input,
-        })
+        }
     }
 }
 
@@ -129,7 +126,7 @@ impl Tx<'_> {
         let mut people: Vec<Member> = Vec::new();
         let escalated = ask.escalate.iter().map(|one| &one.recipient);
         for (at, text) in ask.recipients.iter().chain(escalated).enumerate() {
-            let found = people::called(self.conn, text)?.filter(|member| member.active);
+            let found = members::called(self.conn, text)?;
             let Some(member) = found else {
                 return Ok(Err(format!(
                     "the recipient {text:?} is not an active member"
