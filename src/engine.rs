@@ -162,16 +162,9 @@ fn first_key(store: &Store, dice: &Dice, clock: &Clock, show: Show) -> Result<Op
     Ok(Some(text))
 }
 
-fn notices_of(config: &Config) -> Notices {
-    let public_url = config.public_url.as_deref().unwrap_or_default();
-    Notices {
-        public_url: public_url.trim_end_matches('/').to_owned(),
-        ..Notices::default()
-    }
-}
-
 fn open_store(
     config: &Config,
+    notices: Notices,
     kinds: &Registry,
     clock: &Clock,
 ) -> Result<(Arc<Store>, Option<Writer>)> {
@@ -193,7 +186,7 @@ fn open_store(
             senders: config.senders,
             per_origin: config.senders_per_origin,
         },
-        notices: notices_of(config),
+        notices,
         dice: Arc::new(Dice::System),
         inline: false,
     };
@@ -219,7 +212,7 @@ impl Engine {
         let show = builder.on_new_key.unwrap_or_else(|| Box::new(|_| Ok(())));
         let (clock, world) = (Clock::System, World::read(&config)?);
         let listen = socket_address(&config.listen)?;
-        let (store, writer) = open_store(&config, &kinds, &clock)?;
+        let (store, writer) = open_store(&config, world.notices(&config), &kinds, &clock)?;
         let mut threads = Threads::default();
         if let Some(writer) = writer {
             threads.writer = Some(spawn("skep-writer", STACK, move || writer.run())?);

@@ -14,6 +14,7 @@ use crate::outbound::guard::{AllowList, Guard};
 use crate::outbound::http::Client;
 use crate::outbound::resolve::Pool;
 use crate::outbound::tls::Trust;
+use crate::store::notices::Notices;
 
 /// What the settings say of the world outside.
 pub(super) struct World {
@@ -36,9 +37,14 @@ impl World {
         })
     }
 
-    /// What stands for the mail server where deliveries take turns by origin.
-    pub fn mail_origin(&self) -> Option<String> {
-        self.mail.as_ref().map(MailServer::origin)
+    /// What the store needs to know of it: where links lead, and whom a notification keeps busy.
+    pub fn notices(&self, config: &Config) -> Notices {
+        let public_url = config.public_url.as_deref().unwrap_or_default();
+        Notices {
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            smtp_origin: self.mail.as_ref().map(MailServer::origin),
+            telegram_origin: origin_of(&config.telegram_url),
+        }
     }
 
     /// Says what an operator should hear of it.
@@ -93,6 +99,12 @@ fn guard_of(config: &Config) -> Result<Guard> {
         }
     }
     Ok(guard)
+}
+
+fn origin_of(url: &str) -> String {
+    let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
+    // What is no URL was refused when the settings were read.
+    origin.unwrap_or_else(|_| url.to_owned())
 }
 
 fn trust_of(config: &Config) -> Result<Trust> {

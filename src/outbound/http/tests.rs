@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crossbeam_channel::bounded;
+
 use super::*;
 use crate::outbound::Purpose;
 use crate::outbound::guard::AllowList;
