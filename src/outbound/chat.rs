@@ -115,9 +115,9 @@ mod tests {
     fn a_token_must_look_like_one_and_is_never_shown() {
         for wrong in [
             "",
-            "123456",
+            "98765",
             "abc:ABCdefGHI",
-            "123456:short",
+            "98765:short",
             "1:ABCdefGH/sendMessage",
         ] {
             let why = Telegram::new("https://t.example", wrong).expect_err(wrong);

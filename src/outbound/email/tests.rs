@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
+use crate::outbound::Outside;
 use crate::outbound::guard::AllowList;
 use crate::outbound::http::Client;
-use crate::outbound::Outside;
 
 /// Longer than any of these takes, however busy the machine.
 const LONG: Duration = Duration::from_secs(20);
@@ -154,7 +154,11 @@ fn nothing_that_a_mail_is_made_from_adds_a_header_or_a_command() {
 fn a_refusal_is_told_with_its_code_and_words_wherever_it_comes() {
     for (at, reply, what) in [
         ("EHLO", "554 go away\r\n", "our greeting"),
-        ("MAIL", "451-4.7.1 greylisted\r\n451 later\r\n", "the sender"),
+        (
+            "MAIL",
+            "451-4.7.1 greylisted\r\n451 later\r\n",
+            "the sender",
+        ),
         ("RCPT", "550 5.1.1 no such user\r\n", "the recipient"),
         ("DATA", "452 full\r\n", "the mail"),
         (".", "554 5.7.1 spam\r\n", "the mail"),
@@ -282,11 +286,22 @@ fn a_server_that_breaks_off_or_speaks_otherwise_is_told_so() {
     for (said, class, part) in [
         (&b""[..], ErrorClass::Reset, "broke off without an answer"),
         (b"220-begun\r\n", ErrorClass::Reset, "broke off"),
-        (b"HTTP/1.1 400 Bad Request\r\n", ErrorClass::Reset, "does not speak SMTP"),
-        (b"421 busy\r\n", ErrorClass::SmtpStatus, "refused the connection: 421 busy"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            ErrorClass::Reset,
+            "does not speak SMTP",
+        ),
+        (
+            b"421 busy\r\n",
+            ErrorClass::SmtpStatus,
+            "refused the connection: 421 busy",
+        ),
     ] {
         let (client, _) = server("?tls=none", move |_, mut line| line.write_all(said));
-        let (got, why) = client.mail(&mail(LONG), &Stop::default()).error.expect("no");
+        let (got, why) = client
+            .mail(&mail(LONG), &Stop::default())
+            .error
+            .expect("no");
         assert_eq!(got, class, "{why}");
         assert!(why.contains(part), "{why}");
     }
@@ -315,7 +330,8 @@ fn a_mail_server_is_judged_like_any_other_address() {
 #[test]
 fn settings_are_read_or_refused_by_their_name() {
     let read = |url: &str| {
-        let server = MailServer::read(settings(url)).map_err(|(name, why)| format!("{name}: {why}"))?;
+        let server =
+            MailServer::read(settings(url)).map_err(|(name, why)| format!("{name}: {why}"))?;
         let user = server.login.as_ref().map(|(user, _)| user.clone());
         Ok::<_, String>((server.origin(), server.privacy, user))
     };
@@ -324,10 +340,22 @@ fn settings_are_read_or_refused_by_their_name() {
     };
     use Privacy::{None as Clear, Optional, Required, Wrapped};
     for (url, answer) in [
-        ("smtp://M.example", yes("smtp://m.example:587", Required, None)),
-        ("smtp://u@m.example:25", yes("smtp://m.example:25", Required, Some("u"))),
-        ("smtps://a%40b@m.example", yes("smtp://m.example:465", Wrapped, Some("a@b"))),
-        ("smtp://[::1]:25/?tls=none", yes("smtp://[::1]:25", Clear, None)),
+        (
+            "smtp://M.example",
+            yes("smtp://m.example:587", Required, None),
+        ),
+        (
+            "smtp://u@m.example:25",
+            yes("smtp://m.example:25", Required, Some("u")),
+        ),
+        (
+            "smtps://a%40b@m.example",
+            yes("smtp://m.example:465", Wrapped, Some("a@b")),
+        ),
+        (
+            "smtp://[::1]:25/?tls=none",
+            yes("smtp://[::1]:25", Clear, None),
+        ),
         ("smtp://m?tls=optional", yes("smtp://m:587", Optional, None)),
         ("smtp://m?tls=required", yes("smtp://m:587", Required, None)),
     ] {
@@ -335,8 +363,14 @@ fn settings_are_read_or_refused_by_their_name() {
     }
     for (url, part) in [
         ("mail.example", "smtp_url: expected a URL"),
-        ("http://mail.example", "smtp_url: expected smtp:// or smtps://"),
-        ("smtp://u:hidden@m.example", "smtp_url: expected no password"),
+        (
+            "http://mail.example",
+            "smtp_url: expected smtp:// or smtps://",
+        ),
+        (
+            "smtp://u:hidden@m.example",
+            "smtp_url: expected no password",
+        ),
         ("smtp://", "smtp_url: expected a"),
         ("smtp://m/inbox", "smtp_url: expected nothing behind"),
         ("smtp://m?tls=maybe", "smtp_url: expected ?tls=none"),
@@ -348,11 +382,41 @@ fn settings_are_read_or_refused_by_their_name() {
         assert!(!why.contains("hidden"), "{why}");
     }
     for (change, name) in [
-        (MailSettings { from: None, ..settings("smtp://m") }, "mail_from"),
-        (MailSettings { from: Some("nobody"), ..settings("smtp://m") }, "mail_from"),
-        (MailSettings { reply_to: Some("a\r\nb@c"), ..settings("smtp://m") }, "mail_reply_to"),
-        (MailSettings { password: Some("hidden"), ..settings("smtp://m") }, "smtp_url"),
-        (MailSettings { password: None, ..settings("smtp://u@m") }, "smtp_password"),
+        (
+            MailSettings {
+                from: None,
+                ..settings("smtp://m")
+            },
+            "mail_from",
+        ),
+        (
+            MailSettings {
+                from: Some("nobody"),
+                ..settings("smtp://m")
+            },
+            "mail_from",
+        ),
+        (
+            MailSettings {
+                reply_to: Some("a\r\nb@c"),
+                ..settings("smtp://m")
+            },
+            "mail_reply_to",
+        ),
+        (
+            MailSettings {
+                password: Some("hidden"),
+                ..settings("smtp://m")
+            },
+            "smtp_url",
+        ),
+        (
+            MailSettings {
+                password: None,
+                ..settings("smtp://u@m")
+            },
+            "smtp_password",
+        ),
     ] {
         let (named, why) = MailServer::read(change).expect_err(name);
         assert_eq!(named, name, "{why}");

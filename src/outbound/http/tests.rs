@@ -10,7 +10,7 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use super::*;
-use crate::outbound::Purpose;
+use crate::outbound::{Purpose, Timings};
 use crate::outbound::guard::AllowList;
 
 /// Answers each connection on its own thread; counts them.

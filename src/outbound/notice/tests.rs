@@ -73,10 +73,7 @@ fn the_html_has_the_link_as_a_button_and_as_text_and_nothing_that_is_fetched() {
     let html = notice(&body, "en").letter(None).html;
     assert_eq!(html.matches(LINK).count(), 2, "{html}");
     assert!(html.contains(&format!("<a href=\"{LINK}\"")), "{html}");
-    assert!(
-        html.contains("Wax &amp; &lt;b&gt;more&lt;/b&gt;"),
-        "{html}"
-    );
+    assert!(html.contains("Wax &amp; &lt;b&gt;more&lt;/b&gt;"), "{html}");
     for fetched in ["<img", "src=", "<link", "<script", "url(", "@import"] {
         assert!(!html.contains(fetched), "{fetched}: {html}");
     }
@@ -110,7 +107,12 @@ fn each_language_has_its_own_words_and_an_unknown_one_has_english() {
 #[test]
 fn each_kind_of_notice_says_what_it_is() {
     for (event_type, en, de, es) in [
-        ("approval.reminder", "Reminder", "Erinnerung", "Recordatorio"),
+        (
+            "approval.reminder",
+            "Reminder",
+            "Erinnerung",
+            "Recordatorio",
+        ),
         (
             "approval.escalated",
             "Passed on to you",
@@ -170,7 +172,10 @@ fn a_chat_message_fits_and_leaves_the_link_to_its_button() {
     body["options"] = json!(vec!["𝄞".repeat(400); MOST_LABELS]);
     let long = notice(&body, "en").chat().text;
     let units = long.encode_utf16().count();
-    assert!((LONGEST_CHAT - 1..=LONGEST_CHAT).contains(&units), "{units}");
+    assert!(
+        (LONGEST_CHAT - 1..=LONGEST_CHAT).contains(&units),
+        "{units}"
+    );
     assert!(long.ends_with('…'));
 }
 
