@@ -1,4 +1,5 @@
-//! What time brings to a question: reminders, the escalation, its end. Rows, so that a restart loses none.
+//! What time brings: a waiting run wakes; a question is reminded of, escalated, at its end. Rows, so that a restart loses
+//! none.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::flow::answer::output;
 use crate::flow::approval::{ApprovalStatus, OnTimeout};
+use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError};
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
@@ -202,8 +204,34 @@ impl Store {
         })
     }
 
+    /// Wakes up to `limit` runs whose time has come. Returns how many.
+    pub fn wake_due(&self, limit: usize, now: Timestamp) -> Result<usize> {
+        self.write(move |tx| {
+            let ids = tx
+                .sql("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")?
+                .query_map((now.0, limit), |row| row.get(0))?
+                .collect::<Result<Vec<i64>, _>>()?;
+            let mut woken = 0;
+            for id in ids {
+                woken += usize::from(tx.apply(id, &Event::Due, None, now)?.is_ok());
+            }
+            Ok(woken)
+        })
+    }
+
+    /// When the next waiting run, or the next timer of a question, is due.
+    pub fn next_wake(&self) -> Result<Option<Timestamp>> {
+        let run = self.look(|conn| {
+            let at: Option<i64> = conn
+                .prepare_cached("SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL")?
+                .query_row([], |row| row.get(0))?;
+            Ok(at.map(Timestamp))
+        })?;
+        Ok(run.into_iter().chain(self.next_timer()?).min())
+    }
+
     /// When the next timer is due.
-    pub(super) fn next_timer(&self) -> Result<Option<Timestamp>> {
+    fn next_timer(&self) -> Result<Option<Timestamp>> {
         self.look(|conn| {
             let at: Option<i64> = conn
                 .prepare_cached("SELECT min(due_at) FROM approval_timers")?

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::flow::approval::{ApprovalStatus, Ask};
+use crate::flow::human::KIND;
 use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError, StepStatus};
 use crate::id::Id;
@@ -15,9 +16,6 @@ use crate::store::members::{self, Member};
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
-
-/// The action key of the step that asks.
-pub const KIND: &str = "human";
 
 /// A question that a worker's run comes to.
 #[derive(Debug)]
