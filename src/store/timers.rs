@@ -25,7 +25,6 @@ impl Tx<'_> {
         let ask = &approval.ask;
         let end = millis(ask.timeout());
         let at = |ms: u64| Timestamp(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)));
-        // The end first: where two are due at once, there is nothing left for the other to do.
         self.set_timer(approval.id, "expire", approval.expires_at)?;
         if let Some(escalation) = &ask.escalate {
             self.set_timer(approval.id, "escalate", at(escalation.after_ms))?;
@@ -93,7 +92,9 @@ impl Tx<'_> {
         let rank = approval.recipients.len();
         self.add_recipient(approval.id, member.id, "escalated", rank, now)?;
         let approval = by_row(self.conn, approval.id)?;
-        self.tell(&approval, &[&member], "approval.escalated", now)?;
+        if approval.answer_of(&member.public_id()).is_none() {
+            self.tell(&approval, &[&member], "approval.escalated", now)?;
+        }
         let detail = json!({"to": member.known_as()});
         self.note_timer(&approval, "approval.escalate", &detail, now)
     }
@@ -154,7 +155,7 @@ impl Tx<'_> {
         )?
         .execute([now.0])?;
         let late = self
-            .sql("SELECT approval FROM approval_timers WHERE what = 'expire' AND due_at <= ?1")?
+            .sql("SELECT approval FROM approval_timers WHERE due_at <= ?1 AND what = 'expire'")?
             .query_map([now.0], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<i64>>>()?;
         for approval in late {
@@ -194,7 +195,11 @@ impl Store {
         }
         self.write(move |tx| {
             let due = tx
-                .sql("SELECT id FROM approval_timers WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?2")?
+                // The ends first: where a question is at its end, there is nothing left for its other timers to do.
+                .sql(
+                    "SELECT id FROM approval_timers WHERE due_at <= ?1
+                     ORDER BY what <> 'expire', due_at, id LIMIT ?2",
+                )?
                 .query_map((now.0, limit as i64), |row| row.get(0))?
                 .collect::<rusqlite::Result<Vec<i64>>>()?;
             for id in &due {

@@ -236,7 +236,17 @@ fn of_two_hundred_conflicting_answers_one_stands() {
     let labels: Vec<String> = (0..200).map(|at| at.to_string()).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let one = asked(&shop, choices(&["Anna"], &labels), None);
-    let (shop, one, anna) = (&shop, &one, &anna);
+    // With a writer's thread, so that many share a commit.
+    let Shop { store, _folder } = shop;
+    drop(store);
+    let threaded = Options {
+        inline: false,
+        ..options(&_folder, 4)
+    };
+    let (store, writer) = Store::open(threaded, NOW).expect("it opens again");
+    let writer = thread::spawn(move || writer.expect("not inline").run());
+    let all = Shop { store, _folder };
+    let (shop, one, anna) = (&all, &one, &anna);
     let said: Vec<Decided> = thread::scope(|scope| {
         let all: Vec<_> = (0..200)
             .map(|at| scope.spawn(move || say(shop, one, by(anna), Answer::Choice(at))))
@@ -250,6 +260,8 @@ fn of_two_hundred_conflicting_answers_one_stands() {
     assert_eq!(again(shop, one).answers.len(), 1);
     assert_eq!(shop.claim(9).len(), 1, "the run goes on once");
     sound(shop);
+    shop.store.close();
+    writer.join().expect("the writer ends");
 }
 
 #[test]

@@ -51,10 +51,11 @@ fn time_reminds_escalates_and_ends() {
 
     let on = Ask {
         on_timeout: OnTimeout::Continue,
-        ..ask(&["Anna"])
+        ..patient
     };
     let one = asked(&shop, on, None);
-    assert_eq!(fire(72), 1);
+    assert_eq!(fire(72), 4, "late, all at once");
+    assert_eq!(told(&shop, &one), ["requested"], "the end comes first");
     let completed = step(&shop);
     assert_eq!(completed.status, StepStatus::Completed);
     assert_eq!(completed.output["timed_out"], json!(true));
