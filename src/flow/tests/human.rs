@@ -423,6 +423,9 @@ fn an_answer_on_record_goes_on_and_a_condition_branches_by_it() {
 fn only_a_workflow_with_such_a_step_asks_a_person() {
     assert!(yaml(&asking("question: Q, recipient: r")).asks_a_person());
     assert!(!yaml("steps: [{id: human, set: {mode: text}}]").asks_a_person());
+    let inside =
+        "steps: [{id: g, condition: false, else: [{id: q, human: {question: Q, recipient: r}}]}]";
+    assert!(yaml(inside).asks_a_person());
 }
 
 #[test]
