@@ -144,6 +144,7 @@ fn a_text_is_held_to_its_lengths_in_characters() {
         Answer::Text("a\nb".to_owned())
     );
     assert_eq!(wrong(text("a")).2, Why::TooShort(2));
+    assert_eq!(wrong(text("ä")).2, Why::TooShort(2));
     assert_eq!(wrong(text(" ")).2, Why::Missing);
     let long = wrong(text("äöüßx"));
     assert_eq!((long.0.as_str(), long.2), ("/text", Why::TooLong(4)));
