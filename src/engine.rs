@@ -308,17 +308,18 @@ impl Engine {
         clock: &Clock,
         dice: &Arc<Dice>,
     ) -> Result<()> {
+        let mark = SecretMark::new(dice.bytes());
         let worker = Arc::new(Worker {
             store: self.store.clone(),
             kinds,
             outside,
-            mark: SecretMark::new(dice.bytes()),
+            mark: mark.clone(),
             clock: clock.clone(),
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
         if self.config.workers > 0 {
-            self.store.open_hands();
+            self.store.open_hands(mark);
         }
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());

@@ -8,6 +8,7 @@
 //! commit is on disk. Reads use a pool of read-only connections. What others must hear of (work to do, a run that
 //! ended) is told after the commit, by bells and by [`changes`].
 
+pub mod ahead;
 pub mod approvals;
 pub mod audit;
 pub mod backup;
@@ -53,7 +54,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -62,6 +63,7 @@ use rusqlite::Connection;
 
 use crate::bell::{Bell, Stop, locked};
 use crate::error::{Error, Result};
+use crate::flow::expr::SecretMark;
 use crate::flow::workflow::{KindSpec, Workflow};
 use crate::id::Dice;
 use crate::metrics::Metrics;
@@ -149,6 +151,8 @@ pub struct Store {
     touched: Arc<Touched>,
     stops: claims::Stops,
     hands: Arc<Hands<Claim>>,
+    /// What secrets look like until they are sent: known once a worker is there.
+    mark: OnceLock<SecretMark>,
     couriers: Arc<Hands<DeliveryClaim>>,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
@@ -238,6 +242,7 @@ impl Store {
             touched,
             stops,
             hands,
+            mark: OnceLock::new(),
             couriers,
             changes,
             bells,

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::flow::approval::{ApprovalStatus, Channel};
-use crate::flow::delivery::Event;
 use crate::id::Id;
 use crate::store::approvals::{Approval, PREFIX, by_row, people};
 use crate::store::links::may_be_told;
@@ -145,10 +144,12 @@ impl Tx<'_> {
         event_type: &'static str,
         now: Timestamp,
     ) -> Result<()> {
-        let waits = |member: &&Member| {
-            approval.answer_of(&member.public_id()).is_none()
-        };
-        let asked: Vec<&Member> = approval.asked().map(|one| &one.member).filter(waits).collect();
+        let waits = |member: &&Member| approval.answer_of(&member.public_id()).is_none();
+        let asked: Vec<&Member> = approval
+            .asked()
+            .map(|one| &one.member)
+            .filter(waits)
+            .collect();
         self.tell(approval, &asked, event_type, now)
     }
 
@@ -243,8 +244,7 @@ impl Tx<'_> {
             )?
             .query_row([delivery], |row| row.get(0))?;
         if is_closed {
-            // Pending, as it was just seen to be.
-            drop(self.apply_delivery(delivery, &Event::Cancelled, None, now)?);
+            self.take_back_one(delivery, now)?;
         }
         Ok(())
     }

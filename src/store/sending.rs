@@ -273,7 +273,7 @@ impl Tx<'_> {
             claim.notice = self.mint_notice(&channel, approval, member, now)?;
             if claim.notice.is_none() {
                 // Nobody needs to be told any more.
-                drop(self.apply_delivery(id, &Event::Cancelled, None, now)?);
+                self.take_back_one(id, now)?;
                 return Ok(None);
             }
         }

@@ -24,6 +24,7 @@ use crate::flow::run::RunStatus;
 use crate::id::{Dice, Id};
 use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
+use crate::store::ahead::Ahead;
 use crate::store::changes::Changes;
 use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
@@ -79,6 +80,8 @@ pub(super) enum Effect {
     StopStep(i64),
     /// Something is to be counted.
     Count(Fact),
+    /// The first turn of a run was written.
+    Stepped(Arc<Ahead>),
 }
 
 impl Tx<'_> {
@@ -548,6 +551,13 @@ impl Writer {
                 }
                 Effect::Delivery => delivery = true,
                 Effect::Count(fact) => self.parts.metrics.tell(fact),
+                Effect::Stepped(ahead) => {
+                    for result in &ahead.record.results {
+                        self.parts
+                            .metrics
+                            .step_ended(&result.kind, result.status.as_str());
+                    }
+                }
                 Effect::SlotFree => freed = true,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();

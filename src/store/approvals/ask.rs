@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::flow::approval::{ApprovalStatus, Ask};
-use crate::flow::run::{Event, RunStatus};
+use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError, StepStatus};
 use crate::id::Id;
 use crate::store::approvals::decide::eligible;
@@ -55,12 +55,7 @@ impl Asked {
 impl Tx<'_> {
     /// Parks a run (it is `awaiting_approval` already) over a question. Where nobody can be asked, the step fails
     /// instead, and the run goes back to the queue, so that what follows is decided where everything else is.
-    pub(in crate::store) fn ask(
-        &mut self,
-        run: i64,
-        asked: &Asked,
-        now: Timestamp,
-    ) -> Result<RunStatus> {
+    pub(in crate::store) fn ask(&mut self, run: i64, asked: &Asked, now: Timestamp) -> Result<()> {
         let expires_at = now.plus(asked.ask.timeout());
         let opened = Opened {
             path: asked.path.clone(),
@@ -94,8 +89,7 @@ impl Tx<'_> {
             "expires_at": expires_at,
         });
         let target = approval.approval_id.prefixed(PREFIX);
-        self.audit(&Actor::system(), "approval.ask", &target, &detail, now)?;
-        Ok(RunStatus::AwaitingApproval)
+        self.audit(&Actor::system(), "approval.ask", &target, &detail, now)
     }
 
     fn cannot_ask(
@@ -104,7 +98,7 @@ impl Tx<'_> {
         asked: &Asked,
         message: String,
         now: Timestamp,
-    ) -> Result<RunStatus> {
+    ) -> Result<()> {
         let finished = Finished {
             path: asked.path.clone(),
             status: StepStatus::Failed,
@@ -118,6 +112,7 @@ impl Tx<'_> {
         };
         self.finish_step(run, &finished, now)?;
         self.apply(run, &Event::Answered, None, now)?
+            .map(drop)
             .map_err(|refused| Error::internal(format!("a run that was to ask: {refused:?}")))
     }
 
