@@ -3,6 +3,7 @@
 //! [`Api`] is the house behind the edge: it judges heads from memory ([`Door::admit`]), finds the handler in
 //! [`table::ROUTES`] and lets it answer. One file per noun. Handlers know no sockets; threads are the engine's business.
 
+pub mod approve;
 pub mod audit;
 pub mod budget;
 pub mod call;
