@@ -97,6 +97,8 @@ pub struct Config {
     pub retain_runs: Option<Duration>,
     /// How long the attempts of deliveries are kept; `None` for ever.
     pub retain_attempts: Option<Duration>,
+    /// How long after a start a question waits that fell due before it.
+    pub downtime_grace: Duration,
     /// Open connections, all peers together.
     pub max_connections: usize,
     /// Open connections of one peer.
@@ -184,6 +186,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(secret metrics_key, "KEY", value::admin_key, "If set, /metrics asks for it, or for a read key; at least 24 characters"),
     setting!(retain_runs, "30d", "DURATION|forever", value::retention, "How long ended runs are kept"),
     setting!(retain_attempts, "30d", "DURATION|forever", value::retention, "How long the attempts of deliveries are kept"),
+    setting!(downtime_grace, "1h", "DURATION", crate::time::parse_duration, "How long approvals that fell due while Skep was down still wait after the start"),
     setting!(max_connections, "8192", "N", |text| value::number(text, 1, 1_000_000), "Open connections, all peers together"),
     setting!(max_connections_per_peer, "2048", "N", |text| value::number(text, 1, 1_000_000), "Open connections of one peer"),
     setting!(body_limit, "1MiB", "SIZE", value::body_limit, "The largest request body; over it 413"),
@@ -230,6 +233,7 @@ impl Config {
             metrics_key: None,
             retain_runs: None,
             retain_attempts: None,
+            downtime_grace: Duration::ZERO,
             max_connections: 0,
             max_connections_per_peer: 0,
             body_limit: 0,

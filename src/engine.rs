@@ -28,6 +28,7 @@ use crate::outbound::{Outside, Purpose};
 use crate::steps::Registry;
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
+use crate::store::notices::Notices;
 use crate::store::sending::DeliveryClaim;
 use crate::store::turns::Shares;
 use crate::store::writer::Writer;
@@ -191,6 +192,14 @@ fn first_key(store: &Store, dice: &Dice, clock: &Clock, show: Show) -> Result<Op
     Ok(Some(text))
 }
 
+fn notices_of(config: &Config) -> Notices {
+    let public_url = config.public_url.as_deref().unwrap_or_default();
+    Notices {
+        public_url: public_url.trim_end_matches('/').to_owned(),
+        ..Notices::default()
+    }
+}
+
 fn open_store(
     config: &Config,
     kinds: &Registry,
@@ -214,6 +223,8 @@ fn open_store(
             senders: config.senders,
             per_origin: config.senders_per_origin,
         },
+        notices: notices_of(config),
+        dice: Arc::new(Dice::System),
         inline: false,
     };
     Store::open(options, clock.now())
@@ -310,6 +321,7 @@ impl Engine {
             clock: clock.clone(),
             retain_runs: self.config.retain_runs,
             retain_attempts: self.config.retain_attempts,
+            downtime_grace: self.config.downtime_grace,
             is_paused: self.config.workers == 0 && self.config.senders == 0,
             state: Mutex::default(),
         };
@@ -332,17 +344,18 @@ impl Engine {
         clock: &Clock,
         dice: &Arc<Dice>,
     ) -> Result<()> {
+        let mark = SecretMark::new(dice.bytes());
         let worker = Arc::new(Worker {
             store: self.store.clone(),
             kinds,
             outside,
-            mark: SecretMark::new(dice.bytes()),
+            mark: mark.clone(),
             clock: clock.clone(),
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
         if self.config.workers > 0 {
-            self.store.open_hands();
+            self.store.open_hands(mark);
         }
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());

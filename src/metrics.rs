@@ -350,6 +350,14 @@ impl Metrics {
         self.step_duration.at(&[kind]).time(took);
     }
 
+    /// A step came to an end in that state, or, `waiting`, to a try that is made again.
+    pub fn step_ended(&self, kind: &str, status: &str) {
+        match status {
+            "waiting" => self.step_retries.at(&[kind]).add(),
+            status => self.steps_ended.at(&[kind, status]).add(),
+        }
+    }
+
     /// An attempt of a delivery was made: the answer's status, if it got one, or the class of the error.
     pub fn delivery_tried(&self, status: Option<u16>, class: Option<&str>, took: Duration) {
         let outcome = match (class, status.map(|status| status / 100)) {

@@ -15,6 +15,7 @@ use skep::store::audit::Actor;
 use skep::store::claims::{Claim, Next, Record, Recorded};
 use skep::store::deployments::{NewVersion, Patch};
 use skep::store::listing::RunFilter;
+use skep::store::notices::Notices;
 use skep::store::page::Page;
 use skep::store::runs::{Idempotency, Inserted, NewRun};
 use skep::store::sending::{Attempt, DeliveryClaim};
@@ -44,6 +45,8 @@ impl Shop {
                 senders: 64,
                 per_origin: 4,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, _) = Store::open(options, NOW).expect("a new file");

@@ -130,6 +130,17 @@ pub struct Change {
     pub steps: OpenSteps,
 }
 
+impl Change {
+    /// The run as it is then.
+    pub fn run(&self) -> Run {
+        Run {
+            status: self.status,
+            claim: self.claim,
+            wake_at: self.wake_at,
+        }
+    }
+}
+
 /// What a change does to steps that are still open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenSteps {

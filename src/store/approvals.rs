@@ -6,8 +6,8 @@
 mod ask;
 mod decide;
 mod hand;
-mod people;
-mod settle;
+pub(super) mod people;
+pub(super) mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::flow::approval::{Answer, ApprovalStatus, Ask, Given};
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::members::Member;
+use crate::store::members::{self, Member};
 use crate::store::page::{Page, Paged, weight};
 use crate::store::runs::{json_column, time_column};
 use crate::time::Timestamp;
@@ -125,7 +125,7 @@ impl Approval {
 
     /// Those who may answer now, as people know them.
     pub fn asked_text(&self) -> String {
-        let names: Vec<&str> = self.asked().map(|one| known_as(&one.member)).collect();
+        let names: Vec<&str> = self.asked().map(|one| one.member.known_as()).collect();
         names.join(", ")
     }
 
@@ -144,11 +144,6 @@ impl Approval {
             ApprovalStatus::Pending | ApprovalStatus::TimedOut | ApprovalStatus::Cancelled => None,
         }
     }
-}
-
-/// A member as people know them: by e-mail address, else by name.
-pub fn known_as(member: &Member) -> &str {
-    member.email.as_deref().unwrap_or(&member.name)
 }
 
 /// How many rows a page of the list looks at.
@@ -294,7 +289,7 @@ fn list(conn: &Connection, filter: &ApprovalFilter, page: Page) -> Result<Paged<
         values.extend(words.map(|status| status.as_str().to_owned().into()));
     }
     if let Some(text) = &filter.recipient {
-        let Some(member) = people::called(conn, text)? else {
+        let Some(member) = members::called(conn, text)? else {
             return Ok(nothing);
         };
         sql.push_str(

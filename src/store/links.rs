@@ -15,9 +15,9 @@ use crate::error::Result;
 use crate::flow::approval::{ApprovalStatus, Channel};
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::approvals::{Approval, PREFIX, by_id, by_row, known_as, people};
+use crate::store::approvals::{Approval, PREFIX, by_id, by_row, people};
 use crate::store::audit::Actor;
-use crate::store::members::Member;
+use crate::store::members::{self, Member};
 use crate::store::writer::Tx;
 use crate::time::{Timestamp, millis};
 
@@ -110,7 +110,7 @@ pub(super) fn may_be_told(approval: &Approval, member: &Member, now: Timestamp) 
     member.active
         && approval.asked().any(|one| {
             one.member.id == member.id
-                || people::delegate_of(&one.member, now) == Some(member.member_id)
+                || people::stands_in(member.member_id, &one.member, now)
         })
 }
 
@@ -166,7 +166,7 @@ impl Tx<'_> {
         }
         self.tell_one(&approval, &member, "approval.resent", now)?;
         let target = approval.approval_id.prefixed(PREFIX);
-        let detail = json!({"fresh_link_for": known_as(&member)});
+        let detail = json!({"fresh_link_for": member.known_as()});
         self.audit(actor, "approval.resend", &target, &detail, now)?;
         Ok(Fresh::Sent)
     }
@@ -182,7 +182,7 @@ impl Tx<'_> {
         else {
             return Ok(());
         };
-        let whose = view.member.as_ref().map_or("an administrator", known_as);
+        let whose = view.member.as_ref().map_or("an administrator", Member::known_as);
         let actor = Actor {
             name: format!("link of {whose}"),
             address,
@@ -214,7 +214,7 @@ impl Store {
                 return Ok(None);
             };
             let member = match member {
-                Some(id) => match people::by_id(tx.conn, id)? {
+                Some(id) => match members::by_id(tx.conn, id)? {
                     Some(member) if may_be_told(&approval, &member, now) => Some(member),
                     Some(_) | None => return Ok(None),
                 },
@@ -224,7 +224,7 @@ impl Store {
             let minted = tx.mint(approval.id, member.as_ref().map(|one| one.id), ttl, now)?;
             let target = approval_id.prefixed(PREFIX);
             let detail = json!({
-                "for": member.as_ref().map(known_as),
+                "for": member.as_ref().map(Member::known_as),
                 "expires_at": minted.expires_at,
             });
             tx.audit(&actor, "approval.link", &target, &detail, now)?;

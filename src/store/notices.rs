@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::flow::approval::{ApprovalStatus, Channel};
-use crate::flow::delivery::Event;
 use crate::id::Id;
 use crate::store::approvals::{Approval, PREFIX, by_row, people};
 use crate::store::links::may_be_told;
-use crate::store::members::Member;
+use crate::store::members::{self, Member};
 use crate::store::owed::Owed;
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
@@ -126,7 +125,7 @@ fn body(
         "options": options.get(..OPTIONS_NAMED).unwrap_or(&options),
         "need": ask.need,
         "recipient": {
-            "id": member.member_id.prefixed(people::PREFIX),
+            "id": member.public_id(),
             "name": member.name,
             "language": member.language,
         },
@@ -146,8 +145,7 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<()> {
         let waits = |member: &&Member| {
-            let id = member.member_id.prefixed(people::PREFIX);
-            approval.answer_of(&id).is_none()
+            approval.answer_of(&member.public_id()).is_none()
         };
         let asked: Vec<&Member> = approval.asked().map(|one| &one.member).filter(waits).collect();
         self.tell(approval, &asked, event_type, now)
@@ -163,10 +161,7 @@ impl Tx<'_> {
     ) -> Result<()> {
         let mut told: Vec<i64> = Vec::new();
         for member in members {
-            let stand_in = match people::delegate_of(member, now) {
-                Some(id) => people::by_id(self.conn, id)?.filter(|other| other.active),
-                None => None,
-            };
+            let stand_in = members::delegate_of(self.conn, member, now)?;
             for one in [Some(*member), stand_in.as_ref()].into_iter().flatten() {
                 if one.active && !told.contains(&one.id) {
                     told.push(one.id);
@@ -186,12 +181,18 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<()> {
         let channel = approval.ask.channel;
-        let Some((url, origin)) = place(self.notices, channel, member) else {
+        let Some(place) = place(self.notices, channel, member) else {
             return Ok(());
         };
         let body = body(self.notices, approval, member, event_type, now);
-        let owed = Owed::notice(Id::new(now, self.dice), event_type, url, origin, &body)
-            .about(channel.as_str(), approval.id, member.id);
+        let owed = Owed::notice(
+            Id::new(now, self.dice),
+            event_type,
+            channel.as_str(),
+            (approval.id, member.id),
+            place,
+            body.to_string(),
+        );
         self.insert_delivery(approval.run, approval.deployment_id, &owed, now)
     }
 
@@ -225,6 +226,13 @@ impl Tx<'_> {
         }))
     }
 
+    /// Whether it was found when it was claimed that nobody needs to be told any more.
+    pub(super) fn is_taken_back(&self, delivery: i64) -> Result<bool> {
+        Ok(self
+            .sql("SELECT status = 'cancelled' FROM deliveries WHERE id = ?1")?
+            .query_row([delivery], |row| row.get(0))?)
+    }
+
     /// A failed attempt is not repeated over a question that is closed.
     pub(super) fn drop_if_closed(&mut self, delivery: i64, now: Timestamp) -> Result<()> {
         let is_closed: bool = self
@@ -234,8 +242,7 @@ impl Tx<'_> {
             )?
             .query_row([delivery], |row| row.get(0))?;
         if is_closed {
-            // Pending, as it was just seen to be.
-            drop(self.apply_delivery(delivery, &Event::Cancelled, None, now)?);
+            self.take_back_one(delivery, now)?;
         }
         Ok(())
     }

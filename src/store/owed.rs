@@ -17,7 +17,14 @@ use crate::time::Timestamp;
 /// An event and where it goes: everything of a delivery that does not depend on the file.
 #[derive(Debug)]
 pub struct Owed {
-    run_id: Id,
+    /// The delivery's id; of a final event, the run's.
+    delivery_id: Id,
+    /// The `webhook-id`.
+    event_id: String,
+    /// `callback`, or how a person is told.
+    channel: &'static str,
+    /// The rows of the question and of the member that a notification is about.
+    about: Option<(i64, i64)>,
     event_type: &'static str,
     url: String,
     /// Scheme, host and port.
@@ -34,12 +41,37 @@ impl Owed {
         let parsed = url::Url::parse(&url)
             .map_err(|fault| Error::internal(format!("a stored URL is not one: {fault}")))?;
         Ok(Owed {
-            run_id: facts.run_id,
+            delivery_id: facts.run_id,
+            event_id: final_event_id(facts.run_id),
+            channel: "callback",
+            about: None,
             event_type: event_type(ending),
             origin: parsed.origin().ascii_serialization(),
             body: event_body(facts, ending),
             url,
         })
+    }
+
+    /// What a person is told of a question. `about`: the rows of the question and of the member.
+    pub(super) fn notice(
+        id: Id,
+        event_type: &'static str,
+        channel: &'static str,
+        about: (i64, i64),
+        place: (String, String),
+        body: String,
+    ) -> Owed {
+        let (url, origin) = place;
+        Owed {
+            delivery_id: id,
+            event_id: id.prefixed("evt_"),
+            channel,
+            about: Some(about),
+            event_type,
+            url,
+            origin,
+            body,
+        }
     }
 }
 
@@ -66,17 +98,24 @@ impl Tx<'_> {
                 .sql("INSERT INTO origins (origin, health) VALUES (?1, 'unanswered') RETURNING id")?
                 .query_row([&owed.origin], |row| Ok((row.get(0)?, None, false)))?,
         };
-        let due = now.plus(self.first_delay(deployment)?);
+        // A deployment's own schedule is that of its callbacks.
+        let due = match owed.about {
+            None => now.plus(self.first_delay(deployment)?),
+            Some(_) => now,
+        };
         self.sql(
-            "INSERT INTO deliveries (delivery_id, run, event_id, event_type, url, origin, body, status,
-                                     next_attempt_at, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9)",
+            "INSERT INTO deliveries (delivery_id, run, event_id, event_type, channel, approval, member, url, origin,
+                                     body, status, next_attempt_at, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12)",
         )?
         .execute(params![
-            owed.run_id.0,
+            owed.delivery_id.0,
             run,
-            final_event_id(owed.run_id),
+            owed.event_id,
             owed.event_type,
+            owed.channel,
+            owed.about.map(|(approval, _)| approval),
+            owed.about.map(|(_, member)| member),
             owed.url,
             origin,
             owed.body,
@@ -87,7 +126,7 @@ impl Tx<'_> {
         let id = self.conn.last_insert_rowid();
         if has_room && due <= now && self.has_courier(now)? {
             // Nobody waits in the line that it would pass by.
-            if let Some(claim) = self.claim_delivery(id, owed.run_id.tail(), now)? {
+            if let Some(claim) = self.claim_delivery(id, owed.delivery_id.tail(), now)? {
                 self.after(Effect::Courier(Box::new(claim)));
                 return Ok(());
             }

@@ -23,6 +23,7 @@ use crate::store::claims::LEASE;
 use crate::store::deliveries::delivery_status;
 use crate::store::deployments::{self, DeploymentRow};
 use crate::store::figures;
+use crate::store::notices::NoticeClaim;
 use crate::store::rotation::Secrets;
 use crate::store::turns::Health;
 use crate::store::writer::{Effect, Tx};
@@ -53,6 +54,8 @@ pub struct DeliveryClaim {
     pub schedule: Vec<Duration>,
     /// How long the exchange may take.
     pub deadline: Duration,
+    /// What a notification is sent with; `None`: it is a callback.
+    pub notice: Option<NoticeClaim>,
     deployment: i64,
     token: i64,
     attempt: i64,
@@ -109,6 +112,9 @@ pub struct Attempt {
 impl DeliveryClaim {
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
+        if self.notice.is_some() {
+            return;
+        }
         if let Some(own) = &deployment.retry_schedule {
             self.schedule = own.clone();
         }
@@ -230,10 +236,11 @@ impl Tx<'_> {
         if self.apply_delivery(id, &event, None, now)?.is_err() {
             return Ok(None);
         }
-        let (mut claim, trigger) = self
+        let (mut claim, trigger, about) = self
             .sql(
                 "SELECT d.delivery_id, r.run_id, d.event_id, d.url, d.body, d.failures, r.deployment, d.trigger,
-                     (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = d.id)
+                     (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = d.id),
+                     d.approval, d.member, d.channel
                  FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1",
             )?
             .query_row([id], |row| {
@@ -249,6 +256,7 @@ impl Tx<'_> {
                     secrets: None,
                     schedule: SCHEDULE.to_vec(),
                     deadline: EXCHANGE_DEADLINE,
+                    notice: None,
                     deployment: row.get(6)?,
                     token,
                     attempt: 0,
@@ -258,8 +266,20 @@ impl Tx<'_> {
                         in_hand: self.in_hand.clone(),
                     },
                 };
-                Ok((claim, row.get::<_, String>(7)?))
+                let about = match row.get::<_, Option<i64>>(9)? {
+                    Some(approval) => Some((approval, row.get(10)?, row.get::<_, String>(11)?)),
+                    None => None,
+                };
+                Ok((claim, row.get::<_, String>(7)?, about))
             })?;
+        if let Some((approval, member, channel)) = about {
+            claim.notice = self.mint_notice(&channel, approval, member, now)?;
+            if claim.notice.is_none() {
+                // Nobody needs to be told any more.
+                self.take_back_one(id, now)?;
+                return Ok(None);
+            }
+        }
         self.sql(
             "INSERT INTO attempts (delivery, number, trigger, started_at) VALUES (?1, ?2, ?3, ?4)",
         )?
@@ -290,6 +310,9 @@ impl Tx<'_> {
             };
             let token = token.wrapping_add(claims.len() as i64);
             let Some(claim) = self.claim_delivery(id, token, now)? else {
+                if self.is_taken_back(id)? {
+                    continue;
+                }
                 break;
             };
             claims.push(claim);
@@ -436,6 +459,7 @@ impl Store {
         now: Timestamp,
     ) -> Attempted {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
+        let is_notice = claim.notice.is_some();
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let record = move |tx: &mut Tx<'_>, takes: bool| {
             // The budget is that of the row: it may have been renewed while the attempt was in flight.
@@ -449,6 +473,9 @@ impl Store {
                 return Ok(None);
             }
             tx.write_attempt(row, &attempt)?;
+            if is_notice && matches!(verdict, Verdict::Failed(Some(_))) {
+                tx.drop_if_closed(id, now)?;
+            }
             let mut next = Vec::new();
             if takes {
                 next = tx.claim_deliveries(1, token.wrapping_add(1), now)?;

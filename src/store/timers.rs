@@ -11,8 +11,9 @@ use crate::flow::approval::{ApprovalStatus, OnTimeout};
 use crate::flow::step::{ErrorClass, StepError};
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Approval, PREFIX, by_row, known_as, people};
+use crate::store::approvals::{Approval, PREFIX, by_row};
 use crate::store::audit::Actor;
+use crate::store::members;
 use crate::store::writer::Tx;
 use crate::time::{Timestamp, millis};
 
@@ -82,8 +83,8 @@ impl Tx<'_> {
         let Some(escalation) = &approval.ask.escalate else {
             return Ok(());
         };
-        let found = people::called(self.conn, &escalation.recipient)?;
-        let Some(member) = found.filter(|member| member.active) else {
+        let found = members::called(self.conn, &escalation.recipient)?;
+        let Some(member) = found else {
             let detail = json!({"to": escalation.recipient, "failed": "not an active member"});
             return self.note_timer(approval, "approval.escalate", &detail, now);
         };
@@ -91,7 +92,7 @@ impl Tx<'_> {
         self.add_recipient(approval.id, member.id, "escalated", rank, now)?;
         let approval = by_row(self.conn, approval.id)?;
         self.tell(&approval, &[&member], "approval.escalated", now)?;
-        let detail = json!({"to": known_as(&member)});
+        let detail = json!({"to": member.known_as()});
         self.note_timer(&approval, "approval.escalate", &detail, now)
     }
 

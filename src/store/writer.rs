@@ -21,14 +21,16 @@ use rusqlite::{CachedStatement, Connection};
 use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
-use crate::id::Id;
+use crate::id::{Dice, Id};
 use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
+use crate::store::ahead::Ahead;
 use crate::store::changes::Changes;
 use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
 use crate::store::hands::Hands;
+use crate::store::notices::Notices;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
@@ -52,6 +54,8 @@ pub(super) struct Tx<'a> {
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
+    pub(super) notices: &'a Notices,
+    pub(super) dice: &'a Dice,
     pub(super) stops: &'a Stops,
     pub(super) hands: &'a Hands<Claim>,
     pub(super) couriers: &'a Hands<DeliveryClaim>,
@@ -76,6 +80,8 @@ pub(super) enum Effect {
     StopStep(i64),
     /// Something is to be counted.
     Count(Fact),
+    /// The first turn of a run was written.
+    Stepped(Arc<Ahead>),
 }
 
 impl Tx<'_> {
@@ -256,6 +262,8 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) notices: Notices,
+    pub(super) dice: Arc<Dice>,
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
@@ -427,6 +435,8 @@ impl Writer {
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
+            notices: &self.parts.notices,
+            dice: &self.parts.dice,
             stops: &self.parts.stops,
             hands: &self.parts.hands,
             couriers: &self.parts.couriers,
@@ -527,7 +537,7 @@ impl Writer {
             match effect {
                 Effect::Run(run_id, status) => {
                     work |= status == RunStatus::Queued;
-                    timer |= status == RunStatus::Waiting;
+                    timer |= matches!(status, RunStatus::Waiting | RunStatus::AwaitingApproval);
                     ended |= status.is_final();
                     self.parts.changes.publish(run_id, status);
                 }
@@ -541,6 +551,13 @@ impl Writer {
                 }
                 Effect::Delivery => delivery = true,
                 Effect::Count(fact) => self.parts.metrics.tell(fact),
+                Effect::Stepped(ahead) => {
+                    for result in &ahead.record.results {
+                        self.parts
+                            .metrics
+                            .step_ended(&result.kind, result.status.as_str());
+                    }
+                }
                 Effect::SlotFree => freed = true,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();

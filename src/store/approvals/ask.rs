@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::flow::approval::{ApprovalStatus, Ask};
-use crate::flow::run::{Event, RunStatus};
+use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError, StepStatus};
 use crate::id::Id;
 use crate::store::approvals::decide::eligible;
-use crate::store::approvals::{PREFIX, by_row, people};
+use crate::store::approvals::{PREFIX, by_row};
 use crate::store::audit::Actor;
-use crate::store::members::Member;
+use crate::store::members::{self, Member};
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
@@ -32,11 +32,8 @@ pub struct Asked {
 
 impl Asked {
     /// The question of the step at `path`.
-    ///
-    /// # Errors
-    /// `internal_server_error` if it cannot be written as JSON.
-    pub fn new(path: String, ask: Ask) -> Result<Asked> {
-        let text = serde_json::to_string(&ask).map_err(Error::internal)?;
+    pub fn new(path: String, ask: Ask) -> Asked {
+        let text = json!(ask).to_string();
         let input = json!({
             "mode": ask.mode,
             "question": ask.question,
@@ -46,24 +43,19 @@ impl Asked {
             "need": ask.need,
             "channel": ask.channel,
         });
-        Ok(Asked {
+        Asked {
             path,
             ask,
             text,
             input,
-        })
+        }
     }
 }
 
 impl Tx<'_> {
     /// Parks a run (it is `awaiting_approval` already) over a question. Where nobody can be asked, the step fails
     /// instead, and the run goes back to the queue, so that what follows is decided where everything else is.
-    pub(in crate::store) fn ask(
-        &mut self,
-        run: i64,
-        asked: &Asked,
-        now: Timestamp,
-    ) -> Result<RunStatus> {
+    pub(in crate::store) fn ask(&mut self, run: i64, asked: &Asked, now: Timestamp) -> Result<()> {
         let expires_at = now.plus(asked.ask.timeout());
         let opened = Opened {
             path: asked.path.clone(),
@@ -97,8 +89,7 @@ impl Tx<'_> {
             "expires_at": expires_at,
         });
         let target = approval.approval_id.prefixed(PREFIX);
-        self.audit(&Actor::system(), "approval.ask", &target, &detail, now)?;
-        Ok(RunStatus::AwaitingApproval)
+        self.audit(&Actor::system(), "approval.ask", &target, &detail, now)
     }
 
     fn cannot_ask(
@@ -107,7 +98,7 @@ impl Tx<'_> {
         asked: &Asked,
         message: String,
         now: Timestamp,
-    ) -> Result<RunStatus> {
+    ) -> Result<()> {
         let finished = Finished {
             path: asked.path.clone(),
             status: StepStatus::Failed,
@@ -121,6 +112,7 @@ impl Tx<'_> {
         };
         self.finish_step(run, &finished, now)?;
         self.apply(run, &Event::Answered, None, now)?
+            .map(drop)
             .map_err(|refused| Error::internal(format!("a run that was to ask: {refused:?}")))
     }
 
@@ -129,7 +121,7 @@ impl Tx<'_> {
         let mut people: Vec<Member> = Vec::new();
         let escalated = ask.escalate.iter().map(|one| &one.recipient);
         for (at, text) in ask.recipients.iter().chain(escalated).enumerate() {
-            let found = people::called(self.conn, text)?.filter(|member| member.active);
+            let found = members::called(self.conn, text)?;
             let Some(member) = found else {
                 return Ok(Err(format!(
                     "the recipient {text:?} is not an active member"

@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use crate::error::Result;
-use crate::flow::answer::{Offer, Verdict, output, shown, verdict};
+use crate::flow::answer::{Offer, Verdict, is_same_answer, output, shown, verdict};
 use crate::flow::approval::{ApprovalStatus, Given};
 use crate::flow::step::{ErrorClass, StepError};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, known_as, people};
+use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
 use crate::store::audit::Actor;
-use crate::store::members::Member;
+use crate::store::members::{self, Member};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -72,30 +72,43 @@ struct Counts {
     person: String,
     by: String,
     hand: String,
-    /// All names that stand for the two of them.
-    names: Vec<String>,
+    /// The two of them; none: whoever it is, they are no member.
+    members: Vec<Member>,
 }
 
 impl Counts {
-    fn of(member: &Member) -> Counts {
-        let id = member.member_id.prefixed(people::PREFIX);
+    fn of(member: Member) -> Counts {
         Counts {
-            person: id.clone(),
-            by: known_as(member).to_owned(),
-            hand: id,
-            names: people::names(member),
+            person: member.public_id(),
+            by: member.known_as().to_owned(),
+            hand: member.public_id(),
+            members: vec![member],
         }
     }
 
     /// A delegate answers for a member.
-    fn delegated(delegate: &Member, member: &Member) -> Counts {
-        let (own, other) = (Counts::of(delegate), Counts::of(member));
+    fn delegated(delegate: Member, member: &Member) -> Counts {
         Counts {
-            person: other.person,
-            by: format!("{} for {}", own.by, other.by),
-            hand: own.hand,
-            names: [own.names, other.names].concat(),
+            person: member.public_id(),
+            by: format!("{} for {}", delegate.known_as(), member.known_as()),
+            hand: delegate.public_id(),
+            members: vec![delegate, member.clone()],
         }
+    }
+
+    /// Someone who is no member, where anyone may answer.
+    fn anyone(name: &str) -> Counts {
+        Counts {
+            person: name.to_owned(),
+            by: name.to_owned(),
+            hand: name.to_owned(),
+            members: Vec::new(),
+        }
+    }
+
+    fn is_named(&self, text: &str) -> bool {
+        let is_same = self.by.to_lowercase() == text.trim().to_lowercase();
+        is_same || self.members.iter().any(|one| people::is_named(one, text))
     }
 }
 
@@ -107,19 +120,13 @@ fn resolve(
     now: Timestamp,
 ) -> Result<std::result::Result<Counts, &'static str>> {
     let member = match person {
-        Person::Member(id) => people::by_id(tx.conn, *id)?,
-        Person::Named(text) => people::called(tx.conn, text)?,
+        Person::Member(id) => members::by_id(tx.conn, *id)?,
+        Person::Named(text) => members::called(tx.conn, text)?,
     };
     let member = match (member, person) {
         (Some(member), _) => member,
         (None, Person::Named(text)) if approval.is_open_to_all() => {
-            let name = text.trim().to_owned();
-            return Ok(Ok(Counts {
-                person: name.clone(),
-                by: name.clone(),
-                hand: name.clone(),
-                names: vec![name],
-            }));
+            return Ok(Ok(Counts::anyone(text.trim())));
         }
         (None, _) => return Ok(Err(NOT_ASKED)),
     };
@@ -127,17 +134,14 @@ fn resolve(
         return Ok(Err(NOT_ACTIVE));
     }
     if approval.is_open_to_all() || approval.asked().any(|one| one.member.id == member.id) {
-        return Ok(Ok(Counts::of(&member)));
+        return Ok(Ok(Counts::of(member)));
     }
-    let stands_in = |other: &&Member| people::delegate_of(other, now) == Some(member.member_id);
     let mut others: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
-    others.retain(|other| stands_in(other));
+    others.retain(|other| people::stands_in(member.member_id, other, now));
     // One who has not answered yet comes first; a delegate has one answer, however many they stand in for.
-    let has_answered =
-        |other: &Member| approval.answer_of(&other.member_id.prefixed(people::PREFIX)).is_some();
-    others.sort_by_key(|other| has_answered(other));
+    others.sort_by_key(|other| approval.answer_of(&other.public_id()).is_some());
     Ok(match others.first() {
-        Some(other) => Ok(Counts::delegated(&member, other)),
+        Some(other) => Ok(Counts::delegated(member, other)),
         None => Err(NOT_ASKED),
     })
 }
@@ -147,11 +151,8 @@ fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'
     if !approval.ask.not_requester {
         return None;
     }
-    let is_requester = |requester: &String| {
-        let names = counts.names.iter();
-        names.into_iter().any(|name| people::same(name, requester))
-    };
-    if approval.requester.as_ref().is_some_and(is_requester) {
+    let requester = approval.requester.as_deref();
+    if requester.is_some_and(|text| counts.is_named(text)) {
         return Some(REQUESTER);
     }
     (key.is_some() && key == approval.started_by).then_some(STARTER)
@@ -177,7 +178,7 @@ impl Tx<'_> {
             Ok(counts) => counts,
             Err(why) => {
                 let who = match &decide.person {
-                    Person::Member(id) => id.prefixed(people::PREFIX),
+                    Person::Member(id) => id.prefixed(members::PREFIX),
                     Person::Named(text) => text.clone(),
                 };
                 self.refuse(&approval, decide, &who, why, now)?;
@@ -189,7 +190,7 @@ impl Tx<'_> {
             return Ok(Decided::Refused(approval, why));
         }
         match standing(&approval, &counts) {
-            Some(Some(standing)) if standing.given.answer == decide.offer.answer => {
+            Some(Some(standing)) if is_same_answer(&standing.given.answer, &decide.offer.answer) => {
                 return Ok(Decided::Same(approval));
             }
             Some(_) => {
@@ -226,7 +227,7 @@ impl Tx<'_> {
             &counts.hand,
             &given.by,
             &decide.via,
-            serde_json::to_string(&given.answer).map_err(crate::error::Error::internal)?,
+            json!(given.answer).to_string(),
             &given.comment,
             now.0,
         ))?;
@@ -284,12 +285,9 @@ fn actor(decide: &Decide, by: &str) -> Actor {
 /// How many of those asked may answer. 0: anyone.
 pub(super) fn eligible(approval: &Approval) -> usize {
     let excluded = |member: &Member| {
-        let requester = approval.requester.as_ref();
+        let requester = approval.requester.as_deref();
         approval.ask.not_requester
-            && requester.is_some_and(|text| {
-                let names = people::names(member);
-                names.iter().any(|name| people::same(name, text))
-            })
+            && requester.is_some_and(|text| people::is_named(member, text))
     };
     let mut asked: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
     asked.retain(|member| !excluded(member));

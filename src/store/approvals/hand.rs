@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::flow::approval::ApprovalStatus;
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::approvals::{Approval, PREFIX, Recipient, by_id, by_row, known_as, people};
+use crate::store::approvals::{Approval, PREFIX, Recipient, by_id, by_row};
 use crate::store::audit::Actor;
+use crate::store::members;
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -62,7 +63,7 @@ impl Tx<'_> {
         if approval.status != ApprovalStatus::Pending {
             return Ok(Reassigned::Closed(approval));
         }
-        let Some(member) = people::by_id(self.conn, to)?.filter(|member| member.active) else {
+        let Some(member) = members::by_id(self.conn, to)?.filter(|member| member.active) else {
             return Ok(Reassigned::NoMember);
         };
         let asked: Vec<&Recipient> = approval.asked().collect();
@@ -80,7 +81,7 @@ impl Tx<'_> {
         }
         let rank = approval.recipients.len();
         if let Some(from) = from {
-            let id = from.member.member_id.prefixed(people::PREFIX);
+            let id = from.member.public_id();
             if approval.answers.iter().any(|one| one.given.person == id) {
                 return Ok(Reassigned::HasAnswered);
             }
@@ -90,8 +91,8 @@ impl Tx<'_> {
         }
         self.add_recipient(approval.id, member.id, "reassigned", rank, now)?;
         let detail = json!({
-            "from": from.map(|one| known_as(&one.member)),
-            "to": known_as(&member),
+            "from": from.map(|one| one.member.known_as()),
+            "to": member.known_as(),
         });
         let target = approval_id.prefixed(PREFIX);
         self.audit(actor, "approval.reassign", &target, &detail, now)?;

@@ -101,9 +101,15 @@ impl Tx<'_> {
             .query_map((approval, member), |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<i64>>>()?;
         for id in owed {
-            // Refused: it is not pending any more, which is as good.
-            drop(self.apply_delivery(id, &delivery::Event::Cancelled, None, now)?);
+            self.take_back_one(id, now)?;
         }
         Ok(())
+    }
+
+    /// Takes back a notification that is owed.
+    pub(in crate::store) fn take_back_one(&mut self, id: i64, now: Timestamp) -> Result<()> {
+        self.apply_delivery(id, &delivery::Event::Cancelled, None, now)?
+            .map(drop)
+            .map_err(|refused| Error::internal(format!("a notification: {refused:?}")))
     }
 }

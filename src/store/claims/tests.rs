@@ -13,6 +13,7 @@ use crate::id::{Dice, Id};
 use crate::store::audit::Actor;
 use crate::store::deployments::NewVersion;
 use crate::store::runs::NewRun;
+use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 use crate::time::Timestamp;
@@ -34,6 +35,8 @@ fn store() -> &'static Store {
                 senders: 8,
                 per_origin: 4,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, _) = Store::open(options, NOW).expect("a new file");

@@ -13,6 +13,7 @@ use crate::store::audit::Actor;
 use crate::store::claims::{Next, Record};
 use crate::store::deployments::NewVersion;
 use crate::store::runs::NewRun;
+use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -36,6 +37,8 @@ impl House {
                 senders: 4,
                 per_origin: 1,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, _) = Store::open(options, NOW).expect("a new file");

@@ -19,6 +19,8 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             senders: 4,
             per_origin: 1,
         },
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
         inline: true,
     };
     drop(Store::open(options, NOW).expect("a new file"));
@@ -35,6 +37,8 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             per_origin: 1,
         },
         sealer: Arc::new(Sealer::new(&[]).expect("no keys")),
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
         bells: Arc::default(),
         changes: Arc::default(),
         touched: Arc::default(),

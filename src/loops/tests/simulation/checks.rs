@@ -74,8 +74,10 @@ impl Checks {
         }
         for (row, after) in &next.runs {
             let is_new = !last.runs.contains_key(row);
-            let is_handed = setup.hands && after.status == RunStatus::Running;
-            if is_new && after.status != RunStatus::Queued && !is_handed {
+            // Its first turn is written with it, if a worker's slot is free.
+            let turned = [RunStatus::Running, RunStatus::Waiting, RunStatus::Completed];
+            let is_turned = setup.hands && turned.contains(&after.status);
+            if is_new && after.status != RunStatus::Queued && !is_turned {
                 self.say(format!(
                     "run {} began as {:?}",
                     short(after.run_id),

@@ -73,6 +73,7 @@ impl History {
             },
             retain_runs: (roll(3) == 0).then(|| hours(1 + roll(60))),
             retain_attempts: (roll(6) == 0).then(|| hours(1 + roll(60))),
+            downtime_grace: hours(1),
             master_keys: match roll(6) {
                 0 => vec!["a master key of enough characters, the first".to_owned()],
                 _ => Vec::new(),

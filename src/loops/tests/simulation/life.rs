@@ -16,6 +16,7 @@ use crate::loops::worker::Worker;
 use crate::outbound::Outside;
 use crate::steps::Registry;
 use crate::store::claims::Claim;
+use crate::store::notices::Notices;
 use crate::store::sending::DeliveryClaim;
 use crate::store::turns::Shares;
 use crate::store::writer::crash;
@@ -30,6 +31,7 @@ pub struct Setup {
     pub shares: Shares,
     pub retain_runs: Option<Duration>,
     pub retain_attempts: Option<Duration>,
+    pub downtime_grace: Duration,
     pub master_keys: Vec<String>,
     /// Whether runs are handed over in the commit that inserts them, or frees a slot.
     pub hands: bool,
@@ -62,6 +64,8 @@ impl Life {
             workers: setup.workers,
             max_queued: setup.max_queued,
             shares: setup.shares,
+            notices: Notices::default(),
+            dice: Arc::new(Dice::seeded(seed ^ 0x5eed)),
             inline: true,
         };
         let clock = world.clock.clone();
@@ -70,7 +74,7 @@ impl Life {
         let opened = Store::open(options, clock.now());
         let (store, _) = opened.expect("the file opens after every crash");
         if setup.hands {
-            store.open_hands();
+            store.open_hands(SecretMark::new([7; 16]));
             store.open_couriers();
         }
         *locked(&world.store) = Some(store.clone());
@@ -98,6 +102,7 @@ impl Life {
             }),
             upkeep: Arc::new(Upkeep {
                 is_paused: false,
+                downtime_grace: setup.downtime_grace,
                 store: store.clone(),
                 clock,
                 retain_runs: setup.retain_runs,
