@@ -60,7 +60,9 @@ pub fn decide(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;
     let approval = find(request)?;
     let by = fields::text(&body, "by", NAME)?.map(str::trim);
-    let by = by.filter(|by| !by.is_empty()).ok_or_else(|| fields::missing("by"))?;
+    let by = by
+        .filter(|by| !by.is_empty())
+        .ok_or_else(|| fields::missing("by"))?;
     let person = person(request, &approval, by)?;
     let offer = read_answer(&approval.ask, Offered::Body(&body))?;
     let actor = request.actor();
@@ -101,7 +103,9 @@ pub fn reassign(request: &Request<'_>) -> Result<Answer> {
     let from = member(request, &body, "from")?.map(|member| member.member_id);
     let to = member(request, &body, "to")?.ok_or_else(|| fields::missing("to"))?;
     let (id, now) = (approval.approval_id, request.now());
-    let reassigned = request.store().reassign(id, from, to.member_id, request.actor(), now)?;
+    let reassigned = request
+        .store()
+        .reassign(id, from, to.member_id, request.actor(), now)?;
     let wrong = |field: &str, message: &str| Err(Error::invalid(fields::pointer(field), message));
     match reassigned {
         Reassigned::Done(approval) => answered(request, 200, &approval),
@@ -121,7 +125,9 @@ pub fn reassign(request: &Request<'_>) -> Result<Answer> {
 pub fn link(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;
     let approval = find(request)?;
-    let ttl = fields::text(&body, "ttl", 20)?.map(parse_duration).transpose();
+    let ttl = fields::text(&body, "ttl", 20)?
+        .map(parse_duration)
+        .transpose();
     let ttl = ttl.map_err(|why| Error::invalid("/ttl", format!("ttl: {why}")))?;
     if ttl.is_some_and(|ttl| ttl.is_zero()) {
         return Err(Error::invalid("/ttl", "ttl must be longer than nothing"));
@@ -137,12 +143,21 @@ pub fn link(request: &Request<'_>) -> Result<Answer> {
         }
     };
     let (id, now) = (approval.approval_id, request.now());
-    let minted = request.store().mint_link(id, member, request.actor(), ttl, now)?;
+    let minted = request
+        .store()
+        .mint_link(id, member, request.actor(), ttl, now)?;
     let minted = minted.ok_or_else(|| {
-        Error::invalid("/recipient", "recipient must name one of those who are asked")
+        Error::invalid(
+            "/recipient",
+            "recipient must name one of those who are asked",
+        )
     })?;
     let link = ApprovalLink {
-        url: format!("{}{}", request.api.public_url(), approve::path(&minted.token)),
+        url: format!(
+            "{}{}",
+            request.api.public_url(),
+            approve::path(&minted.token)
+        ),
         expires_at: minted.expires_at,
     };
     Ok(Answer::Now(Reply::json(201, &link)))
@@ -222,11 +237,7 @@ fn refused(why: &str) -> Error {
     error
 }
 
-fn answered(
-    request: &Request<'_>,
-    status: u16,
-    approval: &approvals::Approval,
-) -> Result<Answer> {
+fn answered(request: &Request<'_>, status: u16, approval: &approvals::Approval) -> Result<Answer> {
     Ok(Answer::Now(Reply::json(status, &whole(request, approval)?)))
 }
 
@@ -296,6 +307,3 @@ pub fn answer<'a>(
         at: one.at,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -25,7 +25,7 @@ use crate::api::call::{Answer, Reply};
 use crate::error::Result;
 use crate::flow::answer::{Offered, read_answer, shown};
 use crate::flow::approval::ApprovalStatus;
-use crate::store::approvals::{Answered, Approval, Decide, Decided, NOT_ASKED, Person, known_as};
+use crate::store::approvals::{Answered, Approval, Decide, Decided, NOT_ASKED, Person};
 use crate::store::audit::Actor;
 use crate::store::links::{Fresh, LinkView};
 use crate::store::members::Member;
@@ -55,7 +55,9 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
     let head = &request.call.head;
     if head.method == "GET" && !form::is_prefetch(head) {
         let address = request.actor().address;
-        request.store().note_view(visit.link.hash, address, request.now());
+        request
+            .store()
+            .note_view(visit.link.hash, address, request.now());
     }
     let found = request.query();
     let query = found.one("q").unwrap_or_default();
@@ -121,7 +123,11 @@ impl<'a> Visit<'a> {
 
     /// Who is named in the audit.
     fn actor(&self) -> Actor {
-        let whose = self.link.member.as_ref().map_or("an administrator", known_as);
+        let whose = self
+            .link
+            .member
+            .as_ref()
+            .map_or("an administrator", Member::known_as);
         Actor {
             name: format!("link of {whose}"),
             address: self.request.actor().address,
@@ -168,7 +174,11 @@ impl<'a> Visit<'a> {
     fn expired(&self, status: u16, entered: &Entered) -> Answer {
         let words = self.words;
         let is_sent = self.link.member.is_some();
-        let how = if is_sent { words.expired } else { words.expired_own };
+        let how = if is_sent {
+            words.expired
+        } else {
+            words.expired_own
+        };
         let late = entered.is_some().then_some(words.expired_while);
         let texts: Vec<&str> = late.into_iter().chain([how]).collect();
         let typed = entered.0.iter().filter(|(name, text)| {
@@ -236,7 +246,11 @@ impl<'a> Visit<'a> {
             Decided::Taken(approval) => self.done(409, &approval, true),
             Decided::Refused(_, why) => {
                 let words = self.words;
-                let text = if why == NOT_ASKED { words.not_asked } else { words.requester };
+                let text = if why == NOT_ASKED {
+                    words.not_asked
+                } else {
+                    words.requester
+                };
                 self.message(403, words.refused_title, &[text])
             }
             Decided::Unknown => unknown(self.request),
@@ -261,7 +275,9 @@ impl<'a> Visit<'a> {
     /// Whose answers count as this person's own.
     fn own(&self) -> Option<&Answered> {
         let member = self.link.member.as_ref()?;
-        self.link.approval.answer_of(&member.member_id.prefixed("mem_"))
+        self.link
+            .approval
+            .answer_of(&member.member_id.prefixed("mem_"))
     }
 
     /// Whether there is nothing left to answer for this person.
@@ -279,7 +295,11 @@ impl<'a> Visit<'a> {
             return self.done(status, approval, false);
         }
         let place = format!("{}/{}", approval.deployment, approval.variant);
-        let is_barred = self.link.member.as_ref().is_some_and(|member| is_requester(approval, member));
+        let is_barred = self
+            .link
+            .member
+            .as_ref()
+            .is_some_and(|member| is_requester(approval, member));
         reply(
             status,
             page::question(&Asked {
@@ -303,9 +323,15 @@ impl<'a> Visit<'a> {
     /// What was decided, or what this person has said so far.
     fn done(&self, status: u16, approval: &Approval, is_taken: bool) -> Answer {
         let is_open = approval.status == ApprovalStatus::Pending;
-        let person = self.link.member.as_ref().map(|member| member.member_id.prefixed("mem_"));
+        let person = self
+            .link
+            .member
+            .as_ref()
+            .map(|member| member.member_id.prefixed("mem_"));
         let is_own = |one: &Answered| {
-            person.as_ref().is_some_and(|own| one.given.person == *own || one.hand == *own)
+            person
+                .as_ref()
+                .is_some_and(|own| one.given.person == *own || one.hand == *own)
         };
         let line = |one: &Answered| Line {
             by: one.given.by.clone(),
@@ -315,7 +341,10 @@ impl<'a> Visit<'a> {
             is_own: is_own(one),
         };
         // While it is open, nobody is swayed by what others have said.
-        let told = approval.answers.iter().filter(|one| !is_open || is_own(one));
+        let told = approval
+            .answers
+            .iter()
+            .filter(|one| !is_open || is_own(one));
         reply(
             status,
             page::done(&Done {
@@ -333,11 +362,23 @@ impl<'a> Visit<'a> {
 /// Whether this member asked for the run, and may not answer therefore. The store judges it again.
 fn is_requester(approval: &Approval, member: &Member) -> bool {
     let id = member.member_id.prefixed("mem_");
-    let names = [Some(id.as_str()), Some(&member.name), member.email.as_deref()];
-    let requester = approval.requester.as_deref().unwrap_or_default().trim().to_lowercase();
+    let names = [
+        Some(id.as_str()),
+        Some(&member.name),
+        member.email.as_deref(),
+    ];
+    let requester = approval
+        .requester
+        .as_deref()
+        .unwrap_or_default()
+        .trim()
+        .to_lowercase();
     approval.ask.not_requester
         && !requester.is_empty()
-        && names.into_iter().flatten().any(|name| name.trim().to_lowercase() == requester)
+        && names
+            .into_iter()
+            .flatten()
+            .any(|name| name.trim().to_lowercase() == requester)
 }
 
 /// The words of the languages that the browser asks for.

@@ -20,7 +20,11 @@ use crate::time::Timestamp;
 pub fn receipt(request: &Request<'_>, approval: &Approval) -> Option<Receipt> {
     let decided_at = approval.decided_at?;
     let id = approval.approval_id.prefixed(PREFIX);
-    let answers: Vec<_> = approval.answers.iter().map(|one| answer(approval, one)).collect();
+    let answers: Vec<_> = approval
+        .answers
+        .iter()
+        .map(|one| answer(approval, one))
+        .collect();
     let body = json!({
         "approval_id": id,
         "request_id": approval.run_id.request_id(),
@@ -37,7 +41,12 @@ pub fn receipt(request: &Request<'_>, approval: &Approval) -> Option<Receipt> {
     let directory = request.store().directory();
     let deployment = directory.deployment_of(approval.deployment_id);
     let signature = deployment.and_then(|deployment| {
-        signed(&deployment.secrets.current, &id, decided_at, &body.to_string())
+        signed(
+            &deployment.secrets.current,
+            &id,
+            decided_at,
+            &body.to_string(),
+        )
     });
     Some(Receipt { body, signature })
 }
@@ -48,7 +57,10 @@ fn signed(secret: &str, id: &str, at: Timestamp, body: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
     mac.update(format!("{id}.{}.", at.seconds()).as_bytes());
     mac.update(body.as_bytes());
-    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    Some(format!(
+        "v1,{}",
+        STANDARD.encode(mac.finalize().into_bytes())
+    ))
 }
 
 #[cfg(test)]

@@ -47,7 +47,11 @@ const FILTERS: &[Filter] = &[
         "pending, approved, rejected, answered, timed_out or cancelled",
     ),
     ("run", "ID", "Approvals of this run"),
-    ("recipient", "WHO", "Asked of this member: e-mail, id or name"),
+    (
+        "recipient",
+        "WHO",
+        "Asked of this member: e-mail, id or name",
+    ),
 ];
 
 const COLUMNS: &[Column] = &[
@@ -118,18 +122,33 @@ fn show(matches: &ArgMatches, screen: &Screen) -> Done {
 
 fn decide_command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
     };
     Command::new("decide")
         .about("Answer an approval for a person")
         .arg(id_arg())
         .arg(
-            text_arg("by", "WHO", "Who answers: e-mail, id or name of one who is asked")
-                .required(true),
+            text_arg(
+                "by",
+                "WHO",
+                "Who answers: e-mail, id or name of one who is asked",
+            )
+            .required(true),
         )
         .arg(text_arg("choice", "OPTION", "An option's value or label"))
-        .arg(text_arg("text", "TEXT", "The answer to a question that asks for text"))
-        .arg(text_arg("form", "JSON", "The fields of a form, as a JSON object"))
+        .arg(text_arg(
+            "text",
+            "TEXT",
+            "The answer to a question that asks for text",
+        ))
+        .arg(text_arg(
+            "form",
+            "JSON",
+            "The fields of a form, as a JSON object",
+        ))
         .arg(flag("approve", "Yes"))
         .arg(flag("reject", "No"))
         .arg(text_arg("comment", "TEXT", "What else is to be said"))
@@ -180,7 +199,11 @@ fn link_command() -> Command {
     Command::new("link")
         .about("Make a link to the approval page; whoever has it may answer")
         .arg(id_arg())
-        .arg(text_arg("recipient", "WHO", "Whose link: one of those who are asked"))
+        .arg(text_arg(
+            "recipient",
+            "WHO",
+            "Whose link: one of those who are asked",
+        ))
         .arg(text_arg("ttl", "DURATION", "How long it is good"))
 }
 
@@ -203,7 +226,10 @@ fn resend_command() -> Command {
 
 fn resend(matches: &ArgMatches, screen: &Screen) -> Done {
     let path = ["v1", "approvals", required(matches, "id"), "resend"];
-    shown(&Server::of(matches)?.send("POST", &path, &json!({}))?, screen)
+    shown(
+        &Server::of(matches)?.send("POST", &path, &json!({}))?,
+        screen,
+    )
 }
 
 fn reassign_command() -> Command {
@@ -211,7 +237,11 @@ fn reassign_command() -> Command {
         .about("Ask another member instead")
         .arg(id_arg())
         .arg(text_arg("to", "WHO", "Who is asked instead: e-mail, id or name").required(true))
-        .arg(text_arg("from", "WHO", "Who is asked now, if there is more than one"))
+        .arg(text_arg(
+            "from",
+            "WHO",
+            "Who is asked now, if there is more than one",
+        ))
 }
 
 fn reassign(matches: &ArgMatches, screen: &Screen) -> Done {

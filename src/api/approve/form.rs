@@ -86,7 +86,13 @@ mod tests {
         let made = "0a".repeat(32);
         let entered = |sent: &str| Entered(vec![("form_token".to_owned(), sent.to_owned())]);
         assert!(is_ours(&made, &entered(&made)));
-        for sent in ["", "x", &made[1..], &made.to_uppercase(), &format!("{made}0")] {
+        for sent in [
+            "",
+            "x",
+            &made[1..],
+            &made.to_uppercase(),
+            &format!("{made}0"),
+        ] {
             assert!(!is_ours(&made, &entered(sent)), "{sent}");
         }
         assert!(!is_ours(&made, &Entered::default()));

@@ -81,7 +81,7 @@ impl Out {
 
     fn text(&mut self, text: &str) {
         // Writing to a string cannot fail.
-        drop(Escaper::new(&mut self.html).write_str(text));
+        let _ = Escaper::new(&mut self.html).write_str(text);
     }
 
     fn start(&mut self, tag: &Tag<'_>) {
