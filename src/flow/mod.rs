@@ -10,6 +10,7 @@ mod definition;
 pub mod delivery;
 pub mod expr;
 pub mod hosts;
+pub mod human;
 pub mod inputs;
 mod jinja;
 pub mod names;

@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
         }
         match &step.action {
             Action::Condition(condition) => self.branches(step, condition),
-            Action::Set(_) | Action::Delay(_) | Action::Kind(_) => Ok(()),
+            Action::Set(_) | Action::Delay(_) | Action::Human(_) | Action::Kind(_) => Ok(()),
         }
     }
 
@@ -225,6 +225,15 @@ impl<'a> Walk<'a> {
                 Err(fault) => return self.fail(step, Value::Null, fault.message()),
             },
             Action::Delay(delay) => return self.delay(step, delay, record),
+            Action::Human(human) => {
+                return match human.ask(&self.scope, self.mark) {
+                    Ok(ask) => Err(Box::new(Then::Ask {
+                        path: step.path.clone(),
+                        ask: Box::new(ask),
+                    })),
+                    Err(message) => self.fail(step, Value::Null, message),
+                };
+            }
             Action::Kind(action) => return self.leave(step, action, record),
         }
         Ok(())

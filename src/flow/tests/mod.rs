@@ -2,6 +2,7 @@
 
 mod definitions;
 mod fields;
+mod human;
 mod plans;
 mod properties;
 mod templates;

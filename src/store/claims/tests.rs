@@ -90,10 +90,12 @@ fn run_event() -> impl Strategy<Value = Event> {
         token.clone().prop_map(Event::Advanced),
         (token.clone(), 0..9_000i64)
             .prop_map(|(token, at)| Event::Parked(token, Timestamp(NOW.0 + at))),
+        token.clone().prop_map(Event::Asked),
         token.clone().prop_map(Event::Completed),
         token.prop_map(Event::Failed),
         Just(Event::ClaimLost),
         Just(Event::Due),
+        Just(Event::Answered),
         Just(Event::Cancelled),
     ]
 }
@@ -114,8 +116,10 @@ fn ending(event: &Event) -> Option<Ending> {
         Event::Claimed(_)
         | Event::Advanced(_)
         | Event::Parked(..)
+        | Event::Asked(_)
         | Event::ClaimLost
-        | Event::Due => None,
+        | Event::Due
+        | Event::Answered => None,
     }
 }
 
