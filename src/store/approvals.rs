@@ -8,8 +8,6 @@ mod decide;
 mod hand;
 pub(super) mod people;
 pub(super) mod settle;
-#[cfg(test)]
-mod tests;
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::Value;
@@ -194,7 +192,8 @@ fn bare(row: &Row<'_>) -> rusqlite::Result<Approval> {
 
 fn answered(row: &Row<'_>) -> rusqlite::Result<Answered> {
     let answer = row.get_ref("answer")?.as_str()?;
-    let answer: Answer = serde_json::from_str(answer).map_err(|fault| unreadable("answer", fault))?;
+    let answer: Answer =
+        serde_json::from_str(answer).map_err(|fault| unreadable("answer", fault))?;
     Ok(Answered {
         given: Given {
             person: row.get("person")?,
@@ -262,7 +261,9 @@ impl Store {
     pub fn pending_approval(&self, run: i64) -> Result<Option<Approval>> {
         self.read(|conn| {
             let approval = conn
-                .prepare_cached(&format!("{SELECT} WHERE a.run = ?1 AND a.status = 'pending'"))?
+                .prepare_cached(&format!(
+                    "{SELECT} WHERE a.run = ?1 AND a.status = 'pending'"
+                ))?
                 .query_row([run], bare)
                 .optional()?;
             approval.map(|one| whole(conn, one)).transpose()

@@ -190,7 +190,9 @@ impl Tx<'_> {
             return Ok(Decided::Refused(approval, why));
         }
         match standing(&approval, &counts) {
-            Some(Some(standing)) if is_same_answer(&standing.given.answer, &decide.offer.answer) => {
+            Some(Some(standing))
+                if is_same_answer(&standing.given.answer, &decide.offer.answer) =>
+            {
                 return Ok(Decided::Same(approval));
             }
             Some(_) => {
@@ -231,7 +233,11 @@ impl Tx<'_> {
             &given.comment,
             now.0,
         ))?;
-        let mut answers: Vec<Given> = approval.answers.iter().map(|one| one.given.clone()).collect();
+        let mut answers: Vec<Given> = approval
+            .answers
+            .iter()
+            .map(|one| one.given.clone())
+            .collect();
         answers.push(given.clone());
         let verdict = verdict(&approval.ask, &answers, eligible(&approval));
         let detail = json!({
@@ -286,8 +292,7 @@ fn actor(decide: &Decide, by: &str) -> Actor {
 pub(super) fn eligible(approval: &Approval) -> usize {
     let excluded = |member: &Member| {
         let requester = approval.requester.as_deref();
-        approval.ask.not_requester
-            && requester.is_some_and(|text| people::is_named(member, text))
+        approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
     };
     let mut asked: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
     asked.retain(|member| !excluded(member));

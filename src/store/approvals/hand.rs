@@ -68,7 +68,10 @@ impl Tx<'_> {
         };
         let asked: Vec<&Recipient> = approval.asked().collect();
         let from = match (from, asked.as_slice()) {
-            (Some(from), asked) => asked.iter().copied().find(|one| one.member.member_id == from),
+            (Some(from), asked) => asked
+                .iter()
+                .copied()
+                .find(|one| one.member.member_id == from),
             (None, [only]) => Some(*only),
             (None, _) => None,
         };
@@ -137,7 +140,13 @@ impl Store {
     ) -> Result<()> {
         self.write(move |tx| {
             let target = approval_id.prefixed(PREFIX);
-            tx.audit(&actor, "approval.refuse", &target, &json!({"why": why}), now)
+            tx.audit(
+                &actor,
+                "approval.refuse",
+                &target,
+                &json!({"why": why}),
+                now,
+            )
         })
     }
 }

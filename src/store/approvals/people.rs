@@ -22,5 +22,7 @@ pub(in crate::store) fn is_named(member: &Member, text: &str) -> bool {
 
 /// Whether `other` stands in for a member now.
 pub(in crate::store) fn stands_in(other: Id, member: &Member, now: Timestamp) -> bool {
-    member.delegate_at(now).is_some_and(|(delegate, _)| delegate == other)
+    member
+        .delegate_at(now)
+        .is_some_and(|(delegate, _)| delegate == other)
 }
