@@ -291,7 +291,7 @@ fn search(asked: &Asked<'_>) -> Markup {
         form.search method="get" action=(asked.token) role="search" {
             span {
                 label.label for="q" { (words.search) }
-                input type="search" id="q" name="q" value=(asked.query) maxlength="200" dir="auto"
+                input type="search" id="q" name="q" value=(plain(asked.query)) maxlength="200" dir="auto"
                     autocomplete="off" enterkeyhint="search";
             }
             button type="submit" { (words.search_button) }
@@ -310,7 +310,7 @@ fn form(asked: &Asked<'_>) -> Markup {
     html! {
         form method="post" action=(asked.token) id="answer" novalidate accept-charset="utf-8" {
             input type="hidden" name="form_token" value=(asked.form_token);
-            @if !asked.query.is_empty() { input type="hidden" name="q" value=(asked.query); }
+            @if !asked.query.is_empty() { input type="hidden" name="q" value=(plain(asked.query)); }
             @match asked.ask.mode {
                 Mode::Choices => (choices(asked)),
                 Mode::Text => (written(asked)),
