@@ -181,7 +181,8 @@ mod tests {
                 "<iframe",
                 "javascript:alert(1)\"",
                 "data:text",
-                " onmouseover=", "\"onmouseover=",
+                " onmouseover=",
+                "\"onmouseover=",
             ] {
                 let inside = html.to_ascii_lowercase().contains(word);
                 assert!(!inside, "{hostile} became {html}");

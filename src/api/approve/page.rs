@@ -72,6 +72,8 @@ pub struct Asked<'a> {
 pub struct Line {
     pub by: String,
     pub answer: String,
+    /// The fields, if it was a form.
+    pub form: Vec<(String, Value)>,
     pub comment: Option<String>,
     pub at: Timestamp,
     /// Whether it is that of the person who looks.
@@ -262,6 +264,15 @@ fn shown(words: &Words, value: &Value) -> Markup {
         Value::Number(number) => html! { (number.to_string()) },
         Value::Null => html! { span.soft { (words.nothing) } },
         nested => html! { pre tabindex="0" dir="auto" { (plain(&format!("{nested:#}"))) } },
+    }
+}
+
+/// A value that a person gave.
+fn given(words: &Words, value: &Value) -> Markup {
+    match value {
+        Value::String(text) => lines(text),
+        Value::Array(_) | Value::Object(_) => text(&value.to_string()),
+        other => shown(words, other),
     }
 }
 
@@ -480,7 +491,10 @@ fn answer(words: &Words, ask: &Ask, line: &Line) -> Markup {
     html! {
         dl {
             dt { (words.answer) }
-            dd { (lines(said)) }
+            @if line.form.is_empty() { dd { (lines(said)) } }
+            @for (name, value) in &line.form {
+                dd.given { (text(name)) ": " (given(words, value)) }
+            }
             dt { (words.by) }
             dd { (text(&line.by)) @if line.is_own { " (" (words.you_answered) ")" } }
             dt { (words.when) }

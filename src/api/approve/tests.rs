@@ -261,6 +261,7 @@ fn hostile_texts_are_shown_as_texts() {
         let line = Line {
             by: HOSTILE.to_owned(),
             answer: HOSTILE.to_owned(),
+            form: Vec::new(),
             comment: Some(HOSTILE.to_owned()),
             at: NOW,
             is_own: true,
@@ -319,6 +320,7 @@ fn what_became_of_it_says_who_what_and_when() {
     let line = |is_own| Line {
         by: "ana@example.com".to_owned(),
         answer: "approved".to_owned(),
+        form: Vec::new(),
         comment: Some("fine".to_owned()),
         at: NOW,
         is_own,
