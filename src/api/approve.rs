@@ -23,8 +23,8 @@ use crate::api::approve::page::{Asked, Done, Entered, Line, Message, STYLE, Wron
 use crate::api::approve::words::Words;
 use crate::api::call::{Answer, Reply};
 use crate::error::Result;
-use crate::flow::answer::{Offered, read_answer, shown};
-use crate::flow::approval::ApprovalStatus;
+use crate::flow::answer::{Offer, Offered, read_answer, shown};
+use crate::flow::approval::{self, ApprovalStatus};
 use crate::store::approvals::{Answered, Approval, Decide, Decided, NOT_ASKED, Person};
 use crate::store::audit::Actor;
 use crate::store::links::{Fresh, LinkView};
@@ -230,7 +230,7 @@ impl<'a> Visit<'a> {
         })
     }
 
-    fn put(&self, person: Person, offer: crate::flow::answer::Offer) -> Result<Answer> {
+    fn put(&self, person: Person, offer: Offer) -> Result<Answer> {
         let decide = Decide {
             approval_id: self.link.approval.approval_id,
             person,
@@ -336,6 +336,10 @@ impl<'a> Visit<'a> {
         let line = |one: &Answered| Line {
             by: one.given.by.clone(),
             answer: shown(&approval.ask, &one.given.answer),
+            form: match &one.given.answer {
+                approval::Answer::Form(form) => form.clone().into_iter().collect(),
+                _ => Vec::new(),
+            },
             comment: one.given.comment.clone(),
             at: one.at,
             is_own: is_own(one),

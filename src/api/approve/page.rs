@@ -72,6 +72,8 @@ pub struct Asked<'a> {
 pub struct Line {
     pub by: String,
     pub answer: String,
+    /// The fields, if it was a form.
+    pub form: Vec<(String, Value)>,
     pub comment: Option<String>,
     pub at: Timestamp,
     /// Whether it is that of the person who looks.
@@ -265,6 +267,15 @@ fn shown(words: &Words, value: &Value) -> Markup {
     }
 }
 
+/// A value that a person gave.
+fn given(words: &Words, value: &Value) -> Markup {
+    match value {
+        Value::String(text) => lines(text),
+        Value::Array(_) | Value::Object(_) => text(&value.to_string()),
+        other => shown(words, other),
+    }
+}
+
 fn is_searched(ask: &Ask) -> bool {
     ask.mode == Mode::Choices && ask.options.len() > SEARCHED
 }
@@ -291,7 +302,7 @@ fn search(asked: &Asked<'_>) -> Markup {
         form.search method="get" action=(asked.token) role="search" {
             span {
                 label.label for="q" { (words.search) }
-                input type="search" id="q" name="q" value=(asked.query) maxlength="200" dir="auto"
+                input type="search" id="q" name="q" value=(plain(asked.query)) maxlength="200" dir="auto"
                     autocomplete="off" enterkeyhint="search";
             }
             button type="submit" { (words.search_button) }
@@ -310,7 +321,7 @@ fn form(asked: &Asked<'_>) -> Markup {
     html! {
         form method="post" action=(asked.token) id="answer" novalidate accept-charset="utf-8" {
             input type="hidden" name="form_token" value=(asked.form_token);
-            @if !asked.query.is_empty() { input type="hidden" name="q" value=(asked.query); }
+            @if !asked.query.is_empty() { input type="hidden" name="q" value=(plain(asked.query)); }
             @match asked.ask.mode {
                 Mode::Choices => (choices(asked)),
                 Mode::Text => (written(asked)),
@@ -480,7 +491,10 @@ fn answer(words: &Words, ask: &Ask, line: &Line) -> Markup {
     html! {
         dl {
             dt { (words.answer) }
-            dd { (lines(said)) }
+            @if line.form.is_empty() { dd { (lines(said)) } }
+            @for (name, value) in &line.form {
+                dd.given { (text(name)) ": " (given(words, value)) }
+            }
             dt { (words.by) }
             dd { (text(&line.by)) @if line.is_own { " (" (words.you_answered) ")" } }
             dt { (words.when) }

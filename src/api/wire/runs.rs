@@ -134,12 +134,17 @@ pub struct WaitingOn {
     pub kind: &'static str,
     /// When it goes on, answered or not.
     pub until: Option<Timestamp>,
-    /// The question that waits for an answer.
-    #[schemars(extend("pattern" = APPROVAL_ID))]
+    /// Of an approval: its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("pattern" = APPROVAL_ID))]
     pub approval_id: Option<String>,
-    /// Who is asked: e-mail addresses or names, joined by `, `. Empty: anyone who may decide approvals.
+    /// Of an approval: who is asked, joined by `, `. Empty: anyone who may decide approvals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub recipient: Option<String>,
-    /// Until when the question waits.
+    /// Of an approval: until when it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
     pub expires_at: Option<Timestamp>,
 }
 
