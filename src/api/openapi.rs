@@ -4,6 +4,7 @@
 //! Owns how the document is put together. A new route needs one [`Operation`] in its noun's file, and the type of its
 //! answer in [`crate::api::wire`]; a test says so.
 
+mod approvals;
 mod audit;
 mod definition;
 mod deliveries;
@@ -38,6 +39,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     invoke::OPERATIONS,
     runs::OPERATIONS,
     deliveries::OPERATIONS,
+    approvals::OPERATIONS,
     deployments::OPERATIONS,
     versions::OPERATIONS,
     keys::OPERATIONS,
@@ -54,6 +56,10 @@ const TAGS: &[(&str, &str)] = &[
     (
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
+    ),
+    (
+        "approvals",
+        "Questions that runs wait for, and the page where people answer them.",
     ),
     (
         "deployments",

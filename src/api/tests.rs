@@ -31,6 +31,14 @@ GET     xxoxx /v1/public/requests/{request_id}
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
+GET     oxxxx /v1/approvals
+GET     oxxxx /v1/approvals/{id}
+POST    ooxox /v1/approvals/{id}/decide
+POST    ooxox /v1/approvals/{id}/resend
+POST    ooxox /v1/approvals/{id}/reassign
+POST    oooox /v1/approvals/{id}/link
+GET     +++++ /approve/{token}
+POST    +++++ /approve/{token}
 GET     oxoxx /v1/deployments
 GET     oxoxx /v1/deployments/{deployment}
 PATCH   oooox /v1/deployments/{deployment}

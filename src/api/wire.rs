@@ -3,6 +3,7 @@
 //!
 //! Owns the names of members and their order. Must not decide anything, nor read a row.
 
+mod approvals;
 mod deliveries;
 mod deployments;
 mod keys;
@@ -13,6 +14,9 @@ mod system;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use approvals::{
+    Approval, ApprovalAnswer, ApprovalLink, ApprovalRecipient, PersonAsked, Receipt, WholeApproval,
+};
 pub use deliveries::{Attempt, Delivery, Timings, WholeDelivery};
 pub use deployments::{
     Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
@@ -34,6 +38,12 @@ pub const REQUEST_ID: &str = "^req_[0-9a-f]{32}$";
 
 /// A delivery's id.
 pub const DELIVERY_ID: &str = "^dlv_[0-9a-f]{32}$";
+
+/// An approval's id.
+pub const APPROVAL_ID: &str = "^apr_[0-9a-f]{32}$";
+
+/// A member's id.
+pub const MEMBER_ID: &str = "^mem_[0-9a-f]{32}$";
 
 /// An API key's id.
 pub const KEY_ID: &str = "^key_[0-9a-f]{32}$";

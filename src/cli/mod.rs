@@ -3,6 +3,7 @@
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
 //! its HTTP API; backup, restore, check and prune work on the file itself, through the store's verbs for that.
 
+mod approvals;
 mod backup;
 mod bench;
 mod check;
@@ -81,6 +82,11 @@ const VERBS: &[Verb] = &[
         name: "deliveries",
         command: deliveries::command,
         run: deliveries::run,
+    },
+    Verb {
+        name: "approvals",
+        command: approvals::command,
+        run: approvals::run,
     },
     Verb {
         name: "keys",

@@ -22,7 +22,7 @@ use crate::store::runs::{json_column, time_column};
 use crate::time::Timestamp;
 
 pub use ask::Asked;
-pub use decide::{Decide, Decided, Person};
+pub use decide::{Decide, Decided, NOT_ASKED, Person};
 pub use hand::Reassigned;
 
 /// What an approval's public id begins with.
