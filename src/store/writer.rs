@@ -29,6 +29,7 @@ use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
 use crate::store::hands::Hands;
+use crate::store::instance::InstanceKey;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
@@ -52,6 +53,7 @@ pub(super) struct Tx<'a> {
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
+    pub(super) instance: &'a InstanceKey,
     pub(super) stops: &'a Stops,
     pub(super) hands: &'a Hands<Claim>,
     pub(super) couriers: &'a Hands<DeliveryClaim>,
@@ -256,6 +258,7 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) instance: Arc<InstanceKey>,
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
@@ -427,6 +430,7 @@ impl Writer {
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
+            instance: &self.parts.instance,
             stops: &self.parts.stops,
             hands: &self.parts.hands,
             couriers: &self.parts.couriers,

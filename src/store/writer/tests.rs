@@ -35,6 +35,7 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             per_origin: 1,
         },
         sealer: Arc::new(Sealer::new(&[]).expect("no keys")),
+        instance: Arc::new(InstanceKey::draw(&crate::id::Dice::seeded(1))),
         bells: Arc::default(),
         changes: Arc::default(),
         touched: Arc::default(),
