@@ -22,6 +22,7 @@ mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
 mod metrics; // /metrics, /v1/stats, /v1/system
+mod notices; // people are told: mail, chat, webhook
 mod operating; // backup, restore, check, prune
 mod people; // members, and a browser without JavaScript
 mod process; // commands run to their end
