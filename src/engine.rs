@@ -17,14 +17,11 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
-use crate::loops::delivery::Sender;
+use crate::loops::delivery::{Channels, Sender};
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::loops::{NAP, Pool};
-use crate::outbound::guard::{AllowList, Guard};
-use crate::outbound::http::Client;
-use crate::outbound::resolve;
-use crate::outbound::{Outside, Purpose};
+use crate::outbound::{Outside, resolve};
 use crate::steps::Registry;
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
@@ -39,10 +36,12 @@ mod beside;
 mod builder;
 mod figures;
 mod library;
+mod outside;
 
 pub use beside::Beside;
 pub use builder::Builder;
 pub use library::{Invoke, Started, Wanted};
+use outside::World;
 
 /// Threads that answer HTTP calls: enough that a group commit has company.
 const HANDLERS: usize = 64;
@@ -129,35 +128,6 @@ impl Alive {
     }
 }
 
-fn guard_of(config: &Config) -> Result<Guard> {
-    let list = |name: &str, text: &str| {
-        AllowList::parse(text).map_err(|fault| Error::invalid(name, format!("{name}: {fault}")))
-    };
-    let mut guard = Guard::new(list("allow_outbound", &config.allow_outbound)?);
-    for (name, text, purpose) in [
-        (
-            "allow_outbound_callbacks",
-            &config.allow_outbound_callbacks,
-            Purpose::Callbacks,
-        ),
-        (
-            "allow_outbound_steps",
-            &config.allow_outbound_steps,
-            Purpose::Steps,
-        ),
-        (
-            "allow_outbound_notifications",
-            &config.allow_outbound_notifications,
-            Purpose::Notifications,
-        ),
-    ] {
-        if let Some(text) = text {
-            guard = guard.with(purpose, list(name, text)?);
-        }
-    }
-    Ok(guard)
-}
-
 fn socket_address(listen: &str) -> Result<SocketAddr> {
     use std::net::ToSocketAddrs;
     listen
@@ -192,16 +162,9 @@ fn first_key(store: &Store, dice: &Dice, clock: &Clock, show: Show) -> Result<Op
     Ok(Some(text))
 }
 
-fn notices_of(config: &Config) -> Notices {
-    let public_url = config.public_url.as_deref().unwrap_or_default();
-    Notices {
-        public_url: public_url.trim_end_matches('/').to_owned(),
-        ..Notices::default()
-    }
-}
-
 fn open_store(
     config: &Config,
+    notices: Notices,
     kinds: &Registry,
     clock: &Clock,
 ) -> Result<(Arc<Store>, Option<Writer>)> {
@@ -223,7 +186,7 @@ fn open_store(
             senders: config.senders,
             per_origin: config.senders_per_origin,
         },
-        notices: notices_of(config),
+        notices,
         dice: Arc::new(Dice::System),
         inline: false,
     };
@@ -247,9 +210,9 @@ impl Engine {
     fn assemble(builder: Builder, kinds: Arc<Registry>) -> Result<Engine> {
         let (config, is_private) = (builder.config, builder.is_private);
         let show = builder.on_new_key.unwrap_or_else(|| Box::new(|_| Ok(())));
-        let (clock, guard) = (Clock::System, Arc::new(guard_of(&config)?));
+        let (clock, world) = (Clock::System, World::read(&config)?);
         let listen = socket_address(&config.listen)?;
-        let (store, writer) = open_store(&config, &kinds, &clock)?;
+        let (store, writer) = open_store(&config, world.notices(&config), &kinds, &clock)?;
         let mut threads = Threads::default();
         if let Some(writer) = writer {
             threads.writer = Some(spawn("skep-writer", STACK, move || writer.run())?);
@@ -263,7 +226,7 @@ impl Engine {
             None => listen,
         };
         if listener.is_some() {
-            guard.set_own(vec![addr]);
+            world.guard.set_own(vec![addr]);
         }
         let public_url = config
             .public_url
@@ -275,11 +238,12 @@ impl Engine {
             false => first_key(&store, &dice, &clock, show)?,
         };
         let resolver = Arc::new(resolve::Pool::new());
-        let outside: Arc<dyn Outside> = Arc::new(Client::new(guard.clone(), resolver.clone()));
+        let outside: Arc<dyn Outside> = Arc::new(world.client(resolver.clone()));
+        world.warn();
         let api = Arc::new(Api::new(api::Parts {
             store: store.clone(),
             kinds: kinds.specs(),
-            guard,
+            guard: world.guard.clone(),
             clock: clock.clone(),
             dice: dice.clone(),
             admin_key: config.admin_key.as_ref().map(|key| key.expose().to_owned()),
@@ -309,7 +273,7 @@ impl Engine {
         // Before any loop takes work, and before the first request is let in.
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
-        engine.start_senders(outside, &clock, &dice)?;
+        engine.start_senders(outside, world.channels(&public_url), &clock, &dice)?;
         engine.start_keepers(upkeep)?;
         engine.start_front_door()?;
         Ok(engine)
@@ -382,12 +346,14 @@ impl Engine {
     fn start_senders(
         &self,
         outside: Arc<dyn Outside>,
+        channels: Channels,
         clock: &Clock,
         dice: &Arc<Dice>,
     ) -> Result<()> {
         let sender = Arc::new(Sender {
             store: self.store.clone(),
             outside,
+            channels,
             clock: clock.clone(),
             dice: dice.clone(),
             stop: self.pools.cut.clone(),

@@ -87,7 +87,9 @@ impl Upkeep {
         if !self.is_paused {
             let late = self.store.grant_grace(self.downtime_grace, now)?;
             if late > 0 {
-                log::info!("{late} timers of approvals fell due while nobody could answer; they have a grace");
+                log::info!(
+                    "{late} timers of approvals fell due while nobody could answer; they have a grace"
+                );
             }
         }
         let (mut runs, mut deliveries) = (0, 0);

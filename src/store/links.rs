@@ -109,8 +109,7 @@ fn view(conn: &Connection, hash: [u8; 32], now: Timestamp) -> Result<Option<Link
 pub(super) fn may_be_told(approval: &Approval, member: &Member, now: Timestamp) -> bool {
     member.active
         && approval.asked().any(|one| {
-            one.member.id == member.id
-                || people::stands_in(member.member_id, &one.member, now)
+            one.member.id == member.id || people::stands_in(member.member_id, &one.member, now)
         })
 }
 
@@ -178,11 +177,17 @@ impl Tx<'_> {
                 "UPDATE links SET viewed_at = ?2 WHERE hash = ?1 AND (viewed_at IS NULL OR viewed_at <= ?3)",
             )?
             .execute((hash, now.0, before))?;
-        let Some(view) = (noted > 0).then(|| view(self.conn, hash, now)).transpose()?.flatten()
+        let Some(view) = (noted > 0)
+            .then(|| view(self.conn, hash, now))
+            .transpose()?
+            .flatten()
         else {
             return Ok(());
         };
-        let whose = view.member.as_ref().map_or("an administrator", Member::known_as);
+        let whose = view
+            .member
+            .as_ref()
+            .map_or("an administrator", Member::known_as);
         let actor = Actor {
             name: format!("link of {whose}"),
             address,

@@ -144,10 +144,12 @@ impl Tx<'_> {
         event_type: &'static str,
         now: Timestamp,
     ) -> Result<()> {
-        let waits = |member: &&Member| {
-            approval.answer_of(&member.public_id()).is_none()
-        };
-        let asked: Vec<&Member> = approval.asked().map(|one| &one.member).filter(waits).collect();
+        let waits = |member: &&Member| approval.answer_of(&member.public_id()).is_none();
+        let asked: Vec<&Member> = approval
+            .asked()
+            .map(|one| &one.member)
+            .filter(waits)
+            .collect();
         self.tell(approval, &asked, event_type, now)
     }
 

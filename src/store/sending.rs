@@ -112,9 +112,6 @@ pub struct Attempt {
 impl DeliveryClaim {
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
-        if self.notice.is_some() {
-            return;
-        }
         if let Some(own) = &deployment.retry_schedule {
             self.schedule = own.clone();
         }

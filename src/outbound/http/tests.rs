@@ -7,8 +7,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crossbeam_channel::bounded;
+
 use super::*;
-use crate::outbound::Purpose;
+use crate::outbound::{Purpose, Timings};
 use crate::outbound::guard::AllowList;
 
 /// Answers each connection on its own thread; counts them.

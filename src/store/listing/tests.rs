@@ -12,8 +12,8 @@ use crate::store::Options;
 use crate::store::audit::Actor;
 use crate::store::claims::{Next, Record};
 use crate::store::deployments::NewVersion;
-use crate::store::runs::NewRun;
 use crate::store::notices::Notices;
+use crate::store::runs::NewRun;
 use crate::store::turns::Shares;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);

@@ -10,7 +10,7 @@ use super::world::World;
 use crate::bell::{Stop, locked};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
-use crate::loops::delivery::Sender;
+use crate::loops::delivery::{Channels, Sender};
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::outbound::Outside;
@@ -94,6 +94,7 @@ impl Life {
             sender: Arc::new(Sender {
                 store: store.clone(),
                 outside,
+                channels: Channels::default(),
                 clock: clock.clone(),
                 dice,
                 stop: Stop::default(),
