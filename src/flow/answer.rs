@@ -22,7 +22,8 @@ pub enum Offered<'a> {
     /// The API's JSON body: `choice` (an option's value), `text`, `decision` or `form`, and `comment`.
     Body(&'a Map<String, Value>),
     /// The page's form, name and text: `choice` (an option's place, from 0), `text`, `decision` or `field.NAME`, and
-    /// `comment`. Of two texts of one name the last counts.
+    /// `comment`. Of two texts of one name the last counts. A boolean with a default that is not sent is false: its
+    /// tick was taken off.
     Form(&'a [(String, String)]),
 }
 
@@ -101,7 +102,7 @@ const KEYS: [(Mode, &str); 4] = [
 /// The word for yes and no.
 const DECISIONS: [(&str, bool); 2] = [("approved", true), ("rejected", false)];
 
-/// Reads an answer to this question.
+/// Reads an answer to this question. White space around a text or a comment is dropped before it is measured.
 ///
 /// # Errors
 /// [`Misfit`] names the field, what was expected, and what came.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::flow::approval::{Ask, Channel, Mode, OnTimeout};
 use crate::flow::expr::Template;
+use crate::flow::schema::NAME;
 use crate::flow::scope::Segment;
 
 /// The action key.
@@ -244,6 +245,9 @@ const KEYS: [Key; 20] = [
     ),
 ];
 
+/// A path into an option, as a pattern of the schema.
+const PATH: &str = r#"^(\[\d+\]|[^\s{}\[\].'"]+)(\[\d+\])*(\.[^\s{}\[\].'"]+(\[\d+\])*)*$"#;
+
 /// The schema of the step's parameters.
 pub(super) fn schema() -> Value {
     let properties: Map<String, Value> = KEYS
@@ -254,24 +258,6 @@ pub(super) fn schema() -> Value {
             (key.name.to_owned(), form)
         })
         .collect();
-    let mode_is =
-        |mode: Mode| json!({ "required": ["mode"], "properties": { "mode": { "const": mode } } });
-    let mut rules: Vec<Value> = [(Mode::Choices, "options"), (Mode::Form, "fields")]
-        .iter()
-        .map(|(mode, needed)| json!({ "if": mode_is(*mode), "then": { "required": [needed] } }))
-        .collect();
-    for mode in Mode::ALL {
-        let own = KEYS.iter().filter(|key| key.only == Some(*mode));
-        let own: Vec<Value> = own.map(|key| json!({ "required": [key.name] })).collect();
-        if !own.is_empty() {
-            rules.push(json!({ "if": { "anyOf": own }, "then": mode_is(*mode) }));
-        }
-    }
-    let no_channel =
-        json!({ "required": ["channel"], "properties": { "channel": { "const": Channel::None } } });
-    let asks_someone =
-        json!({ "anyOf": [{ "required": ["recipient"] }, { "required": ["recipients"] }] });
-    rules.push(json!({ "anyOf": [no_channel, asks_someone] }));
     json!({
         "type": "object",
         "description": "Asks a person; the run waits for the answer, and holds nothing meanwhile.",
@@ -279,8 +265,43 @@ pub(super) fn schema() -> Value {
         "additionalProperties": false,
         "properties": properties,
         "not": { "required": ["recipient", "recipients"] },
-        "allOf": rules,
+        "allOf": rules(),
     })
+}
+
+/// Which keys belong together, for the schema.
+fn rules() -> Vec<Value> {
+    let has = |name: &str| json!({ "required": [name] });
+    let is = |name: &str, value: &str| json!({ "required": [name], "properties": { name: { "const": value } } });
+    let rule = |when: Value, then: Value| json!({ "if": when, "then": then });
+    let any = |these: &[Value]| json!({ "anyOf": these });
+    let no_channel = is("channel", Channel::None.as_str());
+    let escalates = is("on_timeout", OnTimeout::Escalate.as_str());
+    let asks_someone = any(&[has("recipient"), has("recipients")]);
+    let says_when = json!({ "properties": { "escalate": { "required": ["after"] } } });
+    let mut rules = vec![
+        rule(is("mode", Mode::Choices.as_str()), has("options")),
+        rule(is("mode", Mode::Form.as_str()), has("fields")),
+        rule(
+            json!({ "required": ["need"], "properties": { "need": { "minimum": 2 } } }),
+            has("recipients"),
+        ),
+        any(&[no_channel.clone(), asks_someone.clone()]),
+        rule(has("remind"), json!({ "not": no_channel })),
+        rule(escalates.clone(), has("escalate")),
+        rule(
+            has("escalate"),
+            json!({ "allOf": [asks_someone, any(&[escalates, says_when])] }),
+        ),
+    ];
+    for mode in Mode::ALL {
+        let own = KEYS.iter().filter(|key| key.only == Some(*mode));
+        let own: Vec<Value> = own.map(|key| has(key.name)).collect();
+        if !own.is_empty() {
+            rules.push(rule(any(&own), is("mode", mode.as_str())));
+        }
+    }
+    rules
 }
 
 /// What a step that asks a person cannot have beside it.
@@ -309,7 +330,7 @@ impl Form {
             Form::Object => {
                 or_expression(json!({ "type": "object", "maxProperties": MAX_CONTEXT }))
             }
-            Form::Path => json!({ "type": "string", "pattern": r"^[^{}\s]+$" }),
+            Form::Path => json!({ "type": "string", "pattern": PATH }),
             Form::Count(least, most) => {
                 json!({ "type": "integer", "minimum": least, "maximum": most })
             }
@@ -322,6 +343,7 @@ impl Form {
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": MAX_FIELDS,
+                "propertyNames": { "pattern": NAME },
                 "additionalProperties": { "$ref": "#/$defs/input" },
             }),
             Form::Escalate => json!({

@@ -8,7 +8,8 @@ use crate::flow::inputs::InputType;
 use crate::flow::retry::Trouble;
 use crate::flow::workflow::{FieldKind, FieldSpec, KindSpec, MAX_STEPS, PURE_KINDS};
 
-const NAME: &str = "^[A-Za-z_][A-Za-z0-9_]{0,63}$";
+/// The form of a name, as a pattern.
+pub const NAME: &str = "^[A-Za-z_][A-Za-z0-9_]{0,63}$";
 const DURATION: &str = r"^[0-9]+(ms|s|m|h|d)$";
 
 /// The schema of a definition whose steps are of the built-in kinds or of these.

@@ -1,5 +1,6 @@
 //! Tests of the room as a whole: definitions as people write them, runs as they go.
 
+mod asking;
 mod definitions;
 mod fields;
 mod human;
