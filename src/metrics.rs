@@ -57,6 +57,7 @@ const ATTEMPT_OUTCOMES: &[&str] = &[
     "timeout",
     "reset",
     "forbidden_address",
+    "smtp_status",
     "interrupted",
 ];
 
@@ -436,6 +437,7 @@ mod tests {
             (Some(302), Some("http_status"), "3xx"),
             (Some(503), Some("http_status"), "5xx"),
             (Some(200), Some("reset"), "reset"),
+            (Some(550), Some("smtp_status"), "smtp_status"),
             (None, Some("dns"), "dns"),
             (Some(999), Some("http_status"), "other"),
             (None, None, "other"),

@@ -20,6 +20,7 @@ mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
 mod metrics; // /metrics, /v1/stats, /v1/system
+mod notices; // people are told: mail, chat, webhook
 mod operating; // backup, restore, check, prune
 mod process; // commands run to their end
 mod public_url; // behind a proxy
