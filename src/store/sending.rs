@@ -112,6 +112,10 @@ pub struct Attempt {
 impl DeliveryClaim {
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
+        if self.notice.is_some() {
+            // A deployment's terms are those of its callbacks.
+            return;
+        }
         if let Some(own) = &deployment.retry_schedule {
             self.schedule = own.clone();
         }
