@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::house::{ADMIN, House, Plan, rows, text, wait_until};
+use crate::house::{House, Plan, rows, text, wait_until};
+use crate::people::{form, form_token, link_of, open};
 use crate::wire::{Answer, Ask, PATIENCE};
 
 mod contest; // many answers at once
@@ -13,14 +14,12 @@ mod people; // who may answer, and how many must
 mod timing; // reminders, escalation, the end, and being down meanwhile
 mod tokens; // links and forms in the wrong hands
 
-const FORM: &str = "application/x-www-form-urlencoded";
-
 /// Where callbacks go that nobody looks at.
 const NOWHERE: &str = "http://127.0.0.1:9/nowhere";
 
-pub const ANNA: &str = "anna@office.test";
-pub const BOB: &str = "bob@office.test";
-pub const CARL: &str = "carl@office.test";
+const ANNA: &str = "anna@office.test";
+const BOB: &str = "bob@office.test";
+const CARL: &str = "carl@office.test";
 
 /// A house that knows Anna, Bob and Carl.
 fn settled(plan: Plan) -> House {
@@ -103,21 +102,9 @@ impl Parked {
 
     /// A link to the page, by an administrator's hand.
     fn link(&self, house: &House, body: &Value) -> Link {
-        let made = house.post(&format!("{}/link", self.path()), body).is(201);
-        let url = text(&made["url"]);
-        let path = url.strip_prefix(&house.url()).expect("it leads here");
         Link {
-            path: path.to_owned(),
+            path: link_of(house, &self.id, body),
         }
-    }
-
-    /// Waits until it stands so.
-    #[track_caller]
-    fn becomes(&self, house: &House, status: &str) -> Value {
-        wait_until(&format!("{} is {status}", self.id), PATIENCE, || {
-            let approval = self.show(house);
-            (approval["status"] == status).then_some(approval)
-        })
     }
 
     /// What the audit says of it, oldest first: the actions.
@@ -153,32 +140,19 @@ struct Link {
 
 impl Link {
     fn get(&self, house: &House) -> Answer {
-        house.ask("GET", &self.path).no_key().send()
+        open(house, &self.path)
     }
 
     /// What the page's form is sent with.
     #[track_caller]
     fn form_token(&self, house: &House) -> String {
-        let page = self.get(house);
-        let html = page.text();
-        let token = html
-            .split_once("name=\"form_token\" value=\"")
-            .and_then(|(_, rest)| rest.split_once('"'));
-        let Some((token, _)) = token else {
-            panic!("no form on the page ({}): {html}", page.status)
-        };
-        token.to_owned()
+        form_token(&self.get(house))
     }
 
     /// The form with these fields and that token, not sent yet.
     fn filled(&self, house: &House, form_token: &str, fields: &[(&str, &str)]) -> Ask {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("form_token", form_token);
-        form.extend_pairs(fields);
-        house
-            .ask("POST", &self.path)
-            .no_key()
-            .body(FORM, form.finish().as_bytes())
+        let all = [&[("form_token", form_token)], fields].concat();
+        form(house, &self.path, &all)
     }
 
     /// Opens the page, fills it in and sends it.
