@@ -235,6 +235,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What seals the secrets in the file: the first of these seals, each of them opens.
+    pub fn master_keys(&self) -> Vec<String> {
+        let keys = self.master_key.as_ref().map_or("", Secret::expose);
+        let each = keys.split(',').map(|key| key.trim().to_owned());
+        match self.master_key {
+            Some(_) => each.collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// Before any default: so that the defaults stand in the table alone.
     fn blank() -> Config {
         Config {

@@ -168,17 +168,9 @@ fn open_store(
     kinds: &Registry,
     clock: &Clock,
 ) -> Result<(Arc<Store>, Option<Writer>)> {
-    let master_keys = match &config.master_key {
-        Some(keys) => keys
-            .expose()
-            .split(',')
-            .map(|key| key.trim().to_owned())
-            .collect(),
-        None => Vec::new(),
-    };
     let options = Options {
         path: config.data.clone(),
-        master_keys,
+        master_keys: config.master_keys(),
         kinds: kinds.specs(),
         workers: config.workers,
         max_queued: config.max_queued,
