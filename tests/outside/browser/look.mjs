@@ -121,7 +121,7 @@ export class Walker {
   async judge(page, where) {
     // Not as a script of the page, whose policy would refuse it: by the browser's own inspector.
     if (!(await page.evaluate(() => "axe" in window))) await this.inject(page);
-    const options = { runOnly: { type: "tag", values: TAGS } };
+    const options = { runOnly: { type: "tag", values: TAGS }, resultTypes: ["violations", "incomplete"] };
     const found = await page.evaluate((options) => window.axe.run(document, options), options);
     for (const rule of [...found.passes, ...found.violations]) Walker.rules.add(rule.id);
     const broken = violations(found);
@@ -156,7 +156,7 @@ export class Walker {
 export function phone(language, script) {
   return {
     viewport: PHONE,
-    deviceScaleFactor: 2,
+    deviceScaleFactor: 1,
     hasTouch: true,
     isMobile: true,
     locale: language,
