@@ -239,7 +239,6 @@ impl Engine {
         };
         let resolver = Arc::new(resolve::Pool::new());
         let outside: Arc<dyn Outside> = Arc::new(world.client(resolver.clone()));
-        world.warn();
         let api = Arc::new(Api::new(api::Parts {
             store: store.clone(),
             kinds: kinds.specs(),

@@ -102,6 +102,13 @@ pub enum Fact {
     },
     /// An attempt of a delivery was cut short by the end of a process.
     Interrupted,
+    /// A step that no worker had in hand came to its end.
+    StepEnded {
+        /// Its action key.
+        kind: &'static str,
+        /// How.
+        status: &'static str,
+    },
 }
 
 /// What is asked for where it is known.
@@ -279,6 +286,7 @@ impl Metrics {
             }
             Fact::Moved { from, to, lag, at } => self.moved(from, to, lag, at),
             Fact::Interrupted => self.delivery_attempts.at(&["interrupted"]).add(),
+            Fact::StepEnded { kind, status } => self.step_ended(kind, status),
         }
     }
 

@@ -108,7 +108,9 @@ fn nowhere_kept(house: &House, secrets: &[&str]) {
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} is in the log");
         for bytes in [&file, &wal] {
-            let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            let found = bytes
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
             assert!(!found, "{secret} is in the file");
         }
     }
@@ -126,13 +128,20 @@ fn a_mail_arrives_with_both_parts_and_its_link_works() {
     let mail = post.next_mail();
     assert_eq!(
         (&mail["sender"], &mail["recipients"], &mail["tls"]),
-        (&json!("skep@example.com"), &json!(["anna@example.com"]), &json!(true))
+        (
+            &json!("skep@example.com"),
+            &json!(["anna@example.com"]),
+            &json!(true)
+        )
     );
     assert_eq!(mail["type"], "multipart/alternative");
     assert_eq!(mail["defects"], json!([]));
     let headers = &mail["headers"];
     for (name, value) in [
-        ("subject", "Ihre Antwort wird gebraucht: Which article about bees?"),
+        (
+            "subject",
+            "Ihre Antwort wird gebraucht: Which article about bees?",
+        ),
         ("from", "Skep der Bote <skep@example.com>"),
         ("to", "Anna Özil <anna@example.com>"),
         ("reply-to", "help@example.com"),
@@ -144,7 +153,10 @@ fn a_mail_arrives_with_both_parts_and_its_link_works() {
     let (plain, html) = (&mail["parts"]["text/plain"], &mail["parts"]["text/html"]);
     let (plain, html) = (text(plain), text(html));
     assert!(plain.contains("- Honey & <b>wax</b>"), "{plain}");
-    assert!(html.contains("Honey &amp; &lt;b&gt;wax&lt;/b&gt;"), "{html}");
+    assert!(
+        html.contains("Honey &amp; &lt;b&gt;wax&lt;/b&gt;"),
+        "{html}"
+    );
     let link = link_in(&house, &plain);
     assert_eq!(html.matches(&link).count(), 2, "{html}");
 
@@ -174,7 +186,10 @@ fn a_server_that_speaks_tls_from_the_first_byte_takes_it_too() {
     let mail = post.next_mail();
     assert_eq!(mail["tls"], true);
     let subject = text(&mail["headers"]["subject"]);
-    assert!(subject.starts_with("Se necesita su respuesta: "), "{subject}");
+    assert!(
+        subject.starts_with("Se necesita su respuesta: "),
+        "{subject}"
+    );
     told(&house, &run, "delivered");
 }
 
@@ -187,7 +202,12 @@ fn servers_that_refuse_defer_drop_or_stall_end_in_attempts_of_their_class_and_th
     let mail = post.next_mail();
     let delivery = told(&house, &run, "delivered");
     let made = attempts(&delivery);
-    let class = |attempt: &Value| (attempt["error_class"].clone(), attempt["response_status"].clone());
+    let class = |attempt: &Value| {
+        (
+            attempt["error_class"].clone(),
+            attempt["response_status"].clone(),
+        )
+    };
     let classes: Vec<_> = made.iter().map(class).collect();
     assert_eq!(
         classes,
@@ -222,9 +242,36 @@ fn a_mail_is_known_again_when_it_was_taken_without_a_word() {
     post.plan(&["lose", "take"]);
     ask(&house, "email");
     let (first, second) = (post.next_mail(), post.next_mail());
-    assert_eq!(first["headers"]["message-id"], second["headers"]["message-id"]);
+    assert_eq!(
+        first["headers"]["message-id"],
+        second["headers"]["message-id"]
+    );
     let link = |mail: &Value| link_in(&house, &text(&mail["parts"]["text/plain"]));
-    assert_ne!(link(&first), link(&second), "each attempt has its own link, and both work");
+    assert_ne!(
+        link(&first),
+        link(&second),
+        "each attempt has its own link, and both work"
+    );
+}
+
+#[test]
+fn a_link_that_a_server_repeats_is_not_kept() {
+    let post = Post::open();
+    let house = settled(plan(&post, &starttls(&post)), json!({}));
+    post.plan(&["echo"]);
+    let run = ask(&house, "email");
+    let mail = post.next_mail();
+    let link = link_in(&house, &text(&mail["parts"]["text/plain"]));
+    let delivery = told(&house, &run, "delivered");
+    let said = format!("554 5.7.1 no such links: {}/approve/••••", house.url());
+    let refused = &attempts(&delivery)[0];
+    assert_eq!(refused["response_body"], said);
+    assert_eq!(
+        refused["error"],
+        format!("localhost refused the mail: {said}")
+    );
+    house.stop();
+    nowhere_kept(&house, &[token_of(&link)]);
 }
 
 #[test]
@@ -232,7 +279,10 @@ fn no_mail_goes_to_a_server_that_cannot_show_who_it_is() {
     let post = Post::open();
     let other = format!("smtp://skep%40post@localhost:{}", post.port("other_name"));
     let untrusted = plan(&post, &starttls(&post)).unset("ca_file");
-    for (plan, part) in [(plan(&post, &other), "NotValidForName"), (untrusted, "UnknownIssuer")] {
+    for (plan, part) in [
+        (plan(&post, &other), "not valid for name"),
+        (untrusted, "UnknownIssuer"),
+    ] {
         let house = settled(plan, json!({}));
         let run = ask(&house, "email");
         let delivery = told(&house, &run, "dead");
@@ -253,14 +303,20 @@ fn no_mail_goes_to_a_server_that_cannot_show_who_it_is() {
 fn a_password_that_is_refused_is_told_and_not_shown() {
     let post = Post::open();
     let wrong = "not the pass/word";
-    let house = settled(plan(&post, &starttls(&post)).env("SKEP_SMTP_PASSWORD", wrong), json!({}));
+    let house = settled(
+        plan(&post, &starttls(&post)).env("SKEP_SMTP_PASSWORD", wrong),
+        json!({}),
+    );
     let run = ask(&house, "email");
     let delivery = told(&house, &run, "dead");
     for attempt in attempts(&delivery) {
         assert_eq!(attempt["error_class"], "smtp_status");
         assert_eq!(attempt["response_status"], 535);
         let why = text(&attempt["error"]);
-        assert!(why.starts_with("localhost refused the user and password: 535"), "{why}");
+        assert!(
+            why.starts_with("localhost refused the user and password: 535"),
+            "{why}"
+        );
     }
     house.stop();
     nowhere_kept(&house, &[wrong, "bm90IHRoZSBwYXNzL3dvcmQ"]);
@@ -270,7 +326,10 @@ fn a_password_that_is_refused_is_told_and_not_shown() {
 fn words_of_the_question_and_of_the_subject_add_no_header() {
     let post = Post::open();
     let subject = "[{deployment}] {question}";
-    let house = settled(plan(&post, &starttls(&post)).set("mail_subject", subject), json!({}));
+    let house = settled(
+        plan(&post, &starttls(&post)).set("mail_subject", subject),
+        json!({}),
+    );
     house.deploy("ask", &ask_by("email"));
     let evil = "bees\r\nBcc: victim@example.com\r\n\r\n{deployment}";
     house.start_run("ask", &json!({"topic": evil}), "http://127.0.0.1:9/nowhere");
@@ -285,8 +344,17 @@ fn words_of_the_question_and_of_the_subject_add_no_header() {
         .map(|headers| headers.keys().map(String::as_str).collect())
         .unwrap_or_default();
     let known = [
-        "auto-submitted", "content-language", "content-type", "date", "from", "message-id",
-        "mime-version", "reply-to", "subject", "to", "x-auto-response-suppress",
+        "auto-submitted",
+        "content-language",
+        "content-type",
+        "date",
+        "from",
+        "message-id",
+        "mime-version",
+        "reply-to",
+        "subject",
+        "to",
+        "x-auto-response-suppress",
     ];
     assert_eq!(names, BTreeSet::from(known));
 }
@@ -297,11 +365,17 @@ fn a_chat_bot_posts_a_button_and_waits_as_long_as_it_is_asked_to() {
     let path = format!("/bot{TOKEN}/sendMessage");
     let yes = || Act::Answer(200, Vec::new(), br#"{"ok":true,"result":{}}"#.to_vec());
     let no = |code, body: &str| Act::Answer(code, Vec::new(), body.as_bytes().to_vec());
-    receiver.on(&path, [
-        no(429, r#"{"ok":false,"description":"Too Many Requests","parameters":{"retry_after":1}}"#),
-        no(200, r#"{"ok":false,"description":"chat not found"}"#),
-        yes(),
-    ]);
+    receiver.on(
+        &path,
+        [
+            no(
+                429,
+                r#"{"ok":false,"description":"Too Many Requests","parameters":{"retry_after":1}}"#,
+            ),
+            no(200, r#"{"ok":false,"description":"chat not found"}"#),
+            yes(),
+        ],
+    );
     let plan = House::plan()
         .set("telegram_url", &receiver.at(""))
         .env("SKEP_TELEGRAM_TOKEN", TOKEN);
@@ -319,10 +393,16 @@ fn a_chat_bot_posts_a_button_and_waits_as_long_as_it_is_asked_to() {
     assert_eq!(made[0]["error"], "Telegram answered 429: Too Many Requests");
     assert_eq!(
         (&made[1]["error_class"], &made[1]["error"]),
-        (&json!("http_status"), &json!("Telegram answered 200: chat not found"))
+        (
+            &json!("http_status"),
+            &json!("Telegram answered 200: chat not found")
+        )
     );
     let at = |attempt: &Value| Timestamp::parse(&text(&attempt["started_at"])).expect("a time");
-    assert!(at(&made[1]).since(at(&made[0])) >= Duration::from_secs(1), "it waited");
+    assert!(
+        at(&made[1]).since(at(&made[0])) >= Duration::from_secs(1),
+        "it waited"
+    );
     house.stop();
     nowhere_kept(&house, &[token_of(&link), TOKEN, "ABCdef-GHI_jkl"]);
 }
@@ -330,8 +410,11 @@ fn a_chat_bot_posts_a_button_and_waits_as_long_as_it_is_asked_to() {
 #[test]
 fn a_webhook_is_posted_signed_with_the_link_and_nothing_of_it_is_kept() {
     let receiver = Receiver::start();
-    let house = settled(House::plan(), json!({"webhook_url": receiver.at("/inbox"), "language": "en"}));
-    receiver.on("/inbox", [status(503)]);
+    let house = settled(
+        House::plan(),
+        json!({"webhook_url": receiver.at("/inbox"), "language": "en"}),
+    );
+    receiver.on("/inbox", [status(503), status(204)]);
     let run = ask(&house, "webhook");
     let arrival = receiver.wait_for("/inbox", 2).remove(1);
     let secret = text(&house.get("/v1/deployments/ask")["webhook_secret"]);
@@ -366,19 +449,56 @@ fn a_channel_that_is_not_set_up_keeps_the_question_and_says_what_is_missing() {
 
 #[test]
 fn what_is_misconfigured_is_said_at_the_start() {
-    let sound = || House::plan().set("smtp_url", "smtp://localhost").set("mail_from", "skep@example.com");
+    let sound = || {
+        House::plan()
+            .set("smtp_url", "smtp://localhost")
+            .set("mail_from", "skep@example.com")
+    };
     for (plan, part) in [
-        (sound().set("smtp_url", "mail.example"), "smtp_url: expected a URL"),
-        (sound().set("smtp_url", "smtp://u:seen@m"), "it belongs into smtp_password"),
-        (sound().set("smtp_url", "smtp://u@m"), "smtp_password: it is not set"),
-        (sound().env("SKEP_SMTP_PASSWORD", "x"), "smtp_url: it names no user"),
+        (
+            sound().set("smtp_url", "mail.example"),
+            "smtp_url: expected a URL",
+        ),
+        (
+            sound().set("smtp_url", "smtp://u:seen@m"),
+            "it belongs into smtp_password",
+        ),
+        (
+            sound().set("smtp_url", "smtp://u@m"),
+            "smtp_password: it is not set",
+        ),
+        (
+            sound().env("SKEP_SMTP_PASSWORD", "x"),
+            "smtp_url: it names no user",
+        ),
         (sound().unset("mail_from"), "mail_from: it is not set"),
-        (sound().set("mail_from", "nobody"), "mail_from: expected an address"),
-        (sound().set("mail_reply_to", "@"), "mail_reply_to: expected an address"),
-        (sound().set("mail_subject", "{name}"), "mail_subject: expected no braces"),
-        (House::plan().env("SKEP_TELEGRAM_TOKEN", "hush"), "telegram_token: expected a bot's token"),
-        (House::plan().set("ca_file", "/nowhere/ca.pem"), "ca_file: cannot read /nowhere/ca.pem"),
-        (House::plan().set("ca_file", "Cargo.toml"), "it holds no certificate"),
+        (
+            sound().set("mail_from", "nobody"),
+            "mail_from: expected an address",
+        ),
+        (
+            sound().set("mail_reply_to", "@"),
+            "mail_reply_to: expected an address",
+        ),
+        (
+            sound().set("mail_subject", "{name}"),
+            "mail_subject: expected no braces",
+        ),
+        (
+            House::plan().env("SKEP_TELEGRAM_TOKEN", "hush"),
+            "telegram_token: expected a bot's token",
+        ),
+        (
+            House::plan().set("ca_file", "/nowhere/ca.pem"),
+            "ca_file: cannot read /nowhere/ca.pem",
+        ),
+        (
+            House::plan().set(
+                "ca_file",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ),
+            "it holds no certificate",
+        ),
     ] {
         let failed = plan.build().serve_fails();
         let said = String::from_utf8_lossy(&failed.stderr).into_owned();
@@ -400,7 +520,9 @@ fn an_authority_of_one_s_own_is_believed_by_http_too() {
         house.deploy("give", "steps: [{id: a, set: {x: 1}}]\noutput: 1");
         let run = house.start_run("give", &json!({}), &url);
         let attempt = wait_until("an attempt is recorded", PATIENCE, || {
-            attempts(&house.delivery(&run)).into_iter().find(|one| !one["error_class"].is_null())
+            attempts(&house.delivery(&run))
+                .into_iter()
+                .find(|one| !one["error_class"].is_null())
         });
         assert_eq!(attempt["error_class"], class, "{attempt}");
     }

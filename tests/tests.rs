@@ -1,5 +1,7 @@
 //! Black-box tests over the real binary: the list of modules. One test binary, because each links SQLite again.
 
+mod approvals; // questions to people, by key
+mod approve_page; // and by their links
 mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
@@ -22,6 +24,7 @@ mod logs; // text and JSON lines
 mod metrics; // /metrics, /v1/stats, /v1/system
 mod notices; // people are told: mail, chat, webhook
 mod operating; // backup, restore, check, prune
+mod people; // members, and a browser without JavaScript
 mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside

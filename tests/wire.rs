@@ -325,6 +325,16 @@ impl Ask {
         }
     }
 
+    /// Everything that comes back until the server closes: for HEAD, whose answer announces a body that it has not.
+    #[track_caller]
+    pub fn raw(&self) -> String {
+        let mut wire = Wire::open(self.address).expect("it listens");
+        wire.send(&self.bytes(true)).expect("it reads");
+        let mut all = Vec::new();
+        wire.reader.read_to_end(&mut all).expect("an answer");
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     /// Sends it; no answer ends the test.
     #[track_caller]
     pub fn send(&self) -> Answer {

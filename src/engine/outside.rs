@@ -47,15 +47,11 @@ impl World {
         }
     }
 
-    /// Says what an operator should hear of it.
-    pub fn warn(&self) {
+    /// The one way out. Says what an operator should hear of it.
+    pub fn client(&self, pool: Arc<Pool>) -> Client {
         if let Some(warning) = self.mail.as_ref().and_then(MailServer::warning) {
             log::warn!("{warning}");
         }
-    }
-
-    /// The one way out.
-    pub fn client(&self, pool: Arc<Pool>) -> Client {
         let (trust, mail) = (self.trust.clone(), self.mail.clone());
         Client::with(self.guard.clone(), pool, trust, mail)
     }

@@ -261,7 +261,7 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
         return Err(wrong());
     }
     let read: Mailbox = text.parse().map_err(|_| wrong())?;
-    let email = address(&read.email.to_string())?;
+    let email = address(read.email.as_ref())?;
     Ok(Mailbox::new(read.name, email))
 }
 

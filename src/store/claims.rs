@@ -466,14 +466,6 @@ fn unclaimed(row: &Row<'_>, stops: &Stops) -> rusqlite::Result<Claim> {
     })
 }
 
-/// The earlier of two times, where there are any.
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
 impl Store {
     /// Takes up to `limit` queued runs, fairly by deployment. Their tokens follow `token`.
     pub fn claim_runs(&self, limit: usize, token: i64, now: Timestamp) -> Result<Vec<Claim>> {
@@ -533,32 +525,6 @@ impl Store {
             Ok(None) => Recorded::Lost,
             Err(fault) => Recorded::Refused(claim, fault),
         }
-    }
-
-    /// Wakes up to `limit` runs whose time has come. Returns how many.
-    pub fn wake_due(&self, limit: usize, now: Timestamp) -> Result<usize> {
-        self.write(move |tx| {
-            let ids = tx
-                .sql("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")?
-                .query_map((now.0, limit), |row| row.get(0))?
-                .collect::<Result<Vec<i64>, _>>()?;
-            let mut woken = 0;
-            for id in ids {
-                woken += usize::from(tx.apply(id, &Event::Due, None, now)?.is_ok());
-            }
-            Ok(woken)
-        })
-    }
-
-    /// When the next waiting run, or the next timer of a question, is due.
-    pub fn next_wake(&self) -> Result<Option<Timestamp>> {
-        self.look(|conn| {
-            let at: Option<i64> = conn
-                .prepare_cached("SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL")?
-                .query_row([], |row| row.get(0))?;
-            Ok(at.map(Timestamp))
-        })
-        .and_then(|run| Ok(earlier(run, self.next_timer()?)))
     }
 
     /// Gives back to the queue what is held longer than its claim allows and is in nobody's hands any more; with `all`

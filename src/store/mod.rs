@@ -215,8 +215,10 @@ impl Store {
                 max_queued: options.max_queued,
             },
             shares: options.shares,
-            notices: options.notices,
-            dice: options.dice,
+            desk: notices::Desk {
+                notices: options.notices,
+                dice: options.dice,
+            },
             sealer: sealer.clone(),
             bells: bells.clone(),
             changes: changes.clone(),

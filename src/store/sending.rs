@@ -24,6 +24,7 @@ use crate::store::deliveries::delivery_status;
 use crate::store::deployments::{self, DeploymentRow};
 use crate::store::figures;
 use crate::store::notices::NoticeClaim;
+use crate::store::owed::Owed;
 use crate::store::rotation::Secrets;
 use crate::store::turns::Health;
 use crate::store::writer::{Effect, Tx};
@@ -110,8 +111,44 @@ pub struct Attempt {
 }
 
 impl DeliveryClaim {
+    /// The claim on a callback's first attempt, made with the delivery itself. `id`: its row.
+    pub(super) fn first(
+        id: i64,
+        owed: &Owed,
+        deployment: i64,
+        token: i64,
+        in_hand: &InHand,
+    ) -> DeliveryClaim {
+        DeliveryClaim {
+            id,
+            delivery_id: owed.delivery_id,
+            run_id: owed.delivery_id,
+            event_id: owed.event_id.clone(),
+            url: owed.url.clone(),
+            body: owed.body.clone(),
+            number: 1,
+            failures: 0,
+            secrets: None,
+            schedule: SCHEDULE.to_vec(),
+            deadline: EXCHANGE_DEADLINE,
+            notice: None,
+            deployment,
+            token,
+            attempt: 0,
+            _held: Held {
+                id,
+                token,
+                in_hand: in_hand.clone(),
+            },
+        }
+    }
+
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
+        if self.notice.is_some() {
+            // A deployment's terms are those of its callbacks.
+            return;
+        }
         if let Some(own) = &deployment.retry_schedule {
             self.schedule = own.clone();
         }
@@ -277,13 +314,23 @@ impl Tx<'_> {
                 return Ok(None);
             }
         }
+        self.begin_attempt(claim, &trigger, now).map(Some)
+    }
+
+    /// Puts the attempt of a claim on record.
+    pub(super) fn begin_attempt(
+        &self,
+        mut claim: DeliveryClaim,
+        trigger: &str,
+        now: Timestamp,
+    ) -> Result<DeliveryClaim> {
         self.sql(
             "INSERT INTO attempts (delivery, number, trigger, started_at) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute((id, claim.number, trigger, now.0))?;
+        .execute((claim.id, claim.number, trigger, now.0))?;
         claim.attempt = self.conn.last_insert_rowid();
-        locked(self.in_hand).insert(id, token);
-        Ok(Some(claim))
+        locked(self.in_hand).insert(claim.id, claim.token);
+        Ok(claim)
     }
 
     fn claim_deliveries(

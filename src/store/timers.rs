@@ -1,4 +1,5 @@
-//! What time brings to a question: reminders, the escalation, its end. Rows, so that a restart loses none.
+//! What time brings: a waiting run wakes; a question is reminded of, escalated, at its end. Rows, so that a restart loses
+//! none.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::flow::answer::output;
 use crate::flow::approval::{ApprovalStatus, OnTimeout};
+use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError};
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
@@ -23,7 +25,6 @@ impl Tx<'_> {
         let ask = &approval.ask;
         let end = millis(ask.timeout());
         let at = |ms: u64| Timestamp(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)));
-        // The end first: where two are due at once, there is nothing left for the other to do.
         self.set_timer(approval.id, "expire", approval.expires_at)?;
         if let Some(escalation) = &ask.escalate {
             self.set_timer(approval.id, "escalate", at(escalation.after_ms))?;
@@ -91,7 +92,9 @@ impl Tx<'_> {
         let rank = approval.recipients.len();
         self.add_recipient(approval.id, member.id, "escalated", rank, now)?;
         let approval = by_row(self.conn, approval.id)?;
-        self.tell(&approval, &[&member], "approval.escalated", now)?;
+        if approval.answer_of(&member.public_id()).is_none() {
+            self.tell(&approval, &[&member], "approval.escalated", now)?;
+        }
         let detail = json!({"to": member.known_as()});
         self.note_timer(&approval, "approval.escalate", &detail, now)
     }
@@ -152,7 +155,7 @@ impl Tx<'_> {
         )?
         .execute([now.0])?;
         let late = self
-            .sql("SELECT approval FROM approval_timers WHERE what = 'expire' AND due_at <= ?1")?
+            .sql("SELECT approval FROM approval_timers WHERE due_at <= ?1 AND what = 'expire'")?
             .query_map([now.0], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<i64>>>()?;
         for approval in late {
@@ -176,7 +179,9 @@ fn words(duration: Duration) -> String {
         (60_000, "m"),
         (1_000, "s"),
     ];
-    let whole = units.iter().find(|(unit, _)| ms > 0 && ms % unit == 0);
+    let whole = units
+        .iter()
+        .find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     match whole {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),
@@ -192,7 +197,11 @@ impl Store {
         }
         self.write(move |tx| {
             let due = tx
-                .sql("SELECT id FROM approval_timers WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?2")?
+                // The ends first: where a question is at its end, there is nothing left for its other timers to do.
+                .sql(
+                    "SELECT id FROM approval_timers WHERE due_at <= ?1
+                     ORDER BY what <> 'expire', due_at, id LIMIT ?2",
+                )?
                 .query_map((now.0, limit as i64), |row| row.get(0))?
                 .collect::<rusqlite::Result<Vec<i64>>>()?;
             for id in &due {
@@ -202,8 +211,34 @@ impl Store {
         })
     }
 
+    /// Wakes up to `limit` runs whose time has come. Returns how many.
+    pub fn wake_due(&self, limit: usize, now: Timestamp) -> Result<usize> {
+        self.write(move |tx| {
+            let ids = tx
+                .sql("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")?
+                .query_map((now.0, limit), |row| row.get(0))?
+                .collect::<Result<Vec<i64>, _>>()?;
+            let mut woken = 0;
+            for id in ids {
+                woken += usize::from(tx.apply(id, &Event::Due, None, now)?.is_ok());
+            }
+            Ok(woken)
+        })
+    }
+
+    /// When the next waiting run, or the next timer of a question, is due.
+    pub fn next_wake(&self) -> Result<Option<Timestamp>> {
+        let run = self.look(|conn| {
+            let at: Option<i64> = conn
+                .prepare_cached("SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL")?
+                .query_row([], |row| row.get(0))?;
+            Ok(at.map(Timestamp))
+        })?;
+        Ok(run.into_iter().chain(self.next_timer()?).min())
+    }
+
     /// When the next timer is due.
-    pub(super) fn next_timer(&self) -> Result<Option<Timestamp>> {
+    fn next_timer(&self) -> Result<Option<Timestamp>> {
         self.look(|conn| {
             let at: Option<i64> = conn
                 .prepare_cached("SELECT min(due_at) FROM approval_timers")?

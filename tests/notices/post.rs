@@ -110,7 +110,10 @@ impl Post {
 
     /// The mails that it has told of and nobody has asked for.
     pub fn mails(&self) -> Vec<Value> {
-        let told = self.events.try_iter().filter(|event| event["event"] == "mail");
+        let told = self
+            .events
+            .try_iter()
+            .filter(|event| event["event"] == "mail");
         let mut mails = self.mails.take();
         mails.extend(told);
         mails

@@ -10,6 +10,7 @@ input, a line each: what to do with the next conversations, in order, as a JSON 
     grey     451 to the recipient, for now
     drop     cuts the line when it has heard the recipient
     lose     takes the mail and cuts the line without a word
+    echo     refuses the mail and repeats the link in it
     silent   never says a word
     slow     greets a byte at a time and never comes to an end
 
@@ -20,7 +21,9 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import pathlib
+import re
 import ssl
 import sys
 import threading
@@ -31,8 +34,9 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 USER, PASSWORD = b"skep@post", b"mail pass/word"
 
-# That sign-in is asked for on a line that is private anyway.
+# What it sees is told in events alone.
 warnings.filterwarnings("ignore")
+logging.disable(logging.CRITICAL)
 plan = []
 
 
@@ -75,6 +79,8 @@ class Handler:
             defects=[str(defect) for defect in mail.defects],
             parts=parts,
         )
+        if server.how == "echo":
+            return "554 5.7.1 no such links: " + re.search(r"https?://\S+", parts["text/plain"])[0]
         if server.how == "lose":
             server.transport.abort()
         return "250 2.0.0 kept"

@@ -3,30 +3,24 @@
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
 use skep::flow::answer::Offer;
-use skep::flow::approval::{
-    Answer, ApprovalStatus, Ask, Channel, Choice, Escalation, Mode, OnTimeout,
-};
+use skep::flow::approval::{Answer, ApprovalStatus, Ask, Channel, Choice, Mode, OnTimeout};
 use skep::flow::step::{StepRecord, StepStatus};
-use skep::store::approvals::{
-    Approval, ApprovalFilter, Asked, Decide, Decided, Person, Reassigned,
-};
+use skep::store::approvals::{Approval, ApprovalFilter, Asked, Decide, Decided, Person};
 use skep::store::check;
-use skep::store::links::Fresh;
 use skep::store::members::{Member, MemberPatch, NewMember};
 use skep::store::watch::Watch;
 
 use super::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
-fn at(hours: u32) -> Timestamp {
+pub fn at(hours: u32) -> Timestamp {
     NOW.plus(HOUR * hours)
 }
 
 /// A question for yes or no, by mail.
-fn ask(recipients: &[&str]) -> Ask {
+pub fn ask(recipients: &[&str]) -> Ask {
     Ask {
         mode: Mode::Approval,
         question: "Shall it go out?".to_owned(),
@@ -61,7 +55,7 @@ fn choices(recipients: &[&str], labels: &[&str]) -> Ask {
     }
 }
 
-fn member(shop: &Shop, name: &str) -> Member {
+pub fn member(shop: &Shop, name: &str) -> Member {
     let new = NewMember {
         member_id: Id::new(NOW, &Dice::System),
         name: name.to_owned(),
@@ -77,7 +71,7 @@ fn member(shop: &Shop, name: &str) -> Member {
 }
 
 /// A run that asks; its approval. The run is started by `by`.
-fn asked(shop: &Shop, ask: Ask, by: Option<&str>) -> Approval {
+pub fn asked(shop: &Shop, ask: Ask, by: Option<&str>) -> Approval {
     let new = NewRun {
         user: by.map(str::to_owned),
         api_key: Some(7),
@@ -101,16 +95,16 @@ fn park(shop: &Shop, claim: Claim, ask: Ask) {
     assert!(matches!(recorded, Recorded::Parked(None)), "{recorded:?}");
 }
 
-fn again(shop: &Shop, approval: &Approval) -> Approval {
+pub fn again(shop: &Shop, approval: &Approval) -> Approval {
     let found = shop.store.approval(approval.approval_id);
     found.expect("readable").expect("it is there")
 }
 
-fn by(member: &Member) -> Person {
+pub fn by(member: &Member) -> Person {
     Person::Member(member.member_id)
 }
 
-fn say(shop: &Shop, approval: &Approval, person: Person, answer: Answer) -> Decided {
+pub fn say(shop: &Shop, approval: &Approval, person: Person, answer: Answer) -> Decided {
     let decide = Decide {
         approval_id: approval.approval_id,
         person,
@@ -125,19 +119,19 @@ fn say(shop: &Shop, approval: &Approval, person: Person, answer: Answer) -> Deci
     shop.store.decide(decide, NOW).expect("written")
 }
 
-fn status(shop: &Shop, approval: &Approval) -> RunStatus {
+pub fn status(shop: &Shop, approval: &Approval) -> RunStatus {
     let run = shop.store.run(approval.run_id).expect("readable");
     run.expect("it is there").status
 }
 
 /// The step as the next worker finds it.
-fn step(shop: &Shop) -> StepRecord {
+pub fn step(shop: &Shop) -> StepRecord {
     let mut claim = shop.claim(1).pop().expect("the run is queued");
     shop.store.load(&mut claim).expect("readable");
     claim.steps.pop().expect("the step is on record")
 }
 
-fn deliveries(shop: &Shop, approval: &Approval) -> Vec<(String, DeliveryStatus)> {
+pub fn deliveries(shop: &Shop, approval: &Approval) -> Vec<(String, DeliveryStatus)> {
     let filter = skep::store::deliveries::DeliveryFilter {
         run: Some(approval.run_id),
         ..Default::default()
@@ -147,13 +141,13 @@ fn deliveries(shop: &Shop, approval: &Approval) -> Vec<(String, DeliveryStatus)>
     rows.map(|row| (row.event_type, row.status)).collect()
 }
 
-fn told(shop: &Shop, approval: &Approval) -> Vec<String> {
+pub fn told(shop: &Shop, approval: &Approval) -> Vec<String> {
     let rows = deliveries(shop, approval).into_iter();
     rows.map(|(event, _)| event.trim_start_matches("approval.").to_owned())
         .collect()
 }
 
-fn actions(shop: &Shop, approval: &Approval) -> Vec<String> {
+pub fn actions(shop: &Shop, approval: &Approval) -> Vec<String> {
     let target = approval.approval_id.prefixed("apr_");
     let rows = shop
         .store
@@ -166,7 +160,7 @@ fn actions(shop: &Shop, approval: &Approval) -> Vec<String> {
 }
 
 /// Whatever was done, the file is sound.
-fn sound(shop: &Shop) {
+pub fn sound(shop: &Shop) {
     let found = check::check(shop.store.path(), NOW, &Watch::nobody()).expect("readable");
     assert_eq!(found.problems, []);
 }
@@ -242,7 +236,17 @@ fn of_two_hundred_conflicting_answers_one_stands() {
     let labels: Vec<String> = (0..200).map(|at| at.to_string()).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let one = asked(&shop, choices(&["Anna"], &labels), None);
-    let (shop, one, anna) = (&shop, &one, &anna);
+    // With a writer's thread, so that many share a commit.
+    let Shop { store, _folder } = shop;
+    drop(store);
+    let threaded = Options {
+        inline: false,
+        ..options(&_folder, 4)
+    };
+    let (store, writer) = Store::open(threaded, NOW).expect("it opens again");
+    let writer = thread::spawn(move || writer.expect("not inline").run());
+    let all = Shop { store, _folder };
+    let (shop, one, anna) = (&all, &one, &anna);
     let said: Vec<Decided> = thread::scope(|scope| {
         let all: Vec<_> = (0..200)
             .map(|at| scope.spawn(move || say(shop, one, by(anna), Answer::Choice(at))))
@@ -256,6 +260,8 @@ fn of_two_hundred_conflicting_answers_one_stands() {
     assert_eq!(again(shop, one).answers.len(), 1);
     assert_eq!(shop.claim(9).len(), 1, "the run goes on once");
     sound(shop);
+    shop.store.close();
+    writer.join().expect("the writer ends");
 }
 
 #[test]
@@ -447,365 +453,4 @@ fn where_nobody_is_named_anyone_may_answer() {
     };
     assert_eq!(stands.answers[0].given.by, "Carl");
     sound(&shop);
-}
-
-#[test]
-fn time_reminds_escalates_and_ends() {
-    let shop = Shop::open(4, &["a"]);
-    let (anna, boss) = (member(&shop, "Anna"), member(&shop, "Boss"));
-    let patient = Ask {
-        remind_ms: vec![3_600_000, 2 * 3_600_000, 80 * 3_600_000],
-        escalate: Some(Escalation {
-            after_ms: 3 * 3_600_000,
-            recipient: "Boss".to_owned(),
-        }),
-        ..ask(&["Anna"])
-    };
-    let one = asked(&shop, patient.clone(), None);
-    let fire = |hours| shop.store.fire_timers(100, at(hours)).expect("written");
-    assert_eq!(shop.store.next_wake().expect("readable"), Some(at(1)));
-    assert_eq!((fire(0), fire(1), fire(1)), (0, 1, 0), "each fires once");
-    let refused = say(&shop, &one, by(&boss), Answer::Decision(true));
-    assert!(matches!(refused, Decided::Refused(..)), "not asked yet");
-    assert_eq!(fire(71), 2);
-    assert_eq!(
-        told(&shop, &one),
-        ["requested", "reminder", "reminder", "escalated"]
-    );
-    assert_eq!(again(&shop, &one).asked().count(), 2);
-    assert_eq!(fire(72), 1);
-    let ended = again(&shop, &one);
-    assert_eq!(ended.status, ApprovalStatus::TimedOut);
-    let failed = step(&shop);
-    assert_eq!(failed.error.as_deref(), Some("nobody answered within 3d"));
-    let late = say(&shop, &one, by(&anna), Answer::Decision(true));
-    assert!(matches!(late, Decided::Taken(_)), "{late:?}");
-    assert_eq!(
-        actions(&shop, &one),
-        [
-            "ask", "remind", "refuse", "remind", "escalate", "timeout", "refuse"
-        ]
-    );
-    assert_eq!(shop.store.next_wake().expect("readable"), None);
-
-    let on = Ask {
-        on_timeout: OnTimeout::Continue,
-        ..ask(&["Anna"])
-    };
-    let one = asked(&shop, on, None);
-    assert_eq!(fire(72), 1);
-    let completed = step(&shop);
-    assert_eq!(completed.status, StepStatus::Completed);
-    assert_eq!(completed.output["timed_out"], json!(true));
-    assert_eq!(again(&shop, &one).output, Some(completed.output));
-    sound(&shop);
-}
-
-#[test]
-fn an_escalation_at_the_end_has_as_long_again() {
-    let shop = Shop::open(4, &["a"]);
-    let (_, boss) = (member(&shop, "Anna"), member(&shop, "Boss"));
-    let escalating = Ask {
-        on_timeout: OnTimeout::Escalate,
-        escalate: Some(Escalation {
-            after_ms: 72 * 3_600_000,
-            recipient: "Boss".to_owned(),
-        }),
-        ..ask(&["Anna"])
-    };
-    let one = asked(&shop, escalating, None);
-    let fire = |hours| shop.store.fire_timers(100, at(hours)).expect("written");
-    fire(72);
-    let moved = again(&shop, &one);
-    assert_eq!(
-        (moved.status, moved.expires_at),
-        (ApprovalStatus::Pending, at(144))
-    );
-    assert!(moved.asked().any(|one| one.member.id == boss.id));
-    assert_eq!(told(&shop, &one), ["requested", "escalated"]);
-    sound(&shop);
-    fire(144);
-    assert_eq!(again(&shop, &one).status, ApprovalStatus::TimedOut);
-    assert_eq!(step(&shop).status, StepStatus::Failed);
-    sound(&shop);
-}
-
-#[test]
-fn what_fell_due_while_nobody_could_answer_has_a_grace() {
-    let shop = Shop::open(4, &["a"]);
-    let anna = member(&shop, "Anna");
-    let patient = Ask {
-        remind_ms: vec![3_600_000, 2 * 3_600_000],
-        ..ask(&["Anna"])
-    };
-    let (late, early) = (asked(&shop, patient, None), at(100));
-    let later = asked(
-        &shop,
-        Ask {
-            timeout_ms: 200 * 3_600_000,
-            ..ask(&["Anna"])
-        },
-        None,
-    );
-    assert_eq!(shop.store.grant_grace(HOUR, at(0)).expect("written"), 0);
-    let shop = shop.reopened();
-    assert_eq!(shop.store.grant_grace(HOUR, early).expect("written"), 1);
-    shop.store.fire_timers(100, early).expect("written");
-    assert_eq!(told(&shop, &late), ["requested", "reminder"], "one of two");
-    let graced = again(&shop, &late);
-    assert_eq!(
-        (graced.status, graced.expires_at),
-        (ApprovalStatus::Pending, at(101))
-    );
-    assert_eq!(again(&shop, &later).expires_at, at(200));
-    sound(&shop);
-    shop.store.fire_timers(100, at(101)).expect("written");
-    assert_eq!(again(&shop, &late).status, ApprovalStatus::TimedOut);
-    let decided = say(&shop, &later, by(&anna), Answer::Decision(true));
-    assert!(matches!(decided, Decided::Stands(_)));
-    sound(&shop);
-}
-
-#[test]
-fn nobody_is_told_of_what_is_decided() {
-    let shop = Shop::open(4, &["a"]);
-    let [anna, bob] = ["Anna", "Bob"].map(|name| member(&shop, name));
-    let one = asked(&shop, ask(&["Anna", "Bob"]), None);
-    let in_flight = shop.take(1, NOW).pop().expect("one is due");
-    let notice = in_flight.notice.as_ref().expect("it is a notification");
-    assert_eq!(notice.channel, Channel::Email);
-    assert_eq!(notice.email.as_deref(), Some("anna@office.test"));
-    assert_eq!(notice.link_expires_at, at(1));
-    assert!(
-        !in_flight.body.contains(&notice.token),
-        "the link is masked"
-    );
-    let body: Value = serde_json::from_str(&in_flight.body).expect("JSON");
-    assert_eq!(body["url"], json!("/approve/••••"));
-    assert_eq!(body["recipient"]["id"], json!(anna.public_id()));
-    say(&shop, &one, by(&bob), Answer::Decision(true));
-    sound(&shop);
-    shop.attempted(in_flight, Some(ErrorClass::Connect), NOW);
-    assert!(shop.take(9, at(9)).is_empty());
-    let statuses: Vec<_> = deliveries(&shop, &one)
-        .into_iter()
-        .map(|one| one.1)
-        .collect();
-    assert_eq!(statuses, [DeliveryStatus::Cancelled; 2]);
-    // One that somebody wants sent again all the same is taken back when its turn comes.
-    drop(shop.claim(9));
-    let two = asked(&shop, ask(&["Anna"]), None);
-    let inactive = MemberPatch {
-        active: Some(false),
-        ..MemberPatch::default()
-    };
-    let patched = shop
-        .store
-        .patch_member(anna.member_id, inactive, Actor::system(), NOW);
-    patched.expect("written");
-    shop.owe(["http://receiver.test/"]);
-    let taken = shop.take(9, at(9));
-    assert_eq!(taken.len(), 1, "what comes behind it is not held up");
-    assert!(taken[0].notice.is_none());
-    let owed = [("approval.requested".to_owned(), DeliveryStatus::Cancelled)];
-    assert_eq!(deliveries(&shop, &two), owed);
-    sound(&shop);
-}
-
-#[test]
-fn only_the_hash_of_a_link_is_kept() {
-    let shop = Shop::open(4, &["a"]);
-    let [anna, bob] = ["Anna", "Bob"].map(|name| member(&shop, name));
-    let one = asked(&shop, ask(&["Anna"]), None);
-    let mut tokens: Vec<String> = Vec::new();
-    for number in 0..2u32 {
-        let claim = shop.take(1, at(number)).pop().expect("it is due");
-        let notice = claim.notice.clone().expect("it is a notification");
-        shop.attempted(claim, Some(ErrorClass::Connect), at(number));
-        tokens.push(notice.token);
-    }
-    assert_ne!(tokens[0], tokens[1], "each attempt has a link of its own");
-    for suffix in ["", "-wal"] {
-        let path = format!("{}{suffix}", shop.store.path().display());
-        let file = std::fs::read(path).unwrap_or_default();
-        for token in &tokens {
-            let found = file
-                .windows(token.len())
-                .any(|part| part == token.as_bytes());
-            assert!(!found, "a token lies in the file");
-        }
-    }
-    let look = |token: &str, at| shop.store.link(token, at).expect("readable");
-    let view = look(&tokens[0], NOW).expect("it is good");
-    assert!(!view.is_expired);
-    assert_eq!(view.member.map(|one| one.id), Some(anna.id));
-    assert!(look(&tokens[0], at(1)).expect("known").is_expired);
-    assert!(look(&tokens[0][1..], NOW).is_none());
-    assert!(look("", NOW).is_none());
-    let to = shop
-        .store
-        .reassign(one.approval_id, None, bob.member_id, Actor::system(), NOW);
-    let Ok(Reassigned::Done(now)) = to else {
-        panic!("{to:?}")
-    };
-    assert_eq!(now.asked_text(), "bob@office.test");
-    assert!(look(&tokens[0], NOW).is_none(), "she is no longer asked");
-    let refused = say(&shop, &one, by(&anna), Answer::Decision(true));
-    assert!(matches!(refused, Decided::Refused(..)), "{refused:?}");
-    let minted = shop
-        .store
-        .mint_link(one.approval_id, None, Actor::system(), Some(HOUR), NOW);
-    let minted = minted.expect("written").expect("it is pending");
-    assert!(look(&minted.token, NOW).expect("good").member.is_none());
-    let foreign = Some(anna.member_id);
-    let minted = shop
-        .store
-        .mint_link(one.approval_id, foreign, Actor::system(), None, NOW);
-    assert!(minted.expect("looked for").is_none());
-    sound(&shop);
-}
-
-#[test]
-fn a_fresh_link_comes_three_times_an_hour() {
-    let shop = Shop::open(4, &["a"]);
-    let anna = member(&shop, "Anna");
-    let one = asked(&shop, ask(&["Anna"]), None);
-    let claim = shop.take(1, NOW).pop().expect("it is due");
-    let token = claim.notice.clone().expect("a notification").token;
-    let fresh = |token: &str, at| {
-        let fresh = shop.store.fresh_link(token, Actor::system(), at);
-        fresh.expect("written")
-    };
-    for _ in 0..3 {
-        assert_eq!(fresh(&token, at(1)), Fresh::Sent);
-    }
-    assert_eq!(fresh(&token, at(1)), Fresh::TooMany);
-    assert_eq!(fresh(&token, at(2)), Fresh::Sent, "an hour later");
-    assert_eq!(fresh("unknown", at(2)), Fresh::Unknown);
-    let resent = told(&shop, &one)
-        .iter()
-        .filter(|one| *one == "resent")
-        .count();
-    assert_eq!(resent, 4);
-    say(&shop, &one, by(&anna), Answer::Decision(true));
-    assert_eq!(fresh(&token, at(9)), Fresh::Closed);
-    sound(&shop);
-}
-
-#[test]
-fn a_view_is_noted_once_an_hour() {
-    let shop = Shop::open(4, &["a"]);
-    member(&shop, "Anna");
-    let one = asked(&shop, ask(&["Anna"]), None);
-    let claim = shop.take(1, NOW).pop().expect("it is due");
-    let token = claim.notice.clone().expect("a notification").token;
-    let hash = shop
-        .store
-        .link(&token, NOW)
-        .expect("readable")
-        .expect("good")
-        .hash;
-    for at in [NOW, NOW, at(1), at(1)] {
-        shop.store.note_view(hash, None, at);
-    }
-    shop.store.note_view([0; 32], None, NOW);
-    assert_eq!(actions(&shop, &one), ["ask", "view", "view"]);
-    assert_eq!(status(&shop, &one), RunStatus::AwaitingApproval);
-}
-
-#[test]
-fn a_cancelled_run_takes_its_question_with_it() {
-    let shop = Shop::open(4, &["a"]);
-    let anna = member(&shop, "Anna");
-    let one = asked(&shop, ask(&["Anna"]), None);
-    let two = asked(&shop, ask(&["Anna"]), None);
-    let cancelled = shop
-        .store
-        .cancel_run(one.run_id, "no need".to_owned(), Actor::system(), NOW);
-    cancelled.expect("written");
-    let deleted = shop
-        .store
-        .delete_deployment("a".to_owned(), None, true, Actor::system(), NOW);
-    assert_eq!(deleted.expect("written"), Some(1));
-    for one in [&one, &two] {
-        assert_eq!(again(&shop, one).status, ApprovalStatus::Cancelled);
-        let late = say(&shop, one, by(&anna), Answer::Decision(true));
-        assert!(matches!(late, Decided::Taken(_)), "{late:?}");
-        let statuses: Vec<_> = deliveries(&shop, one)
-            .into_iter()
-            .map(|one| one.1)
-            .collect();
-        assert_eq!(
-            statuses,
-            [DeliveryStatus::Cancelled, DeliveryStatus::Pending],
-            "the question is taken back, the end of the run is told"
-        );
-    }
-    assert_eq!(shop.store.next_wake().expect("readable"), None);
-    sound(&shop);
-}
-
-#[test]
-fn a_run_that_is_old_goes_with_its_questions_and_members_stay() {
-    let shop = Shop::open(4, &["a"]);
-    let anna = member(&shop, "Anna");
-    let one = asked(&shop, ask(&["Anna"]), None);
-    let claim = shop.take(1, NOW).pop().expect("it is due");
-    shop.attempted(claim, None, NOW);
-    say(&shop, &one, by(&anna), Answer::Decision(true));
-    shop.end(shop.claim(1).pop().expect("it goes on"));
-    let event = shop.take(1, NOW).pop().expect("its end is owed");
-    shop.attempted(event, None, NOW);
-    let pass = shop.store.prune_runs(0, at(1)).expect("written");
-    assert_eq!(pass.removed, 1);
-    let gone = shop.store.approval(one.approval_id).expect("readable");
-    assert!(gone.is_none());
-    assert!(
-        shop.store
-            .member(anna.member_id)
-            .expect("readable")
-            .is_some()
-    );
-    sound(&shop);
-}
-
-#[test]
-fn a_list_shows_what_is_asked_of_a_person() {
-    let shop = Shop::open(4, &["a"]);
-    let [anna, bob] = ["Anna", "Bob"].map(|name| member(&shop, name));
-    let one = asked(&shop, ask(&["Anna"]), None);
-    let two = asked(&shop, ask(&["Anna", "Bob"]), None);
-    say(&shop, &one, by(&anna), Answer::Decision(true));
-    let list = |status: &[ApprovalStatus], recipient: Option<&str>| -> Vec<Id> {
-        let filter = ApprovalFilter {
-            status: status.to_vec(),
-            run: None,
-            recipient: recipient.map(str::to_owned),
-        };
-        let page = shop.store.list_approvals(&filter, Page::first(9));
-        let rows = page.expect("readable").rows.into_iter();
-        rows.map(|one| one.approval_id).collect()
-    };
-    let (one, two) = (one.approval_id, two.approval_id);
-    assert_eq!(list(&[], None), [two, one]);
-    assert_eq!(list(&[ApprovalStatus::Pending], None), [two]);
-    assert_eq!(list(&[], Some("bob")), [], "names are exact");
-    assert_eq!(list(&[], Some("BOB@office.test")), [two]);
-    assert_eq!(list(&[], Some(&anna.public_id())), [two, one]);
-    assert_eq!(
-        list(&[ApprovalStatus::Approved], Some(&bob.public_id())),
-        []
-    );
-    let page = |cursor| Page { limit: 1, cursor };
-    let all = ApprovalFilter::default();
-    let first = shop
-        .store
-        .list_approvals(&all, page(None))
-        .expect("readable");
-    assert_eq!(first.rows[0].approval_id, two);
-    let next = shop
-        .store
-        .list_approvals(&all, page(first.next))
-        .expect("readable");
-    assert_eq!((next.rows[0].approval_id, next.next), (one, None));
 }

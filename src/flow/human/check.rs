@@ -96,7 +96,7 @@ impl<'n> Params<'_, '_, 'n> {
         }
     }
 
-    /// One of the words of that key, or what stands in where it is not given or wrong.
+    /// What the word under that key means; `None` if there is none, or it is none that is known, which is reported.
     fn word<T: Copy>(&mut self, name: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
         let node = self.given(name)?;
         let words = match KEYS.iter().find(|key| key.name == name) {

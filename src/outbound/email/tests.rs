@@ -1,3 +1,6 @@
+//! Tests of `outbound/email`: what is said to a mail server, and how what it says is told. Servers are scripted here; a
+//! real one, with TLS and sign-in, is met in `tests/notices.rs`.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;

@@ -10,8 +10,8 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use super::*;
-use crate::outbound::{Purpose, Timings};
 use crate::outbound::guard::AllowList;
+use crate::outbound::{Purpose, Timings};
 
 /// Answers each connection on its own thread; counts them.
 struct Receiver {

@@ -1,3 +1,5 @@
+//! Tests of `outbound/notice`: what people read, by channel and language.
+
 use super::*;
 
 const LINK: &str = "https://skep.example/approve/TOKEN";

@@ -3,9 +3,9 @@
 use rusqlite::params;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flow::approval::{ApprovalStatus, Ask};
-use crate::flow::run::Event;
+use crate::flow::human::KIND;
 use crate::flow::step::{ErrorClass, StepError, StepStatus};
 use crate::id::Id;
 use crate::store::approvals::decide::eligible;
@@ -15,9 +15,6 @@ use crate::store::members::{self, Member};
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
-
-/// The action key of the step that asks.
-pub const KIND: &str = "human";
 
 /// A question that a worker's run comes to.
 #[derive(Debug)]
@@ -110,10 +107,7 @@ impl Tx<'_> {
             }),
             due_at: None,
         };
-        self.finish_step(run, &finished, now)?;
-        self.apply(run, &Event::Answered, None, now)?
-            .map(drop)
-            .map_err(|refused| Error::internal(format!("a run that was to ask: {refused:?}")))
+        self.go_on(run, &finished, now)
     }
 
     /// Those who are asked, each once, in order; or why they cannot be.
@@ -148,7 +142,7 @@ impl Tx<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, (SELECT user FROM runs WHERE id = ?2), ?6, ?7)",
         )?
         .execute(params![
-            Id::new(now, self.dice).0,
+            Id::new(now, &self.desk.dice).0,
             run,
             asked.path,
             ApprovalStatus::Pending.as_str(),

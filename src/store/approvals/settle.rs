@@ -6,11 +6,13 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::flow::approval::ApprovalStatus;
 use crate::flow::delivery;
+use crate::flow::human::KIND;
 use crate::flow::run::Event;
 use crate::flow::step::{StepError, StepStatus};
+use crate::metrics::Fact;
 use crate::store::approvals::Approval;
 use crate::store::steps::Finished;
-use crate::store::writer::Tx;
+use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
 /// What a question came to.
@@ -46,8 +48,17 @@ impl Tx<'_> {
             error: settled.step.as_ref().err().cloned(),
             due_at: None,
         };
-        self.finish_step(approval.run, &finished, now)?;
-        self.apply(approval.run, &Event::Answered, None, now)?
+        self.go_on(approval.run, &finished, now)
+    }
+
+    /// The step that asks is over, and its run goes back to the queue.
+    pub(super) fn go_on(&mut self, run: i64, finished: &Finished, now: Timestamp) -> Result<()> {
+        self.finish_step(run, finished, now)?;
+        self.after(Effect::Count(Fact::StepEnded {
+            kind: KIND,
+            status: finished.status.as_str(),
+        }));
+        self.apply(run, &Event::Answered, None, now)?
             .map(drop)
             .map_err(|refused| Error::internal(format!("a run that was asked: {refused:?}")))
     }
