@@ -30,6 +30,7 @@ use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
 use crate::store::hands::Hands;
+use crate::store::instance::InstanceKey;
 use crate::store::notices::Desk;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
@@ -55,6 +56,7 @@ pub(super) struct Tx<'a> {
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
     pub(super) desk: &'a Desk,
+    pub(super) instance: &'a InstanceKey,
     pub(super) stops: &'a Stops,
     pub(super) hands: &'a Hands<Claim>,
     pub(super) couriers: &'a Hands<DeliveryClaim>,
@@ -262,6 +264,7 @@ pub(super) struct Parts {
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
     pub(super) desk: Desk,
+    pub(super) instance: Arc<InstanceKey>,
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
@@ -434,6 +437,7 @@ impl Writer {
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
             desk: &self.parts.desk,
+            instance: &self.parts.instance,
             stops: &self.parts.stops,
             hands: &self.parts.hands,
             couriers: &self.parts.couriers,

@@ -43,6 +43,7 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             notices: Notices::default(),
             dice: Arc::new(Dice::System),
         },
+        instance: Arc::new(InstanceKey::draw(&crate::id::Dice::seeded(1))),
         bells: Arc::default(),
         changes: Arc::default(),
         touched: Arc::default(),
