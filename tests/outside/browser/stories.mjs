@@ -67,6 +67,7 @@ async function sixty(world, walker) {
   };
   await search("volcano");
   assert.equal(await shown.count(), 0);
+  assert.equal(await send(page).count(), 0, "there is nothing to send");
   await walker.look(page, "nothing-found", { says: ["0 of 60"] });
   await search("Article 5");
   assert.equal(await shown.count(), 11);
@@ -284,6 +285,8 @@ async function refused(world, walker) {
   await page.getByLabel("Comment").fill("x".repeat(70_000));
   await walker.press(page, approve(page));
   await walker.look(page, "too-large", { status: 413, says: ["too large"] });
+  await page.getByRole("link").click();
+  await page.getByRole("button", { name: "Approve" }).waitFor();
   assert.equal((await world.approval(question)).status, "pending");
   await page.goto(url.replace(/[^/]*$/, "A".repeat(43)));
   await walker.look(page, "unknown", { status: 404, says: ["This link is not valid"] });
@@ -299,7 +302,8 @@ async function closed(world, walker) {
   await page.goto(await world.link(other));
   await world.call("POST", `/v1/workflow_runs/${other.run}/cancel`, {});
   await walker.press(page, approve(page));
-  await walker.look(page, "cancelled", { status: 409, says: ["Publish the spring catalogue?"] });
+  await walker.look(page, "cancelled", { status: 409, says: ["This question is no longer open"] });
+  assert.ok(!(await page.locator("main").innerText()).includes("Another answer"), "nobody came first");
 }
 
 /** Names that a person would give, in other languages than English. */
