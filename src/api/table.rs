@@ -4,8 +4,8 @@ use crate::api::door::Access::{self, Approvals, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, metrics, openapi, requests,
-    rotation, runs, secrets, stats, system, versions, webhook,
+    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, metrics,
+    openapi, requests, rotation, runs, secrets, stats, system, versions, webhook,
 };
 
 const fn row(
