@@ -17,6 +17,7 @@ mod front; // the front door under attack
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
 mod house; // the process under test
+mod human; // people in the middle of a run
 mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections

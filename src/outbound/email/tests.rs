@@ -100,7 +100,12 @@ fn willing(word: &str) -> &'static str {
 #[test]
 fn a_mail_is_handed_over_whole_and_the_reply_is_kept() {
     let (client, serving) = server("?tls=none", |reader, line| obey(reader, line, willing));
-    let exchange = client.mail(&mail(LONG), &Stop::default());
+    let html = format!("<p>Hello{}</p>", " and so on".repeat(300));
+    let mail = Mail {
+        html: &html,
+        ..mail(LONG)
+    };
+    let exchange = client.mail(&mail, &Stop::default());
     assert_eq!(exchange.error, None);
     let response = exchange.response.expect("a reply");
     assert_eq!(
@@ -119,12 +124,14 @@ fn a_mail_is_handed_over_whole_and_the_reply_is_kept() {
         "\r\nSubject: Bees?\r\n",
         "Content-Type: multipart/alternative;",
         "\r\nHello\r\n..\r\n...dots\r\nhttps://skep.example/approve/TOKEN\r\n",
-        "<p>Hello</p>",
+        "<p>Hello",
         "\r\n.\r\nQUIT\r\n",
     ] {
         assert!(format!("\r\n{told}").contains(part), "{part:?} in {told}");
     }
     assert!(!told.replace("\r\n", "").contains(['\r', '\n']), "{told:?}");
+    let longest = told.lines().map(str::len).max();
+    assert!(longest.is_some_and(|longest| longest <= 998), "{longest:?}");
 }
 
 #[test]
