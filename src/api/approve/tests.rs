@@ -104,7 +104,7 @@ fn all_that_is_wrong_with_a_form_is_said_at_once() {
             "<a href=\"#field.size\">Choose one of the values for “size”.</a>",
         ],
     );
-    assert_eq!(page.matches("aria-invalid").count(), 3, "{page}");
+    assert_eq!(page.matches("aria-invalid=\"true\"").count(), 3, "{page}");
 }
 
 #[test]
