@@ -173,7 +173,7 @@ fn request(address: SocketAddr, method: &str, path: &str, turn: usize) -> Ask {
     };
     let mut ask = Ask::new(address, method, &path);
     ask = ask.header("User-Agent", AGENTS[turn % AGENTS.len()]);
-    for (name, value) in SETS[turn % SETS.len()] {
+    for (name, value) in SETS[turn / METHODS.len() % SETS.len()] {
         ask = ask.header(name, value);
     }
     // Some send a body with a GET, as if that made it a form.
@@ -212,7 +212,9 @@ fn scan(house: &House, link: &str, client: usize) -> usize {
         if seen.len() >= PAGES || !seen.insert(path.clone()) {
             continue;
         }
-        for method in METHODS {
+        // The link itself with every set of headers; what it leads to with whichever comes next.
+        let looks = if seen.len() == 1 { SETS.len() } else { 1 };
+        for method in METHODS.iter().cycle().take(looks * METHODS.len()) {
             let ask = request(house.address(), method, &path, turns);
             turns += 1;
             let answer = answer(&ask, method);
