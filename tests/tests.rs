@@ -31,6 +31,7 @@ mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
 mod runs; // lists, filters, pages
+mod scanner; // mail scanners and previews: nothing is decided by looking
 mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
 mod shim; // between the binary and the C library

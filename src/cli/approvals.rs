@@ -188,7 +188,7 @@ fn choice(ask: &Value, wanted: &str) -> Value {
     let options = ask["options"].as_array().map_or(&[][..], Vec::as_slice);
     let is_value = |option: &&Value| match &option["value"] {
         Value::String(text) => text == wanted,
-        other => other.to_string() == wanted,
+        other => serde_json::from_str::<Value>(wanted).is_ok_and(|value| value == *other),
     };
     let by_value = options.iter().find(is_value);
     let found = by_value.or_else(|| options.iter().find(|option| option["label"] == wanted));

@@ -94,11 +94,9 @@ impl Notice<'_> {
         body["link_expires_at"] = json!(self.link_expires_at.to_string());
         body["url"] = json!(self.link);
         let (headline, lead) = (words.headlines[self.kind()], self.lead(words));
-        body["text"] = json!(format!(
-            "{headline}: {} — {lead} {}",
-            self.question(),
-            self.link
-        ));
+        // Where `<!channel>` calls everyone (Slack), what is asked must not; a word joiner is seen by machines alone.
+        let question = self.question().replace('<', "<\u{2060}");
+        body["text"] = json!(format!("{headline}: {question} — {lead} {}", self.link));
         body
     }
 

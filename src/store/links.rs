@@ -123,7 +123,7 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<Minted> {
         let minted = Minted {
-            token: URL_SAFE_NO_PAD.encode(self.dice.bytes::<32>()),
+            token: URL_SAFE_NO_PAD.encode(self.desk.dice.bytes::<32>()),
             expires_at: now.plus(ttl),
         };
         self.sql(

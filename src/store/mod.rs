@@ -26,10 +26,12 @@ pub mod figures;
 mod hands;
 #[cfg(test)]
 pub(crate) mod inspect;
+pub mod instance;
 pub mod keys;
 pub mod links;
 pub mod listing;
 pub mod lookups;
+pub mod members;
 pub mod notices;
 pub mod open;
 pub mod owed;
@@ -71,6 +73,7 @@ use crate::store::changes::Changes;
 use crate::store::claims::Claim;
 use crate::store::directory::Directory;
 use crate::store::hands::Hands;
+use crate::store::instance::InstanceKey;
 use crate::store::seal::Sealer;
 use crate::store::sending::DeliveryClaim;
 use crate::store::writer::{Channel, Touched, Tx, Typed, Writer};
@@ -142,6 +145,7 @@ pub struct Store {
     /// Of the loops alone, so that no caller's long list keeps a run waiting.
     own_readers: r2d2::Pool<SqliteConnectionManager>,
     sealer: Arc<Sealer>,
+    instance: Arc<InstanceKey>,
     kinds: Vec<KindSpec>,
     deployed: Mutex<HashMap<i64, Arc<Deployed>>>,
     directory: RwLock<Arc<Directory>>,
@@ -194,6 +198,7 @@ impl Store {
         let sealer = Arc::new(Sealer::new(&options.master_keys)?);
         let conn = open::connection(&options.path, now)?;
         seal::reseal(&conn, &sealer)?;
+        let instance = Arc::new(instance::ensure(&conn, &sealer)?);
         // Without threads, one reader is enough.
         let [of_callers, of_loops] = match options.inline {
             true => [1, 1],
@@ -215,9 +220,12 @@ impl Store {
                 max_queued: options.max_queued,
             },
             shares: options.shares,
-            notices: options.notices,
-            dice: options.dice,
+            desk: notices::Desk {
+                notices: options.notices,
+                dice: options.dice,
+            },
             sealer: sealer.clone(),
+            instance: Arc::clone(&instance),
             bells: bells.clone(),
             changes: changes.clone(),
             touched: touched.clone(),
@@ -234,6 +242,7 @@ impl Store {
             readers,
             own_readers,
             sealer,
+            instance,
             kinds: options.kinds,
             deployed: Mutex::default(),
             directory: RwLock::default(),

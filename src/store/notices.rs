@@ -3,11 +3,13 @@
 //! What is stored tells everything but the link, which is minted when an attempt is claimed. How it reads, by channel and
 //! language, is the sender's.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::flow::approval::{ApprovalStatus, Channel};
-use crate::id::Id;
+use crate::id::{Dice, Id};
 use crate::store::approvals::{Approval, PREFIX, by_row, people};
 use crate::store::links::may_be_told;
 use crate::store::members::{self, Member};
@@ -31,6 +33,14 @@ pub struct Notices {
     pub smtp_origin: Option<String>,
     /// Scheme, host and port of Telegram's bot API.
     pub telegram_origin: String,
+}
+
+/// What a question needs that no row knows.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) notices: Notices,
+    /// Where ids and the tokens of links come from.
+    pub(super) dice: Arc<Dice>,
 }
 
 impl Default for Notices {
@@ -183,12 +193,12 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<()> {
         let channel = approval.ask.channel;
-        let Some(place) = place(self.notices, channel, member) else {
+        let Some(place) = place(&self.desk.notices, channel, member) else {
             return Ok(());
         };
-        let body = body(self.notices, approval, member, event_type, now);
+        let body = body(&self.desk.notices, approval, member, event_type, now);
         let owed = Owed::notice(
-            Id::new(now, self.dice),
+            Id::new(now, &self.desk.dice),
             event_type,
             channel.as_str(),
             (approval.id, member.id),

@@ -131,12 +131,18 @@ pub fn secret_owner(name: &str) -> String {
     format!("secret {name}")
 }
 
+/// Who the file's own key belongs to.
+pub fn instance_owner() -> String {
+    "instance".to_owned()
+}
+
 /// Every column that is sealed: its table, what names its owner, the column.
-const SEALED_COLUMNS: [(&str, &str, &str); 4] = [
+const SEALED_COLUMNS: [(&str, &str, &str); 5] = [
     ("deployments", "endpoint_id", "secret"),
     ("deployments", "endpoint_id", "staged_secret"),
     ("deployments", "endpoint_id", "old_secret"),
     ("secrets", "name", "value"),
+    ("instance", "id", "key"),
 ];
 
 /// At start: checks that every secret can be opened, and seals anew what is not under the first key.
@@ -154,6 +160,7 @@ pub fn reseal(conn: &Connection, sealer: &Sealer) -> Result<()> {
             let blob: Vec<u8> = row.get(2)?;
             let owner = match row.get_ref(1)? {
                 rusqlite::types::ValueRef::Blob(endpoint_id) => deployment_owner(endpoint_id),
+                rusqlite::types::ValueRef::Integer(_) => instance_owner(),
                 name => secret_owner(name.as_str().map_err(rusqlite::Error::from)?),
             };
             let secret = sealer.open(&blob, &owner)?;

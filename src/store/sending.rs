@@ -145,10 +145,6 @@ impl DeliveryClaim {
 
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
-        if self.notice.is_some() {
-            // A deployment's terms are those of its callbacks.
-            return;
-        }
         if let Some(own) = &deployment.retry_schedule {
             self.schedule = own.clone();
         }

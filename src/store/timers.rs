@@ -179,7 +179,9 @@ fn words(duration: Duration) -> String {
         (60_000, "m"),
         (1_000, "s"),
     ];
-    let whole = units.iter().find(|(unit, _)| ms > 0 && ms % unit == 0);
+    let whole = units
+        .iter()
+        .find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     match whole {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),

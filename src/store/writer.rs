@@ -21,7 +21,7 @@ use rusqlite::{CachedStatement, Connection};
 use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
-use crate::id::{Dice, Id};
+use crate::id::Id;
 use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
 use crate::store::ahead::Ahead;
@@ -30,7 +30,8 @@ use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
 use crate::store::hands::Hands;
-use crate::store::notices::Notices;
+use crate::store::instance::InstanceKey;
+use crate::store::notices::Desk;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
@@ -54,8 +55,8 @@ pub(super) struct Tx<'a> {
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
-    pub(super) notices: &'a Notices,
-    pub(super) dice: &'a Dice,
+    pub(super) desk: &'a Desk,
+    pub(super) instance: &'a InstanceKey,
     pub(super) stops: &'a Stops,
     pub(super) hands: &'a Hands<Claim>,
     pub(super) couriers: &'a Hands<DeliveryClaim>,
@@ -262,8 +263,8 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
-    pub(super) notices: Notices,
-    pub(super) dice: Arc<Dice>,
+    pub(super) desk: Desk,
+    pub(super) instance: Arc<InstanceKey>,
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
     pub(super) touched: Arc<Touched>,
@@ -435,8 +436,8 @@ impl Writer {
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
-            notices: &self.parts.notices,
-            dice: &self.parts.dice,
+            desk: &self.parts.desk,
+            instance: &self.parts.instance,
             stops: &self.parts.stops,
             hands: &self.parts.hands,
             couriers: &self.parts.couriers,

@@ -35,7 +35,7 @@ const RECIPIENT: Parameter = Parameter::new(
 const Q: Parameter = Parameter::new(
     "q",
     "Shows only the options that hold this text, where there are more than 20.",
-    || json!({"type": "string", "maxLength": 200}),
+    text,
     || json!("north"),
 );
 

@@ -124,6 +124,8 @@ fn a_member_that_is_always_sent_is_required() {
         ("WholeRun", 31, &none),
         ("Step", 12, &none),
         ("WholeDelivery", 11, &none),
+        ("WholeApproval", 24, &none),
+        ("ApprovalAnswer", 6, &none),
         ("Attempt", 15, &["response_encoding"]),
         ("WholeDeployment", 10, &["webhook_secret"]),
         ("Accepted", 5, &["webhook_secret"]),

@@ -16,9 +16,9 @@ use crate::store::sending::DeliveryClaim;
 impl Sender {
     /// Tells the person by their channel.
     pub(super) fn tell(&self, claim: &DeliveryClaim, told: &NoticeClaim) -> Made {
-        let body: Value = match serde_json::from_str(&claim.body) {
-            Ok(body) => body,
-            Err(fault) => return untold(&format!("its body is not JSON: {fault}")),
+        let body = match serde_json::from_str(&claim.body) {
+            Ok(body @ Value::Object(_)) => body,
+            _ => return untold("its body is no JSON object"),
         };
         let link = format!("{}/approve/{}", self.channels.public_url, told.token);
         let notice = Notice {

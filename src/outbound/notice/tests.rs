@@ -199,4 +199,8 @@ fn a_webhook_gets_the_neutral_body_with_the_link_and_a_sentence() {
     let mut same = body.clone();
     same["text"] = Value::Null;
     assert_eq!(rest, same, "nothing else is touched");
+    let mut loud = body.clone();
+    loud["question"] = json!("<!channel> now?");
+    let text = notice(&loud, "en").hook()["text"].to_string();
+    assert!(!text.contains("<!"), "{text}");
 }

@@ -142,7 +142,7 @@ impl Tx<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, (SELECT user FROM runs WHERE id = ?2), ?6, ?7)",
         )?
         .execute(params![
-            Id::new(now, self.dice).0,
+            Id::new(now, &self.desk.dice).0,
             run,
             asked.path,
             ApprovalStatus::Pending.as_str(),

@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::id::Dice;
+use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 
@@ -37,8 +39,11 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             per_origin: 1,
         },
         sealer: Arc::new(Sealer::new(&[]).expect("no keys")),
-        notices: Notices::default(),
-        dice: Arc::new(Dice::System),
+        desk: Desk {
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
+        },
+        instance: Arc::new(InstanceKey::draw(&crate::id::Dice::seeded(1))),
         bells: Arc::default(),
         changes: Arc::default(),
         touched: Arc::default(),
