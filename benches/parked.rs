@@ -45,7 +45,7 @@ const PARKED: usize = 10_000;
 /// Who is asked.
 const ANNA: &str = "anna@office.test";
 
-/// A question with everything that waits beside it: who is asked, a reminder, an escalation, its end.
+/// A question with everything that waits beside it: who is asked and told, reminders, an escalation, its end.
 const GATE: &str = "\
 inputs: {to: {type: text}, body: {type: text}}
 steps:
@@ -54,9 +54,9 @@ steps:
       question: 'Shall this go to {{ to }}?'
       context: {body: '{{ body }}'}
       recipient: anna@office.test
-      channel: none
+      channel: webhook
       remind: [4h, 1d]
-      escalate: {after: 2d, recipient: anna@office.test}
+      escalate: {after: 2d, recipient: bob@office.test}
 output: '{{ gate.output.decision }}'
 ";
 
@@ -72,11 +72,14 @@ fn main() -> ExitCode {
     parts::run("parked", PARTS, || Ok(()))
 }
 
-/// Anna joins.
-fn join(server: &Server) -> Result<()> {
-    let anna = json!({"name": "Anna", "email": ANNA}).to_string();
-    let bytes = request("POST", "/v1/members", KEY, JSON, anna.as_bytes());
-    server.connect()?.expect(&bytes, &[201])?;
+/// Anna joins, and Bob; they are told at that URL.
+fn join(server: &Server, inbox: &str) -> Result<()> {
+    let mut client = server.connect()?;
+    for (name, email) in [("Anna", ANNA), ("Bob", "bob@office.test")] {
+        let body = json!({"name": name, "email": email, "webhook_url": inbox}).to_string();
+        let bytes = request("POST", "/v1/members", KEY, JSON, body.as_bytes());
+        client.expect(&bytes, &[201])?;
+    }
     Ok(())
 }
 
@@ -104,14 +107,20 @@ fn send_all(server: &Server, requests: &[Vec<u8>], status: u16) -> Result<f64> {
     Ok(requests.len() as f64 / seconds.max(1e-9))
 }
 
-/// Asks so many questions, and waits until each run is parked.
+/// Asks so many questions, and waits until each run is parked and everybody was told.
 fn park(server: &Server, folder: &Path, count: usize, callback: &str) -> Result<()> {
     let requests = vec![invoke("gate", &job::inputs(), Some(callback)); count];
     let before = pending(folder)?;
     send_all(server, &requests, 202)?;
     until("the runs to be parked", PATIENCE, || {
-        Ok(pending(folder)? == before + count)
+        Ok(pending(folder)? == before + count && owed(folder)? == 0)
     })
+}
+
+/// How many deliveries have not arrived.
+fn owed(folder: &Path) -> Result<usize> {
+    let sql = "SELECT count(*) FROM deliveries WHERE status IN ('pending', 'delivering')";
+    counted(folder, sql)
 }
 
 /// How many questions wait for an answer.

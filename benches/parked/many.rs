@@ -12,7 +12,7 @@ use crate::proc::{memory, used};
 use crate::report::Report;
 use crate::server::{scratch, start};
 use crate::{ANNA, Asked, CHUNK, GATE, JSON, PARKED, PATIENCE};
-use crate::{counted, join, park, pending, progress, send_all};
+use crate::{counted, join, owed, park, pending, progress, send_all};
 use skep::bench::load::Until;
 use skep::bench::receiver::Receiver;
 use skep::bench::server::{KEY, Server, until};
@@ -36,11 +36,11 @@ const BY_PAGE: usize = 100;
 
 /// The whole story of one file.
 pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
-    let receiver = Receiver::counting(1)?;
+    let (receiver, inbox) = (Receiver::counting(1)?, Receiver::counting(1)?);
     let count = asked.of(PARKED, 500);
     let folder = scratch()?;
     let server = start(&folder, &[])?;
-    join(&server)?;
+    join(&server, &inbox.url("inbox"))?;
     server.deploy("job", JOB)?;
     server.deploy("gate", GATE)?;
     let hook = receiver.url("done");
@@ -70,6 +70,15 @@ pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
     );
     answer_all(&server, &folder, count, report)?;
     receiver.wait_for(finished + count, Duration::from_secs(60))?;
+    let told = count + count / 50;
+    let claim = format!("= {told}");
+    report.claim(
+        NAME,
+        "people told, in all",
+        (inbox.count() as f64, ""),
+        claim,
+        inbox.count() == told,
+    );
     let came = receiver.count() - finished;
     let claim = format!("= {count}");
     report.claim(
@@ -100,9 +109,8 @@ fn warm(server: &Server, folder: &TempDir, count: usize, hook: &str) -> Result<(
 /// Waits until so many runs are completed and nothing is owed.
 fn ended(folder: &TempDir, count: usize) -> Result<()> {
     let completed = "SELECT count(*) FROM runs WHERE status = 'completed'";
-    let owed = "SELECT count(*) FROM deliveries WHERE status IN ('pending', 'delivering')";
     until("the runs to end", PATIENCE, || {
-        Ok(counted(folder.path(), completed)? == count && counted(folder.path(), owed)? == 0)
+        Ok(counted(folder.path(), completed)? == count && owed(folder.path())? == 0)
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::job::look;
 use crate::report::Report;
@@ -49,10 +49,10 @@ fn question(kind: usize) -> String {
 
 /// Questions of every kind, in turn, spread over the time of asking; then their ends, in the file and at the receiver.
 pub fn measure(asked: &Asked, report: &mut Report) -> Result<()> {
-    let receiver = Receiver::start()?;
+    let (receiver, inbox) = (Receiver::start()?, Receiver::counting(1)?);
     let folder = scratch()?;
     let server = start(&folder, &[])?;
-    join(&server)?;
+    join(&server, &inbox.url("inbox"))?;
     server.deploy("gate", GATE)?;
     let beside = asked.of(PARKED, 500);
     park(&server, folder.path(), beside, &receiver.url("beside"))?;
@@ -136,10 +136,7 @@ fn lateness(folder: &Path, runs: &[String], came: &HashMap<usize, i64>) -> Resul
     let (mut fired, mut heard) = (Vec::new(), Vec::new());
     for (number, run) in runs.iter().enumerate() {
         let (Some((due, decided)), Some(at)) = (ends.get(run), came.get(&number)) else {
-            return Err(fault(format!(
-                "run {number} has no end: {}",
-                json!([run, Value::Null])
-            )));
+            return Err(fault(format!("run {number} ({run}) has no end")));
         };
         for (times, at) in [(&mut fired, decided), (&mut heard, at)] {
             let late = u64::try_from(at - due).map_err(|_| fault("an end before its time"))?;
