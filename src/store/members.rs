@@ -1,6 +1,6 @@
 //! People who may answer approvals. Deleted ones stay as rows, because history names them.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Code, Error, Result};
@@ -165,6 +165,7 @@ pub(super) fn called(conn: &Connection, text: &str) -> Result<Option<Member>> {
 }
 
 /// The active member who answers for `member` at that time.
+#[allow(dead_code)] // Whoever decides asks it.
 pub(super) fn delegate_of(
     conn: &Connection,
     member: &Member,
