@@ -17,6 +17,7 @@ pub mod fields;
 pub mod health;
 pub mod invoke;
 pub mod keys;
+pub mod members;
 pub mod metrics;
 pub mod openapi;
 pub mod query;

@@ -14,6 +14,7 @@ mod figures;
 mod health;
 mod invoke;
 mod keys;
+mod members;
 mod operation;
 mod parameters;
 mod runs;
@@ -40,6 +41,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     runs::OPERATIONS,
     deliveries::OPERATIONS,
     approvals::OPERATIONS,
+    members::OPERATIONS,
     deployments::OPERATIONS,
     versions::OPERATIONS,
     keys::OPERATIONS,
@@ -61,6 +63,7 @@ const TAGS: &[(&str, &str)] = &[
         "approvals",
         "Questions that runs wait for, and the page where people answer them.",
     ),
+    ("members", "The people who may answer approvals."),
     (
         "deployments",
         "Named places to call a workflow, their variants, versions and secrets.",

@@ -4,8 +4,8 @@ use crate::api::door::Access::{self, Approvals, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, metrics, openapi, requests,
-    rotation, runs, secrets, stats, system, versions, webhook,
+    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, members,
+    metrics, openapi, requests, rotation, runs, secrets, stats, system, versions, webhook,
 };
 
 const fn row(
@@ -48,6 +48,11 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("POST", "/v1/approvals/{id}/link", Key(Admin), approvals::link, "Make a link to the approval page."),
     row("GET", approve::PATTERN, Open, approve::show, "The approval page."),
     row("POST", approve::PATTERN, Open, approve::answer, "Answer an approval on its page."),
+    row("GET", "/v1/members", Approvals, members::list, "List the people who may answer approvals."),
+    row("POST", "/v1/members", Key(Admin), members::create, "Add a person who may answer approvals."),
+    row("GET", "/v1/members/{id}", Approvals, members::show, "Show a member."),
+    row("PATCH", "/v1/members/{id}", Key(Admin), members::change, "Change a member."),
+    row("DELETE", "/v1/members/{id}", Key(Admin), members::delete, "Delete a member."),
     row("GET", "/v1/deployments", Key(Read), deployments::list, "List deployments."),
     row("GET", "/v1/deployments/{deployment}", Key(Read), deployments::show, "Show a deployment and its variants."),
     row("PATCH", "/v1/deployments/{deployment}", Key(Admin), deployments::change, "Change how a deployment's results are delivered."),

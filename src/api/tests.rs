@@ -39,6 +39,11 @@ POST    ooxox /v1/approvals/{id}/reassign
 POST    oooox /v1/approvals/{id}/link
 GET     +++++ /approve/{token}
 POST    +++++ /approve/{token}
+GET     oxxxx /v1/members
+POST    oooox /v1/members
+GET     oxxxx /v1/members/{id}
+PATCH   oooox /v1/members/{id}
+DELETE  oooox /v1/members/{id}
 GET     oxoxx /v1/deployments
 GET     oxoxx /v1/deployments/{deployment}
 PATCH   oooox /v1/deployments/{deployment}

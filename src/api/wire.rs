@@ -7,6 +7,7 @@ mod approvals;
 mod deliveries;
 mod deployments;
 mod keys;
+mod members;
 mod runs;
 mod stats;
 mod system;
@@ -23,6 +24,7 @@ pub use deployments::{
     WholeDeployment,
 };
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
+pub use members::{Delegate, DeletedMember, Member};
 pub use runs::{
     Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
     StepTry, WaitingOn, WholeRun,

@@ -166,7 +166,7 @@ fn a_delegate_answers_for_a_member_until_the_end_date() {
     let anna = join(&house, &json!({"name": "Anna", "email": ANNA}));
     let path = format!("/v1/members/{anna}");
     let stands_in = |until: String| {
-        let body = json!({"delegate": bob, "delegate_until": until});
+        let body = json!({"delegate": {"member": bob, "until": until}});
         house.ask("PATCH", &path).json(&body).send().is(200);
     };
     stands_in(ends(24));
@@ -185,7 +185,7 @@ fn a_delegate_answers_for_a_member_until_the_end_date() {
     let parked = asked(&house, human);
     house
         .ask("PATCH", &path)
-        .json(&json!({"delegate": null, "delegate_until": null}))
+        .json(&json!({"delegate": null}))
         .send()
         .is(200);
     parked

@@ -176,6 +176,9 @@ pub fn schema() -> Value {
             "scope": {"type": "string", "description": "The scopes that suffice."},
             "allow": {"type": "string", "description": "The methods that are allowed."},
             "open_runs": {"type": "integer", "description": "How many runs are open."},
+            "approvals": {
+                "type": "integer", "description": "How many approvals wait for the member.",
+            },
             "approval": {"type": "object", "description": "The approval with what stands."},
             "request_id": {"type": "string", "description": "The run that goes on."},
             "run_id": {"type": "string", "format": "uuid", "description": "The run that goes on."},

@@ -132,6 +132,8 @@ fn a_member_that_is_always_sent_is_required() {
         ("Ended", 6, &["error"]),
         ("Deleted", 4, &["variant"]),
         ("NewApiKey", 10, &none),
+        ("Member", 9, &none),
+        ("AuditEntry", 8, &none),
         ("StatsSpan", 11, &none),
         ("System", 19, &none),
         ("ShownSetting", 3, &none),
