@@ -542,12 +542,12 @@ impl Store {
             let mut released = 0;
             for id in ids {
                 // A clock that leaps, or a step that takes its time, must not take a run from a worker that lives.
-                if all || !locked(tx.stops).contains_key(&id) {
-                    if tx.apply(id, &Event::ClaimLost, None, now)?.is_ok() {
-                        released += 1;
-                        // Should it be in someone's hands after all, nothing more is begun there.
-                        tx.after(Effect::StopStep(id));
-                    }
+                let is_held = locked(tx.stops).contains_key(&id);
+                let may_go = all || !is_held;
+                if may_go && tx.apply(id, &Event::ClaimLost, None, now)?.is_ok() {
+                    released += 1;
+                    // Should it be in someone's hands after all, nothing more is begun there.
+                    tx.after(Effect::StopStep(id));
                 }
             }
             Ok(released)

@@ -220,10 +220,7 @@ impl Store {
                 max_queued: options.max_queued,
             },
             shares: options.shares,
-            desk: notices::Desk {
-                notices: options.notices,
-                dice: options.dice,
-            },
+            desk: notices::Desk::new(options.notices, options.dice),
             sealer: sealer.clone(),
             instance: Arc::clone(&instance),
             bells: bells.clone(),

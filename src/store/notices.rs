@@ -43,6 +43,12 @@ pub(super) struct Desk {
     pub(super) dice: Arc<Dice>,
 }
 
+impl Desk {
+    pub(super) fn new(notices: Notices, dice: Arc<Dice>) -> Desk {
+        Desk { notices, dice }
+    }
+}
+
 impl Default for Notices {
     fn default() -> Notices {
         Notices {

@@ -39,10 +39,7 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             per_origin: 1,
         },
         sealer: Arc::new(Sealer::new(&[]).expect("no keys")),
-        desk: Desk {
-            notices: Notices::default(),
-            dice: Arc::new(Dice::System),
-        },
+        desk: Desk::new(Notices::default(), Arc::new(Dice::System)),
         instance: Arc::new(InstanceKey::draw(&crate::id::Dice::seeded(1))),
         bells: Arc::default(),
         changes: Arc::default(),
