@@ -217,6 +217,7 @@ CREATE TABLE recipients (
     approval   INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
     member     INTEGER NOT NULL REFERENCES members (id),
     because    TEXT    NOT NULL CHECK (because IN ('asked', 'escalated', 'reassigned')),
+    rank       INTEGER NOT NULL CHECK (rank >= 0),      -- the order in which they came to it
     since      INTEGER NOT NULL,
     until      INTEGER,                                 -- reassigned to another
     PRIMARY KEY (approval, member)
@@ -229,12 +230,14 @@ CREATE TABLE answers (
     id       INTEGER PRIMARY KEY,
     approval INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
     person   TEXT    NOT NULL,                          -- 'mem_…', or the name given where anyone may answer
+    hand     TEXT    NOT NULL,                          -- whose hand it was: the person's, or a delegate's
     by       TEXT    NOT NULL,                          -- as people know them
     via      TEXT    NOT NULL,                          -- 'link', 'key NAME', 'admin key'
     answer   TEXT    NOT NULL CHECK (json_valid(answer)),
     comment  TEXT,
     at       INTEGER NOT NULL,
-    UNIQUE (approval, person)
+    UNIQUE (approval, person),
+    UNIQUE (approval, hand)
 ) STRICT;
 
 -- What time brings to a pending approval.

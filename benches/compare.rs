@@ -28,6 +28,10 @@ use server::{scratch, start};
 use skep::bench::stats::median;
 use skep::bench::{Result, fault};
 
+/// As the program that is shipped has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTS: &[Part] = &[("peers", peers)];
 
 const NAME: &str = "jobs a second, enqueued by 64 callers and done";
@@ -37,6 +41,9 @@ const ROUNDS: usize = 3;
 
 /// What is claimed against each of the others.
 const CLAIMS: [(&str, f64); 2] = [("effectum", 2.0), ("huey", 6.0)];
+
+/// What effectum does when it is not held to FULL: for the record.
+const AS_SHIPPED: &str = "effectum, as it ships";
 
 fn main() -> ExitCode {
     parts::run("compare", PARTS, || Ok(()))
@@ -50,6 +57,7 @@ fn peers(asked: &Asked, report: &mut Report) -> Result<()> {
     let count = asked.of(64_000, 1_280);
     let mut names = vec!["skep, in process", "skep, over HTTP"];
     names.extend(CLAIMS.iter().map(|(name, _)| *name));
+    names.push(AS_SHIPPED);
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
     let mut in_force = vec![String::new(); names.len()];
     for round in 0..asked.of(ROUNDS, 1) {
@@ -113,6 +121,10 @@ fn over_http(count: usize) -> Result<Turn> {
 
 /// Another's program: its file, how many jobs, how many callers; it prints `{"rate": …, "in_force": …}`.
 fn other(asked: &Asked, name: &str, count: usize) -> Result<Turn> {
+    let (name, level) = match name {
+        AS_SHIPPED => ("effectum", Some("as-it-ships")),
+        name => (name, None),
+    };
     let Some(program) = asked.with.get(name) else {
         return Err(fault("not installed: scripts/compare does that"));
     };
@@ -126,6 +138,7 @@ fn other(asked: &Asked, name: &str, count: usize) -> Result<Turn> {
         .arg(folder.path().join("queue.db"))
         .arg(count.to_string())
         .arg(job::CONNECTIONS.to_string())
+        .args(level)
         .output()?;
     if !out.status.success() {
         let why = String::from_utf8_lossy(&out.stderr).trim().to_owned();

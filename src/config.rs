@@ -87,6 +87,22 @@ pub struct Config {
     pub allow_outbound_steps: Option<String>,
     /// Replaces `allow_outbound` for notifications; empty allows none.
     pub allow_outbound_notifications: Option<String>,
+    /// PEM file of authorities that are believed beside those that browsers know.
+    pub ca_file: Option<PathBuf>,
+    /// The mail server, as written; outbound's e-mail reads it.
+    pub smtp_url: Option<String>,
+    /// What the user that `smtp_url` names signs in with.
+    pub smtp_password: Option<Secret>,
+    /// Who writes the mails, as written.
+    pub mail_from: Option<String>,
+    /// Where answers to mails go, as written.
+    pub mail_reply_to: Option<String>,
+    /// A mail's subject, with `{question}` and `{deployment}`; without it, in the recipient's language.
+    pub mail_subject: Option<String>,
+    /// The bot that writes chat messages.
+    pub telegram_token: Option<Secret>,
+    /// Its API.
+    pub telegram_url: String,
     /// Seals the secrets in the file.
     pub master_key: Option<Secret>,
     /// An admin key that exists while it is set; at least 24 characters.
@@ -97,6 +113,8 @@ pub struct Config {
     pub retain_runs: Option<Duration>,
     /// How long the attempts of deliveries are kept; `None` for ever.
     pub retain_attempts: Option<Duration>,
+    /// How long after a start a question waits that fell due before it.
+    pub downtime_grace: Duration,
     /// Open connections, all peers together.
     pub max_connections: usize,
     /// Open connections of one peer.
@@ -179,11 +197,20 @@ pub const SETTINGS: &[Setting] = &[
     setting!(allow_outbound_callbacks, "", "CIDR[:PORT]|HOST,…", value::some_list_text, "Replaces allow_outbound for callbacks"),
     setting!(allow_outbound_steps, "", "CIDR[:PORT]|HOST,…", value::some_list_text, "Replaces allow_outbound for http steps"),
     setting!(allow_outbound_notifications, "", "CIDR[:PORT]|HOST,…", value::some_list_text, "Replaces allow_outbound for notifications"),
+    setting!(ca_file, "", "FILE", value::some_path, "PEM file of authorities to believe beside those that browsers know, for HTTPS and mail"),
+    setting!(smtp_url, "", "smtp[s]://[USER@]HOST[:PORT]", value::some_line, "The mail server; smtp:// asks for STARTTLS unless ?tls=optional or ?tls=none"),
+    setting!(secret smtp_password, "PASSWORD", value::secret, "What the user of smtp_url signs in with"),
+    setting!(mail_from, "", "ADDRESS", value::some_line, "Who writes the mails; needed with smtp_url"),
+    setting!(mail_reply_to, "", "ADDRESS", value::some_line, "Where answers to mails go"),
+    setting!(mail_subject, "", "TEXT", value::mail_subject, "A mail's subject, with {question} and {deployment} (default: words in the recipient's language)"),
+    setting!(secret telegram_token, "TOKEN", value::secret, "The Telegram bot that writes chat messages"),
+    setting!(telegram_url, "https://api.telegram.org", "URL", value::base_url, "Where Telegram's bot API is"),
     setting!(secret master_key, "KEY", value::secret, "Seals the secrets in the database file"),
     setting!(secret admin_key, "KEY", value::admin_key, "An admin key that exists exactly while it is set; at least 24 characters"),
     setting!(secret metrics_key, "KEY", value::admin_key, "If set, /metrics asks for it, or for a read key; at least 24 characters"),
     setting!(retain_runs, "30d", "DURATION|forever", value::retention, "How long ended runs are kept"),
     setting!(retain_attempts, "30d", "DURATION|forever", value::retention, "How long the attempts of deliveries are kept"),
+    setting!(downtime_grace, "1h", "DURATION", crate::time::parse_duration, "How long approvals that fell due while Skep was down still wait after the start"),
     setting!(max_connections, "8192", "N", |text| value::number(text, 1, 1_000_000), "Open connections, all peers together"),
     setting!(max_connections_per_peer, "2048", "N", |text| value::number(text, 1, 1_000_000), "Open connections of one peer"),
     setting!(body_limit, "1MiB", "SIZE", value::body_limit, "The largest request body; over it 413"),
@@ -208,6 +235,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What seals the secrets in the file: the first of these seals, each of them opens.
+    pub fn master_keys(&self) -> Vec<String> {
+        let keys = self.master_key.as_ref().map_or("", Secret::expose);
+        let each = keys.split(',').map(|key| key.trim().to_owned());
+        match self.master_key {
+            Some(_) => each.collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// Before any default: so that the defaults stand in the table alone.
     fn blank() -> Config {
         Config {
@@ -225,11 +262,20 @@ impl Config {
             allow_outbound_callbacks: None,
             allow_outbound_steps: None,
             allow_outbound_notifications: None,
+            ca_file: None,
+            smtp_url: None,
+            smtp_password: None,
+            mail_from: None,
+            mail_reply_to: None,
+            mail_subject: None,
+            telegram_token: None,
+            telegram_url: String::new(),
             master_key: None,
             admin_key: None,
             metrics_key: None,
             retain_runs: None,
             retain_attempts: None,
+            downtime_grace: Duration::ZERO,
             max_connections: 0,
             max_connections_per_peer: 0,
             body_limit: 0,
@@ -248,6 +294,27 @@ impl Config {
                  public_url to the URL that the outside uses",
                 self.listen
             ));
+        }
+        let tells = self.smtp_url.is_some() || self.telegram_token.is_some();
+        if tells && self.public_url.is_none() {
+            warnings.push(
+                "no public_url: the links in messages to people lead to the listening address; set public_url to \
+                 the URL that their browsers reach"
+                    .to_owned(),
+            );
+        }
+        if self.smtp_url.is_none() {
+            let idle = [
+                ("smtp_password", self.smtp_password.is_some()),
+                ("mail_from", self.mail_from.is_some()),
+                ("mail_reply_to", self.mail_reply_to.is_some()),
+                ("mail_subject", self.mail_subject.is_some()),
+            ];
+            for (name, _) in idle.into_iter().filter(|(_, is_set)| *is_set) {
+                warnings.push(format!(
+                    "{name} is set but smtp_url is not: no mail is sent"
+                ));
+            }
         }
         if self.master_key.is_none() {
             warnings.push(format!(

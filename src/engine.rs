@@ -17,17 +17,15 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
-use crate::loops::delivery::Sender;
+use crate::loops::delivery::{Channels, Sender};
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::loops::{NAP, Pool};
-use crate::outbound::guard::{AllowList, Guard};
-use crate::outbound::http::Client;
-use crate::outbound::resolve;
-use crate::outbound::{Outside, Purpose};
+use crate::outbound::{Outside, resolve};
 use crate::steps::Registry;
 use crate::store::audit::Actor;
 use crate::store::claims::Claim;
+use crate::store::notices::Notices;
 use crate::store::sending::DeliveryClaim;
 use crate::store::turns::Shares;
 use crate::store::writer::Writer;
@@ -38,10 +36,12 @@ mod beside;
 mod builder;
 mod figures;
 mod library;
+mod outside;
 
 pub use beside::Beside;
 pub use builder::Builder;
 pub use library::{Invoke, Started, Wanted};
+use outside::World;
 
 /// Threads that answer HTTP calls: enough that a group commit has company.
 const HANDLERS: usize = 64;
@@ -128,35 +128,6 @@ impl Alive {
     }
 }
 
-fn guard_of(config: &Config) -> Result<Guard> {
-    let list = |name: &str, text: &str| {
-        AllowList::parse(text).map_err(|fault| Error::invalid(name, format!("{name}: {fault}")))
-    };
-    let mut guard = Guard::new(list("allow_outbound", &config.allow_outbound)?);
-    for (name, text, purpose) in [
-        (
-            "allow_outbound_callbacks",
-            &config.allow_outbound_callbacks,
-            Purpose::Callbacks,
-        ),
-        (
-            "allow_outbound_steps",
-            &config.allow_outbound_steps,
-            Purpose::Steps,
-        ),
-        (
-            "allow_outbound_notifications",
-            &config.allow_outbound_notifications,
-            Purpose::Notifications,
-        ),
-    ] {
-        if let Some(text) = text {
-            guard = guard.with(purpose, list(name, text)?);
-        }
-    }
-    Ok(guard)
-}
-
 fn socket_address(listen: &str) -> Result<SocketAddr> {
     use std::net::ToSocketAddrs;
     listen
@@ -193,20 +164,13 @@ fn first_key(store: &Store, dice: &Dice, clock: &Clock, show: Show) -> Result<Op
 
 fn open_store(
     config: &Config,
+    notices: Notices,
     kinds: &Registry,
     clock: &Clock,
 ) -> Result<(Arc<Store>, Option<Writer>)> {
-    let master_keys = match &config.master_key {
-        Some(keys) => keys
-            .expose()
-            .split(',')
-            .map(|key| key.trim().to_owned())
-            .collect(),
-        None => Vec::new(),
-    };
     let options = Options {
         path: config.data.clone(),
-        master_keys,
+        master_keys: config.master_keys(),
         kinds: kinds.specs(),
         workers: config.workers,
         max_queued: config.max_queued,
@@ -214,6 +178,8 @@ fn open_store(
             senders: config.senders,
             per_origin: config.senders_per_origin,
         },
+        notices,
+        dice: Arc::new(Dice::System),
         inline: false,
     };
     Store::open(options, clock.now())
@@ -236,9 +202,9 @@ impl Engine {
     fn assemble(builder: Builder, kinds: Arc<Registry>) -> Result<Engine> {
         let (config, is_private) = (builder.config, builder.is_private);
         let show = builder.on_new_key.unwrap_or_else(|| Box::new(|_| Ok(())));
-        let (clock, guard) = (Clock::System, Arc::new(guard_of(&config)?));
+        let (clock, world) = (Clock::System, World::read(&config)?);
         let listen = socket_address(&config.listen)?;
-        let (store, writer) = open_store(&config, &kinds, &clock)?;
+        let (store, writer) = open_store(&config, world.notices(&config), &kinds, &clock)?;
         let mut threads = Threads::default();
         if let Some(writer) = writer {
             threads.writer = Some(spawn("skep-writer", STACK, move || writer.run())?);
@@ -252,7 +218,7 @@ impl Engine {
             None => listen,
         };
         if listener.is_some() {
-            guard.set_own(vec![addr]);
+            world.guard.set_own(vec![addr]);
         }
         let public_url = config
             .public_url
@@ -264,11 +230,11 @@ impl Engine {
             false => first_key(&store, &dice, &clock, show)?,
         };
         let resolver = Arc::new(resolve::Pool::new());
-        let outside: Arc<dyn Outside> = Arc::new(Client::new(guard.clone(), resolver.clone()));
+        let outside: Arc<dyn Outside> = Arc::new(world.client(resolver.clone()));
         let api = Arc::new(Api::new(api::Parts {
             store: store.clone(),
             kinds: kinds.specs(),
-            guard,
+            guard: world.guard.clone(),
             clock: clock.clone(),
             dice: dice.clone(),
             admin_key: config.admin_key.as_ref().map(|key| key.expose().to_owned()),
@@ -298,7 +264,7 @@ impl Engine {
         // Before any loop takes work, and before the first request is let in.
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
-        engine.start_senders(outside, &clock, &dice)?;
+        engine.start_senders(outside, world.channels(&public_url), &clock, &dice)?;
         engine.start_keepers(upkeep)?;
         engine.start_front_door()?;
         Ok(engine)
@@ -310,6 +276,7 @@ impl Engine {
             clock: clock.clone(),
             retain_runs: self.config.retain_runs,
             retain_attempts: self.config.retain_attempts,
+            downtime_grace: self.config.downtime_grace,
             is_paused: self.config.workers == 0 && self.config.senders == 0,
             state: Mutex::default(),
         };
@@ -332,17 +299,18 @@ impl Engine {
         clock: &Clock,
         dice: &Arc<Dice>,
     ) -> Result<()> {
+        let mark = SecretMark::new(dice.bytes());
         let worker = Arc::new(Worker {
             store: self.store.clone(),
             kinds,
             outside,
-            mark: SecretMark::new(dice.bytes()),
+            mark: mark.clone(),
             clock: clock.clone(),
             dice: dice.clone(),
             halt: self.pools.halt.clone(),
         });
         if self.config.workers > 0 {
-            self.store.open_hands();
+            self.store.open_hands(mark);
         }
         for number in 1..=self.config.workers {
             let (worker, pools) = (worker.clone(), self.pools.clone());
@@ -369,12 +337,14 @@ impl Engine {
     fn start_senders(
         &self,
         outside: Arc<dyn Outside>,
+        channels: Channels,
         clock: &Clock,
         dice: &Arc<Dice>,
     ) -> Result<()> {
         let sender = Arc::new(Sender {
             store: self.store.clone(),
             outside,
+            channels,
             clock: clock.clone(),
             dice: dice.clone(),
             stop: self.pools.cut.clone(),

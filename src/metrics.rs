@@ -57,6 +57,7 @@ const ATTEMPT_OUTCOMES: &[&str] = &[
     "timeout",
     "reset",
     "forbidden_address",
+    "smtp_status",
     "interrupted",
 ];
 
@@ -101,6 +102,13 @@ pub enum Fact {
     },
     /// An attempt of a delivery was cut short by the end of a process.
     Interrupted,
+    /// A step that no worker had in hand came to its end.
+    StepEnded {
+        /// Its action key.
+        kind: &'static str,
+        /// How.
+        status: &'static str,
+    },
 }
 
 /// What is asked for where it is known.
@@ -278,6 +286,7 @@ impl Metrics {
             }
             Fact::Moved { from, to, lag, at } => self.moved(from, to, lag, at),
             Fact::Interrupted => self.delivery_attempts.at(&["interrupted"]).add(),
+            Fact::StepEnded { kind, status } => self.step_ended(kind, status),
         }
     }
 
@@ -348,6 +357,14 @@ impl Metrics {
     pub fn step_tried(&self, kind: &str, outcome: &str, took: Duration) {
         self.step_attempts.at(&[kind, outcome]).add();
         self.step_duration.at(&[kind]).time(took);
+    }
+
+    /// A step came to an end in that state, or, `waiting`, to a try that is made again.
+    pub fn step_ended(&self, kind: &str, status: &str) {
+        match status {
+            "waiting" => self.step_retries.at(&[kind]).add(),
+            status => self.steps_ended.at(&[kind, status]).add(),
+        }
     }
 
     /// An attempt of a delivery was made: the answer's status, if it got one, or the class of the error.
@@ -428,6 +445,7 @@ mod tests {
             (Some(302), Some("http_status"), "3xx"),
             (Some(503), Some("http_status"), "5xx"),
             (Some(200), Some("reset"), "reset"),
+            (Some(550), Some("smtp_status"), "smtp_status"),
             (None, Some("dns"), "dns"),
             (Some(999), Some("http_status"), "other"),
             (None, None, "other"),

@@ -368,10 +368,6 @@ fn malformed_text_is_answered_with_line_and_column() {
 fn step_kinds_that_are_not_here_yet_are_refused_by_name() {
     let house = House::start();
     let kinds = [
-        (
-            "human",
-            "{mode: text, question: 'ok?', recipient: a@b.example, channel: email}",
-        ),
         ("each", "'{{ start.list }}'"),
         ("parallel", "{left: [{id: l, set: {x: 1}}]}"),
         ("workflow", "{deployment: other, variant: prod}"),

@@ -102,6 +102,29 @@ fn a_missing_deployment_or_variant_is_named() {
 }
 
 #[test]
+fn a_workflow_that_asks_a_person_is_not_waited_for() {
+    let house = ready();
+    let asks = "
+inputs: {topic: {type: text}}
+steps:
+  - id: gate
+    condition: false
+    then: [{id: ask, human: {question: 'Really?', recipient: anna@example.com}}]
+";
+    house.deploy("asks", asks);
+    let direct = direct_body("asks", &json!({"topic": "x"}));
+    let refused = house
+        .invoke(&direct)
+        .refused(400, "callback_delivery_required");
+    assert_eq!(
+        refused["error"],
+        "callback delivery is required for workflows with a Human in the Loop step"
+    );
+    let body = callback_body("asks", &json!({"topic": "x"}), "http://127.0.0.1:9/hook");
+    house.invoke(&body).is(202);
+}
+
+#[test]
 fn callback_urls_are_required_and_must_be_valid() {
     let house = ready();
     for wrong in [

@@ -15,6 +15,7 @@ use skep::store::audit::Actor;
 use skep::store::claims::{Claim, Next, Record, Recorded};
 use skep::store::deployments::{NewVersion, Patch};
 use skep::store::listing::RunFilter;
+use skep::store::notices::Notices;
 use skep::store::page::Page;
 use skep::store::runs::{Idempotency, Inserted, NewRun};
 use skep::store::sending::{Attempt, DeliveryClaim};
@@ -25,28 +26,38 @@ use skep::time::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
+#[path = "store/approvals.rs"]
+mod approvals;
+#[path = "store/told.rs"]
+mod told;
+
 /// A store with some deployments, and the names of their rows.
 struct Shop {
     store: Arc<Store>,
     _folder: tempfile::TempDir,
 }
 
+fn options(folder: &tempfile::TempDir, workers: usize) -> Options {
+    Options {
+        path: folder.path().join("skep.db"),
+        master_keys: Vec::new(),
+        kinds: Registry::builtin().specs(),
+        workers,
+        max_queued: 1_000_000,
+        shares: Shares {
+            senders: 64,
+            per_origin: 4,
+        },
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
+        inline: true,
+    }
+}
+
 impl Shop {
     fn open(workers: usize, deployments: &[&str]) -> Shop {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let options = Options {
-            path: folder.path().join("skep.db"),
-            master_keys: Vec::new(),
-            kinds: Registry::builtin().specs(),
-            workers,
-            max_queued: 1_000_000,
-            shares: Shares {
-                senders: 64,
-                per_origin: 4,
-            },
-            inline: true,
-        };
-        let (store, _) = Store::open(options, NOW).expect("a new file");
+        let (store, _) = Store::open(options(&folder, workers), NOW).expect("a new file");
         for (number, name) in deployments.iter().enumerate() {
             let new = NewVersion {
                 deployment: (*name).to_owned(),
@@ -66,6 +77,14 @@ impl Shop {
             store,
             _folder: folder,
         }
+    }
+
+    /// The same file, in the next life of the process.
+    fn reopened(self) -> Shop {
+        let Shop { store, _folder } = self;
+        drop(store);
+        let (store, _) = Store::open(options(&_folder, 4), NOW).expect("it opens again");
+        Shop { store, _folder }
     }
 
     /// A run to be started, as it is made from the directory of this moment.

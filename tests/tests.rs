@@ -1,5 +1,7 @@
 //! Black-box tests over the real binary: the list of modules. One test binary, because each links SQLite again.
 
+mod approvals; // questions to people, by key
+mod approve_page; // and by their links
 mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
@@ -15,17 +17,21 @@ mod front; // the front door under attack
 mod fuzz; // ten thousand generated requests
 mod guard; // where outgoing requests may go
 mod house; // the process under test
+mod human; // people in the middle of a run
 mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
 mod metrics; // /metrics, /v1/stats, /v1/system
+mod notices; // people are told: mail, chat, webhook
 mod operating; // backup, restore, check, prune
+mod people; // members, and a browser without JavaScript
 mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
 mod runs; // lists, filters, pages
+mod scanner; // mail scanners and previews: nothing is decided by looking
 mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
 mod shim; // between the binary and the C library

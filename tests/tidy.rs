@@ -86,7 +86,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "outbound::sign",
         ],
     ),
-    // The demo serves a small world of its own behind the same edge. Four verbs work on the file itself, without an
+    // The demo serves a small world of its own behind the same edge. Five verbs work on the file itself, without an
     // engine.
     (
         "cli",
@@ -101,6 +101,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "api::door",
             "api::openapi",
             "api::routes",
+            "store::audit::verify",
             "store::backup",
             "store::restore",
             "store::check",

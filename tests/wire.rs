@@ -38,6 +38,15 @@ pub fn read_message(
     reader: &mut impl BufRead,
     ends_with_the_stream: bool,
 ) -> io::Result<Option<Message>> {
+    read_head_and_body(reader, ends_with_the_stream, false)
+}
+
+/// The same; an answer to HEAD only announces its body.
+fn read_head_and_body(
+    reader: &mut impl BufRead,
+    ends_with_the_stream: bool,
+    announces_only: bool,
+) -> io::Result<Option<Message>> {
     let Some(start) = read_line(reader)? else {
         return Ok(None);
     };
@@ -55,6 +64,9 @@ pub fn read_message(
         headers,
         body: Vec::new(),
     };
+    if announces_only {
+        return Ok(Some(message));
+    }
     if message
         .header("transfer-encoding")
         .is_some_and(|coding| coding.contains("chunked"))
@@ -206,8 +218,13 @@ impl Wire {
 
     /// Reads one answer, past any `100 Continue`.
     pub fn answer(&mut self) -> io::Result<Answer> {
+        self.answer_to("GET")
+    }
+
+    /// Reads the answer to a request of that method.
+    fn answer_to(&mut self, method: &str) -> io::Result<Answer> {
         loop {
-            let message = read_message(&mut self.reader, true)?;
+            let message = read_head_and_body(&mut self.reader, true, method == "HEAD")?;
             let message = message.ok_or(io::ErrorKind::UnexpectedEof)?;
             let status = message
                 .start
@@ -319,10 +336,20 @@ impl Ask {
         let mut wire = Wire::open(self.address)?;
         // An early refusal may close our side while the body is still being written: the answer counts.
         let sent = wire.send(&self.bytes(true));
-        match wire.answer() {
+        match wire.answer_to(&self.method) {
             Ok(answer) => Ok(answer),
             Err(fault) => Err(sent.err().unwrap_or(fault)),
         }
+    }
+
+    /// Everything that comes back until the server closes: for HEAD, whose answer announces a body that it has not.
+    #[track_caller]
+    pub fn raw(&self) -> String {
+        let mut wire = Wire::open(self.address).expect("it listens");
+        wire.send(&self.bytes(true)).expect("it reads");
+        let mut all = Vec::new();
+        wire.reader.read_to_end(&mut all).expect("an answer");
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// Sends it; no answer ends the test.

@@ -6,6 +6,7 @@ use crate::api::query;
 use crate::api::wire::AuditEntry;
 use crate::error::Result;
 use crate::store::audit::AuditRow;
+use crate::store::instance::hex;
 
 /// `GET /v1/audit`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
@@ -25,5 +26,6 @@ fn shown(row: &AuditRow) -> AuditEntry<'_> {
         action: &row.action,
         target: &row.target,
         detail: &row.detail,
+        hash: hex(&row.hash),
     }
 }

@@ -3,6 +3,8 @@
 //! [`Api`] is the house behind the edge: it judges heads from memory ([`Door::admit`]), finds the handler in
 //! [`table::ROUTES`] and lets it answer. One file per noun. Handlers know no sockets; threads are the engine's business.
 
+pub mod approvals;
+pub mod approve;
 pub mod audit;
 pub mod budget;
 pub mod call;
@@ -15,9 +17,11 @@ pub mod fields;
 pub mod health;
 pub mod invoke;
 pub mod keys;
+pub mod members;
 pub mod metrics;
 pub mod openapi;
 pub mod query;
+pub mod receipt;
 pub mod requests;
 pub mod rotation;
 pub mod routes;

@@ -4,6 +4,7 @@
 //! Owns how the document is put together. A new route needs one [`Operation`] in its noun's file, and the type of its
 //! answer in [`crate::api::wire`]; a test says so.
 
+mod approvals;
 mod audit;
 mod definition;
 mod deliveries;
@@ -13,6 +14,7 @@ mod figures;
 mod health;
 mod invoke;
 mod keys;
+mod members;
 mod operation;
 mod parameters;
 mod runs;
@@ -38,6 +40,8 @@ pub const OPERATIONS: &[&[Operation]] = &[
     invoke::OPERATIONS,
     runs::OPERATIONS,
     deliveries::OPERATIONS,
+    approvals::OPERATIONS,
+    members::OPERATIONS,
     deployments::OPERATIONS,
     versions::OPERATIONS,
     keys::OPERATIONS,
@@ -55,6 +59,11 @@ const TAGS: &[(&str, &str)] = &[
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
     ),
+    (
+        "approvals",
+        "Questions that runs wait for, and the page where people answer them.",
+    ),
+    ("members", "The people who may answer approvals."),
     (
         "deployments",
         "Named places to call a workflow, their variants, versions and secrets.",

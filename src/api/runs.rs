@@ -10,6 +10,7 @@ use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, Wh
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::store::approvals;
 use crate::store::deliveries::{DeliveryFilter, DeliveryRow};
 use crate::store::listing::RunFilter;
 use crate::store::page::Page;
@@ -195,6 +196,9 @@ fn as_text(output: &Value) -> String {
 
 /// What a parked run waits for.
 fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
+    if run.status == RunStatus::AwaitingApproval {
+        return waiting_on_people(request, run);
+    }
     if run.status != RunStatus::Waiting {
         return Ok(None);
     }
@@ -208,6 +212,22 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> 
         step,
         kind,
         until: run.wake_at,
+        approval_id: None,
+        recipient: None,
+        expires_at: None,
+    }))
+}
+
+/// The question that a run waits for. None: it was answered between two looks.
+fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
+    let approval = request.store().pending_approval(run.id)?;
+    Ok(approval.map(|approval| WaitingOn {
+        kind: "approval",
+        until: Some(approval.expires_at),
+        approval_id: Some(approval.approval_id.prefixed(approvals::PREFIX)),
+        recipient: Some(approval.asked_text()),
+        expires_at: Some(approval.expires_at),
+        step: Some(approval.path),
     }))
 }
 

@@ -1,11 +1,11 @@
 //! Every endpoint, one row each. The documentation is compared with this table.
 
-use crate::api::door::Access::{self, Key, Open, Own, Webhook};
-use crate::api::door::Scope::{Admin, Deploy, Invoke, Read};
+use crate::api::door::Access::{self, Approvals, Key, Open, Own, Webhook};
+use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, audit, deliveries, deployments, health, invoke, keys, metrics, openapi, requests,
-    rotation, runs, secrets, stats, system, versions, webhook,
+    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, members,
+    metrics, openapi, requests, rotation, runs, secrets, stats, system, versions, webhook,
 };
 
 const fn row(
@@ -40,6 +40,19 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),
     row("GET", "/v1/deliveries/{id}", Own, deliveries::show, "Show a delivery with its attempts."),
     row("POST", "/v1/deliveries/{id}/redeliver", Key(Admin), deliveries::redeliver, "Send a delivery again."),
+    row("GET", "/v1/approvals", Approvals, approvals::list, "List approvals, filtered."),
+    row("GET", "/v1/approvals/{id}", Approvals, approvals::show, "Show an approval: what was asked and answered."),
+    row("POST", "/v1/approvals/{id}/decide", Key(Approve), approvals::decide, "Answer an approval for a person."),
+    row("POST", "/v1/approvals/{id}/resend", Key(Approve), approvals::resend, "Tell those again who have not answered."),
+    row("POST", "/v1/approvals/{id}/reassign", Key(Approve), approvals::reassign, "Ask another member instead."),
+    row("POST", "/v1/approvals/{id}/link", Key(Admin), approvals::link, "Make a link to the approval page."),
+    row("GET", approve::PATTERN, Open, approve::show, "The approval page."),
+    row("POST", approve::PATTERN, Open, approve::answer, "Answer an approval on its page."),
+    row("GET", "/v1/members", Approvals, members::list, "List the people who may answer approvals."),
+    row("POST", "/v1/members", Key(Admin), members::create, "Add a person who may answer approvals."),
+    row("GET", "/v1/members/{id}", Approvals, members::show, "Show a member."),
+    row("PATCH", "/v1/members/{id}", Key(Admin), members::change, "Change a member."),
+    row("DELETE", "/v1/members/{id}", Key(Admin), members::delete, "Delete a member."),
     row("GET", "/v1/deployments", Key(Read), deployments::list, "List deployments."),
     row("GET", "/v1/deployments/{deployment}", Key(Read), deployments::show, "Show a deployment and its variants."),
     row("PATCH", "/v1/deployments/{deployment}", Key(Admin), deployments::change, "Change how a deployment's results are delivered."),

@@ -18,6 +18,7 @@ use crate::flow::run::Ending;
 use crate::id::{Dice, Id};
 use crate::outbound::guard::Guard;
 use crate::store::claims::{Next, Record};
+use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 use crate::time::{Clock, Timestamp};
@@ -118,6 +119,8 @@ impl House {
                 senders: 4,
                 per_origin: 2,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, writer) = Store::open(options, NOW).expect("a new store");

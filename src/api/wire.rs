@@ -3,9 +3,11 @@
 //!
 //! Owns the names of members and their order. Must not decide anything, nor read a row.
 
+mod approvals;
 mod deliveries;
 mod deployments;
 mod keys;
+mod members;
 mod runs;
 mod stats;
 mod system;
@@ -13,12 +15,16 @@ mod system;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use approvals::{
+    Approval, ApprovalAnswer, ApprovalLink, ApprovalRecipient, PersonAsked, Receipt, WholeApproval,
+};
 pub use deliveries::{Attempt, Delivery, Timings, WholeDelivery};
 pub use deployments::{
     Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
     WholeDeployment,
 };
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
+pub use members::{Delegate, DeletedMember, Member};
 pub use runs::{
     Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
     StepTry, WaitingOn, WholeRun,
@@ -34,6 +40,12 @@ pub const REQUEST_ID: &str = "^req_[0-9a-f]{32}$";
 
 /// A delivery's id.
 pub const DELIVERY_ID: &str = "^dlv_[0-9a-f]{32}$";
+
+/// An approval's id.
+pub const APPROVAL_ID: &str = "^apr_[0-9a-f]{32}$";
+
+/// A member's id.
+pub const MEMBER_ID: &str = "^mem_[0-9a-f]{32}$";
 
 /// An API key's id.
 pub const KEY_ID: &str = "^key_[0-9a-f]{32}$";

@@ -1,8 +1,11 @@
 //! The command line: one file per verb, all of them listed in `VERBS`.
 //!
 //! Owns arguments, what a person or a script reads, and exit codes. Verbs that act on a running server go through
-//! its HTTP API; backup, restore, check and prune work on the file itself, through the store's verbs for that.
+//! its HTTP API; backup, restore, check, prune and `audit verify` work on the file itself, through the store's verbs
+//! for that.
 
+mod approvals;
+mod audit;
 mod backup;
 mod bench;
 mod check;
@@ -15,6 +18,7 @@ mod deploy;
 mod invoke;
 mod keys;
 mod logging;
+mod members;
 mod openapi;
 mod problems;
 mod progress;
@@ -83,6 +87,16 @@ const VERBS: &[Verb] = &[
         run: deliveries::run,
     },
     Verb {
+        name: "approvals",
+        command: approvals::command,
+        run: approvals::run,
+    },
+    Verb {
+        name: "members",
+        command: members::command,
+        run: members::run,
+    },
+    Verb {
         name: "keys",
         command: keys::command,
         run: keys::run,
@@ -91,6 +105,11 @@ const VERBS: &[Verb] = &[
         name: "secrets",
         command: secrets::command,
         run: secrets::run,
+    },
+    Verb {
+        name: "audit",
+        command: audit::command,
+        run: audit::run,
     },
     Verb {
         name: "backup",

@@ -35,7 +35,6 @@ const COLUMNS: &[Column] = &[
     ("NAME", |row| cell(row, "name")),
     ("HOSTS", |row| cell(row, "hosts")),
     ("UPDATED", |row| cell(row, "updated_at")),
-    ("UPDATED", |row| cell(row, "updated_at")),
 ];
 
 pub(super) fn command() -> Command {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 
 use crate::cli::{Failure, text, text_arg};
-use crate::config::{self, Loaded, SETTINGS, Setting};
+use crate::config::{self, Config, Loaded, SETTINGS, Setting};
 
 const AFTER: &str = "\
 A setting --max-queued is also the variable SKEP_MAX_QUEUED and the key max_queued in skep.toml; the flag is \
@@ -56,12 +56,17 @@ pub(super) fn data_arg() -> Arg {
 
 /// Which database, by the flag, or as the server finds it.
 pub(super) fn data(matches: &ArgMatches) -> Result<PathBuf, Failure> {
+    of_data(matches).map(|config| config.data)
+}
+
+/// The settings of a verb that works on the database itself, and knows no flag but `--data`.
+pub(super) fn of_data(matches: &ArgMatches) -> Result<Config, Failure> {
     let flag = |name: &str| match name {
         "data" => text(matches, name).map(str::to_owned),
         _ => None,
     };
     config::load(&flag, None)
-        .map(|loaded| loaded.config.data)
+        .map(|loaded| loaded.config)
         .map_err(|error| Failure::wrong_use(error.message))
 }
 

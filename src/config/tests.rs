@@ -374,3 +374,30 @@ fn an_open_door_and_secrets_in_clear_are_warned_of() {
     assert_eq!(config.warnings(), Vec::<String>::new());
     assert_eq!(Config::default().warnings().len(), 1);
 }
+
+#[test]
+fn settings_of_mail_that_do_nothing_and_links_that_lead_nowhere_are_warned_of() {
+    let quiet = || Config {
+        master_key: Some(Secret::new("m")),
+        mail_from: Some("skep@example.com".to_owned()),
+        ..Config::default()
+    };
+    let idle = "mail_from is set but smtp_url is not: no mail is sent";
+    assert_eq!(quiet().warnings(), [idle]);
+    let mut told = quiet();
+    told.smtp_url = Some("smtp://localhost".to_owned());
+    let warnings = told.warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("no public_url: "), "{warnings:?}");
+    told.public_url = Some("https://skep.example".to_owned());
+    assert_eq!(told.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_subject_holds_no_braces_but_those_that_are_filled_in() {
+    let read = super::value::mail_subject;
+    assert_eq!(read(" {question}? "), Ok(Some("{question}?".to_owned())));
+    for wrong in ["{name}", "{question", "a } b", "two\nlines", " "] {
+        assert!(read(wrong).is_err(), "{wrong:?}");
+    }
+}

@@ -25,6 +25,32 @@ pub(super) fn path(text: &str) -> Read<PathBuf> {
     }
 }
 
+pub(super) fn some_path(text: &str) -> Read<Option<PathBuf>> {
+    path(text).map(Some)
+}
+
+/// A text of one line that another room reads.
+pub(super) fn some_line(text: &str) -> Read<Option<String>> {
+    match text.trim() {
+        "" => Err("expected a text, got an empty one".to_owned()),
+        text if text.chars().any(char::is_control) => {
+            Err("expected one line without control characters".to_owned())
+        }
+        text => Ok(Some(text.to_owned())),
+    }
+}
+
+/// One line that holds no braces but those of what is filled in.
+pub(super) fn mail_subject(text: &str) -> Read<Option<String>> {
+    let rest = text.replace("{question}", "").replace("{deployment}", "");
+    match rest.contains(['{', '}']) {
+        true => Err(format!(
+            "expected no braces but {{question}} and {{deployment}}, got {text:?}"
+        )),
+        false => some_line(text),
+    }
+}
+
 /// `HOST:PORT`; an IPv6 address stands in brackets.
 pub(super) fn listen(text: &str) -> Read<String> {
     match split_host_port(text) {

@@ -3,6 +3,7 @@
 use crate::flow::condition::{Op, Test};
 use crate::flow::definition::{duration, steps};
 use crate::flow::expr::Template;
+use crate::flow::human;
 use crate::flow::names::{did_you_mean, pointer_segment};
 use crate::flow::reader::{Form, Reader, type_problem};
 use crate::flow::source::{Data, Entry, Node};
@@ -26,6 +27,9 @@ impl Reader<'_> {
                 Some(Action::Set(self.template(&entry.value, &inner, false)))
             }
             "delay" => self.delay(&entry.value, &inner).map(Action::Delay),
+            human::KIND => self
+                .human(&entry.value, step, at)
+                .map(|human| Action::Human(Box::new(human))),
             "condition" => {
                 let test = self.test(&entry.value, &inner, 0);
                 let mut branch = |key: &str, name: &str| match step.get(key) {

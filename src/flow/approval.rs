@@ -104,7 +104,7 @@ pub struct FormField {
 /// Who else is asked, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Escalation {
-    /// How long after the question.
+    /// How long after the question: before it times out, or, where `on_timeout: escalate` alone says when, just then.
     pub after_ms: u64,
     /// Whom: a member's e-mail address, id or name.
     pub recipient: String,

@@ -81,37 +81,25 @@ fn inputs(reader: &mut Reader<'_>, node: &Node) -> Vec<Input> {
 fn input(reader: &mut Reader<'_>, entry: &Entry) -> Option<Input> {
     let name = &entry.key;
     let at = format!("/inputs/{}", pointer_segment(name));
-    if let Some(why) = name_problem(name, "input") {
+    if RESERVED.contains(&name.as_str()) {
+        let why = reserved(name, "input");
         reader.problem_at(entry.line, entry.column, &at, why);
     }
-    for field in reader.map(&entry.value, &at, &format!("input `{}`", excerpt(name)))? {
+    declaration(reader, entry, &at, "input")
+}
+
+/// Reads what an input, or anything else that is typed as inputs are (`what` says what it is called), is declared to be.
+pub fn declaration(reader: &mut Reader<'_>, entry: &Entry, at: &str, what: &str) -> Option<Input> {
+    let name = &entry.key;
+    if let Some(why) = malformed(name, what) {
+        reader.problem_at(entry.line, entry.column, at, why);
+    }
+    for field in reader.map(&entry.value, at, &format!("{what} `{}`", excerpt(name)))? {
         if !INPUT_KEYS.contains(&field.key.as_str()) {
-            reader.unknown_key(field, &at, INPUT_KEYS);
+            reader.unknown_key(field, at, INPUT_KEYS);
         }
     }
-    let words = InputType::ALL.map(InputType::as_str);
-    let Some(word) = entry.value.get("type") else {
-        let message = format!(
-            "input `{}` needs a `type`: one of {}",
-            excerpt(name),
-            words.join(", ")
-        );
-        reader.problem_at(entry.line, entry.column, &at, message);
-        return None;
-    };
-    let Some(kind) = word.text().and_then(InputType::parse) else {
-        let hint = word
-            .text()
-            .map(|text| did_you_mean(text, words))
-            .unwrap_or_default();
-        let message = format!(
-            "unknown type {}{hint} Types are {}",
-            word.what(),
-            words.join(", ")
-        );
-        reader.problem(word, &format!("{at}/type"), message);
-        return None;
-    };
+    let kind = declared_type(reader, entry, at, what)?;
     let required = entry
         .value
         .get("required")
@@ -129,11 +117,11 @@ fn input(reader: &mut Reader<'_>, entry: &Entry) -> Option<Input> {
         choices: Vec::new(),
     };
     if let Some(node) = entry.value.get("enum") {
-        choices(reader, &mut input, node, &format!("{at}/enum"));
+        choices(reader, &mut input, node, &format!("{at}/enum"), what);
     }
     if let Some(node) = entry.value.get("default") {
         let default = node.to_json();
-        match input.refuse(&default) {
+        match input.refuse_as(what, &default) {
             Some(why) => reader.problem(
                 node,
                 &format!("{at}/default"),
@@ -145,7 +133,39 @@ fn input(reader: &mut Reader<'_>, entry: &Entry) -> Option<Input> {
     Some(input)
 }
 
-fn choices(reader: &mut Reader<'_>, input: &mut Input, node: &Node, at: &str) {
+fn declared_type(
+    reader: &mut Reader<'_>,
+    entry: &Entry,
+    at: &str,
+    what: &str,
+) -> Option<InputType> {
+    let words = InputType::ALL.map(InputType::as_str);
+    let Some(word) = entry.value.get("type") else {
+        let message = format!(
+            "{what} `{}` needs a `type`: one of {}",
+            excerpt(&entry.key),
+            words.join(", ")
+        );
+        reader.problem_at(entry.line, entry.column, at, message);
+        return None;
+    };
+    let kind = word.text().and_then(InputType::parse);
+    if kind.is_none() {
+        let hint = word
+            .text()
+            .map(|text| did_you_mean(text, words))
+            .unwrap_or_default();
+        let message = format!(
+            "unknown type {}{hint}; types are {}",
+            word.what(),
+            words.join(", ")
+        );
+        reader.problem(word, &format!("{at}/type"), message);
+    }
+    kind
+}
+
+fn choices(reader: &mut Reader<'_>, input: &mut Input, node: &Node, at: &str, what: &str) {
     let Some(items) = reader.list(node, at, "`enum`") else {
         return;
     };
@@ -155,7 +175,7 @@ fn choices(reader: &mut Reader<'_>, input: &mut Input, node: &Node, at: &str) {
     let mut choices = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let value = item.to_json();
-        match input.refuse(&value) {
+        match input.refuse_as(what, &value) {
             Some(why) => reader.problem(item, &format!("{at}/{index}"), why),
             None => choices.push(value),
         }
@@ -165,10 +185,16 @@ fn choices(reader: &mut Reader<'_>, input: &mut Input, node: &Node, at: &str) {
 
 fn name_problem(name: &str, what: &str) -> Option<String> {
     if RESERVED.contains(&name) {
-        return Some(format!(
-            "`{name}` is a reserved name; give the {what} another"
-        ));
+        return Some(reserved(name, what));
     }
+    malformed(name, what)
+}
+
+fn reserved(name: &str, what: &str) -> String {
+    format!("`{name}` is a reserved name; give the {what} another")
+}
+
+fn malformed(name: &str, what: &str) -> Option<String> {
     (!is_name(name)).then(|| {
         format!(
             "the {what} name `{}` must be a letter or `_`, then up to 63 letters, digits or `_`",

@@ -69,7 +69,8 @@ impl InputType {
         }
     }
 
-    fn with_article(self) -> &'static str {
+    /// The word with its article.
+    pub fn with_article(self) -> &'static str {
         match self {
             InputType::Text => "a text",
             InputType::Number => "a number",
@@ -100,10 +101,15 @@ pub struct Input {
 impl Input {
     /// Why the value cannot be this input.
     pub fn refuse(&self, value: &Value) -> Option<String> {
+        self.refuse_as("input", value)
+    }
+
+    /// The same, where it is called something else: a form has fields.
+    pub fn refuse_as(&self, what: &str, value: &Value) -> Option<String> {
         let name = &self.name;
         if !self.kind.fits(value) {
             return Some(format!(
-                "input `{name}` must be {}, got {}",
+                "{what} `{name}` must be {}, got {}",
                 self.kind.with_article(),
                 kind_of(value)
             ));
@@ -111,7 +117,7 @@ impl Input {
         if !self.choices.is_empty() && !self.choices.iter().any(|choice| same(choice, value)) {
             let choices: Vec<_> = self.choices.iter().map(Value::to_string).collect();
             return Some(format!(
-                "input `{name}` must be one of {}, got {}",
+                "{what} `{name}` must be one of {}, got {}",
                 choices.join(", "),
                 excerpt(&value.to_string())
             ));

@@ -3,11 +3,14 @@
 //! Pure: no clock, no dice, no thread, no file, no socket, no SQL. Time and chance come as arguments.
 
 mod action;
+pub mod answer;
+pub mod approval;
 pub mod condition;
 mod definition;
 pub mod delivery;
 pub mod expr;
 pub mod hosts;
+pub mod human;
 pub mod inputs;
 mod jinja;
 pub mod names;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::flow::approval::Ask;
 use crate::flow::expr::{SecretMark, Template};
 use crate::flow::names::kind_of;
 use crate::flow::scope::{Scope, StepView};
@@ -42,6 +43,14 @@ pub enum Then {
         input: Value,
         /// Until when.
         until: Timestamp,
+    },
+    /// A person is asked, and the run waits for the answer. Where the step is on record as waiting, its question is
+    /// already asked.
+    Ask {
+        /// The step that asks; its action key is `human`.
+        path: String,
+        /// What is asked, rendered.
+        ask: Box<Ask>,
     },
     /// The run is done.
     Complete {
@@ -131,7 +140,7 @@ impl<'a> Walk<'a> {
         }
         match &step.action {
             Action::Condition(condition) => self.branches(step, condition),
-            Action::Set(_) | Action::Delay(_) | Action::Kind(_) => Ok(()),
+            Action::Set(_) | Action::Delay(_) | Action::Human(_) | Action::Kind(_) => Ok(()),
         }
     }
 
@@ -216,6 +225,15 @@ impl<'a> Walk<'a> {
                 Err(fault) => return self.fail(step, Value::Null, fault.message()),
             },
             Action::Delay(delay) => return self.delay(step, delay, record),
+            Action::Human(human) => {
+                return match human.ask(&self.scope, self.mark) {
+                    Ok(ask) => Err(Box::new(Then::Ask {
+                        path: step.path.clone(),
+                        ask: Box::new(ask),
+                    })),
+                    Err(message) => self.fail(step, Value::Null, message),
+                };
+            }
             Action::Kind(action) => return self.leave(step, action, record),
         }
         Ok(())

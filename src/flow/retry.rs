@@ -89,6 +89,7 @@ fn trouble(class: ErrorClass, status: Option<u16>) -> Option<Trouble> {
             _ => None,
         },
         ErrorClass::ForbiddenAddress
+        | ErrorClass::SmtpStatus
         | ErrorClass::Interrupted
         | ErrorClass::Step
         | ErrorClass::Cancelled => None,

@@ -4,13 +4,15 @@
 //!            ┌──────────────── due ────────────────┐
 //!            ▼                                     │
 //! invoke ► queued ── claimed ──► running ── parked ► waiting
-//!            ▲ │                  │ │ │
-//!            │ │    claim lost ───┘ │ └─ completed ─► completed
-//!            └─┼────────────────────┘ └─ failed ────► failed
-//!              └──────── cancelled (from any open state) ────► cancelled
+//!          ▲ ▲ │                  │ │ │ └─── asked ──► awaiting_approval ─┐
+//!          │ │ │    claim lost ───┘ │ └─ completed ─► completed           │
+//!          │ └─┼────────────────────┘ └─ failed ────► failed              │
+//!          │   └──────── cancelled (from any open state) ────► cancelled  │
+//!          └───────────────────────── answered ───────────────────────────┘
 //! ```
 //!
-//! `awaiting_approval` is where a run waits for a person; only a cancellation leaves it by itself.
+//! `awaiting_approval` is where a run waits for a person. An answer, or that none came in time, is on record before the
+//! run is queued again: the plan finds the step completed or failed.
 
 use serde_json::Value;
 
@@ -99,6 +101,8 @@ pub enum Event {
     Advanced(i64),
     /// The run waits until then.
     Parked(i64, Timestamp),
+    /// The run waits for a person.
+    Asked(i64),
     /// The run ended well.
     Completed(i64),
     /// The run ended badly.
@@ -107,6 +111,8 @@ pub enum Event {
     ClaimLost,
     /// A timer fired.
     Due,
+    /// The person has answered, or has not in time: what came of it is on record.
+    Answered,
     /// Someone wants it to end.
     Cancelled,
 }
@@ -122,6 +128,17 @@ pub struct Change {
     pub wake_at: Option<Timestamp>,
     /// What becomes of its open step.
     pub steps: OpenSteps,
+}
+
+impl Change {
+    /// The run as it is then.
+    pub fn run(&self) -> Run {
+        Run {
+            status: self.status,
+            claim: self.claim,
+            wake_at: self.wake_at,
+        }
+    }
 }
 
 /// What a change does to steps that are still open.
@@ -150,6 +167,8 @@ pub enum Refused {
     NotWaiting,
     /// Its time has not come.
     NotDue,
+    /// It waits for nobody.
+    NotAsked,
 }
 
 /// How a run ended.
@@ -188,45 +207,47 @@ pub fn next(run: &Run, event: &Event, now: Timestamp) -> Result<Change, Refused>
     };
     match (run.status, *event) {
         (Queued, Event::Claimed(token)) => Ok(running(token)),
-        (
-            Queued,
-            Event::Advanced(_) | Event::Parked(..) | Event::Completed(_) | Event::Failed(_),
-        ) => Err(Refused::ClaimLost),
-        (Queued, Event::ClaimLost) => Err(Refused::NotClaimed),
-        (Queued, Event::Due) => Err(Refused::NotWaiting),
-        (Queued, Event::Cancelled) => Ok(ended(Cancelled)),
+        (Running | AwaitingApproval | Waiting, Event::Claimed(_)) => Err(Refused::NotQueued),
 
-        (Running, Event::Claimed(_)) => Err(Refused::NotQueued),
         (Running, Event::Advanced(token)) => held(token, running(token)),
         (Running, Event::Parked(token, until)) => held(token, waiting(until)),
+        (Running, Event::Asked(token)) => held(token, awaiting()),
         (Running, Event::Completed(token)) => held(token, ended(Completed)),
         (Running, Event::Failed(token)) => held(token, ended(Failed)),
-        (Running, Event::ClaimLost) => Ok(queued(OpenSteps::Interrupt)),
-        (Running, Event::Due) => Err(Refused::NotWaiting),
-        (Running, Event::Cancelled) => Ok(ended(Cancelled)),
-
-        (AwaitingApproval | Waiting, Event::Claimed(_)) => Err(Refused::NotQueued),
         (
-            AwaitingApproval | Waiting,
-            Event::Advanced(_) | Event::Parked(..) | Event::Completed(_) | Event::Failed(_),
+            Queued | AwaitingApproval | Waiting,
+            Event::Advanced(_)
+            | Event::Parked(..)
+            | Event::Asked(_)
+            | Event::Completed(_)
+            | Event::Failed(_),
         ) => Err(Refused::ClaimLost),
-        (AwaitingApproval | Waiting, Event::ClaimLost) => Err(Refused::NotClaimed),
-        (AwaitingApproval, Event::Due) => Err(Refused::NotWaiting),
+
+        (Running, Event::ClaimLost) => Ok(queued(OpenSteps::Interrupt)),
+        (Queued | AwaitingApproval | Waiting, Event::ClaimLost) => Err(Refused::NotClaimed),
+
         (Waiting, Event::Due) => match run.wake_at {
             Some(at) if at > now => Err(Refused::NotDue),
             Some(_) | None => Ok(queued(OpenSteps::Keep)),
         },
-        (AwaitingApproval | Waiting, Event::Cancelled) => Ok(ended(Cancelled)),
+        (Queued | Running | AwaitingApproval, Event::Due) => Err(Refused::NotWaiting),
+
+        (AwaitingApproval, Event::Answered) => Ok(queued(OpenSteps::Keep)),
+        (Queued | Running | Waiting, Event::Answered) => Err(Refused::NotAsked),
+
+        (Queued | Running | AwaitingApproval | Waiting, Event::Cancelled) => Ok(ended(Cancelled)),
 
         (
             Completed | Failed | Cancelled,
             Event::Claimed(_)
             | Event::Advanced(_)
             | Event::Parked(..)
+            | Event::Asked(_)
             | Event::Completed(_)
             | Event::Failed(_)
             | Event::ClaimLost
             | Event::Due
+            | Event::Answered
             | Event::Cancelled,
         ) => Err(Refused::Final),
     }
@@ -261,6 +282,16 @@ fn waiting(until: Timestamp) -> Change {
     }
 }
 
+fn awaiting() -> Change {
+    let steps = OpenSteps::Keep;
+    Change {
+        status: RunStatus::AwaitingApproval,
+        claim: None,
+        wake_at: None,
+        steps,
+    }
+}
+
 fn ended(status: RunStatus) -> Change {
     let steps = match status {
         RunStatus::Cancelled => OpenSteps::Cancel,
@@ -291,26 +322,28 @@ mod tests {
         }
     }
 
-    const EVENTS: [(&str, Event); 8] = [
+    const EVENTS: [(&str, Event); 10] = [
         ("claimed", Event::Claimed(7)),
         ("advanced", Event::Advanced(7)),
         ("parked", Event::Parked(7, Timestamp(9_000))),
+        ("asked", Event::Asked(7)),
         ("completed", Event::Completed(7)),
         ("failed", Event::Failed(7)),
         ("claim_lost", Event::ClaimLost),
         ("due", Event::Due),
+        ("answered", Event::Answered),
         ("cancelled", Event::Cancelled),
     ];
 
     /// The matrix is the documentation: state by event, what the run becomes or why not.
     const MATRIX: &str = "\
-queued             claimed→running  advanced✗ClaimLost  parked✗ClaimLost  completed✗ClaimLost  failed✗ClaimLost  claim_lost✗NotClaimed  due✗NotWaiting  cancelled→cancelled
-running            claimed✗NotQueued  advanced→running  parked→waiting  completed→completed  failed→failed  claim_lost→queued  due✗NotWaiting  cancelled→cancelled
-awaiting_approval  claimed✗NotQueued  advanced✗ClaimLost  parked✗ClaimLost  completed✗ClaimLost  failed✗ClaimLost  claim_lost✗NotClaimed  due✗NotWaiting  cancelled→cancelled
-waiting            claimed✗NotQueued  advanced✗ClaimLost  parked✗ClaimLost  completed✗ClaimLost  failed✗ClaimLost  claim_lost✗NotClaimed  due→queued  cancelled→cancelled
-completed          claimed✗Final  advanced✗Final  parked✗Final  completed✗Final  failed✗Final  claim_lost✗Final  due✗Final  cancelled✗Final
-failed             claimed✗Final  advanced✗Final  parked✗Final  completed✗Final  failed✗Final  claim_lost✗Final  due✗Final  cancelled✗Final
-cancelled          claimed✗Final  advanced✗Final  parked✗Final  completed✗Final  failed✗Final  claim_lost✗Final  due✗Final  cancelled✗Final
+queued             claimed→running  advanced✗ClaimLost  parked✗ClaimLost  asked✗ClaimLost  completed✗ClaimLost  failed✗ClaimLost  claim_lost✗NotClaimed  due✗NotWaiting  answered✗NotAsked  cancelled→cancelled
+running            claimed✗NotQueued  advanced→running  parked→waiting  asked→awaiting_approval  completed→completed  failed→failed  claim_lost→queued  due✗NotWaiting  answered✗NotAsked  cancelled→cancelled
+awaiting_approval  claimed✗NotQueued  advanced✗ClaimLost  parked✗ClaimLost  asked✗ClaimLost  completed✗ClaimLost  failed✗ClaimLost  claim_lost✗NotClaimed  due✗NotWaiting  answered→queued  cancelled→cancelled
+waiting            claimed✗NotQueued  advanced✗ClaimLost  parked✗ClaimLost  asked✗ClaimLost  completed✗ClaimLost  failed✗ClaimLost  claim_lost✗NotClaimed  due→queued  answered✗NotAsked  cancelled→cancelled
+completed          claimed✗Final  advanced✗Final  parked✗Final  asked✗Final  completed✗Final  failed✗Final  claim_lost✗Final  due✗Final  answered✗Final  cancelled✗Final
+failed             claimed✗Final  advanced✗Final  parked✗Final  asked✗Final  completed✗Final  failed✗Final  claim_lost✗Final  due✗Final  answered✗Final  cancelled✗Final
+cancelled          claimed✗Final  advanced✗Final  parked✗Final  asked✗Final  completed✗Final  failed✗Final  claim_lost✗Final  due✗Final  answered✗Final  cancelled✗Final
 ";
 
     #[test]
@@ -336,6 +369,7 @@ cancelled          claimed✗Final  advanced✗Final  parked✗Final  completed�
         for event in [
             Event::Advanced(8),
             Event::Parked(8, NOW),
+            Event::Asked(8),
             Event::Completed(8),
             Event::Failed(8),
         ] {
@@ -361,10 +395,12 @@ cancelled          claimed✗Final  advanced✗Final  parked✗Final  completed�
             token.clone().prop_map(Event::Claimed),
             token.clone().prop_map(Event::Advanced),
             (token.clone(), 0..5_000i64).prop_map(|(t, at)| Event::Parked(t, Timestamp(at))),
+            token.clone().prop_map(Event::Asked),
             token.clone().prop_map(Event::Completed),
             token.prop_map(Event::Failed),
             Just(Event::ClaimLost),
             Just(Event::Due),
+            Just(Event::Answered),
             Just(Event::Cancelled),
         ]
     }

@@ -3,11 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::flow::condition::Op;
+use crate::flow::human;
 use crate::flow::inputs::InputType;
 use crate::flow::retry::Trouble;
-use crate::flow::workflow::{FieldKind, FieldSpec, KindSpec, MAX_STEPS};
+use crate::flow::workflow::{FieldKind, FieldSpec, KindSpec, MAX_STEPS, PURE_KINDS};
 
-const NAME: &str = "^[A-Za-z_][A-Za-z0-9_]{0,63}$";
+/// The form of a name, as a pattern.
+pub const NAME: &str = "^[A-Za-z_][A-Za-z0-9_]{0,63}$";
 const DURATION: &str = r"^[0-9]+(ms|s|m|h|d)$";
 
 /// The schema of a definition whose steps are of the built-in kinds or of these.
@@ -68,10 +70,11 @@ fn step(kinds: &[KindSpec]) -> Value {
     );
     properties.insert("then".to_owned(), json!({ "$ref": "#/$defs/steps" }));
     properties.insert("else".to_owned(), json!({ "$ref": "#/$defs/steps" }));
+    properties.insert(human::KIND.to_owned(), human::schema());
     for spec in kinds {
         properties.insert(spec.name.to_owned(), kind(spec));
     }
-    let actions = ["set", "delay", "condition"]
+    let actions = PURE_KINDS
         .into_iter()
         .chain(kinds.iter().map(|kind| kind.name));
     let one_of: Vec<Value> = actions.map(|name| json!({ "required": [name] })).collect();
@@ -81,6 +84,7 @@ fn step(kinds: &[KindSpec]) -> Value {
         "oneOf": one_of,
         "additionalProperties": false,
         "dependentRequired": { "then": ["condition"], "else": ["condition"] },
+        "dependentSchemas": { human::KIND: human::schema_beside() },
         "properties": properties,
     })
 }

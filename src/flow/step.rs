@@ -151,6 +151,8 @@ pub enum ErrorClass {
     ForbiddenAddress,
     /// The answer's status says no.
     HttpStatus,
+    /// The mail server's reply says no.
+    SmtpStatus,
     /// The process ended in the middle.
     Interrupted,
     /// A template, a limit, a secret or the answer's form is wrong: trying again gives the same.
@@ -161,7 +163,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class.
-    pub const ALL: [ErrorClass; 10] = [
+    pub const ALL: [ErrorClass; 11] = [
         ErrorClass::Dns,
         ErrorClass::Connect,
         ErrorClass::Tls,
@@ -169,6 +171,7 @@ impl ErrorClass {
         ErrorClass::Reset,
         ErrorClass::ForbiddenAddress,
         ErrorClass::HttpStatus,
+        ErrorClass::SmtpStatus,
         ErrorClass::Interrupted,
         ErrorClass::Step,
         ErrorClass::Cancelled,
@@ -184,6 +187,7 @@ impl ErrorClass {
             ErrorClass::Reset => "reset",
             ErrorClass::ForbiddenAddress => "forbidden_address",
             ErrorClass::HttpStatus => "http_status",
+            ErrorClass::SmtpStatus => "smtp_status",
             ErrorClass::Interrupted => "interrupted",
             ErrorClass::Step => "step",
             ErrorClass::Cancelled => "cancelled",

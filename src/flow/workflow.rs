@@ -11,6 +11,7 @@ use crate::error::{Code, Error};
 use crate::flow::condition::Test;
 use crate::flow::definition;
 use crate::flow::expr::Template;
+use crate::flow::human::{self, Human};
 use crate::flow::inputs;
 pub use crate::flow::inputs::{Input, InputType, UnknownInputs};
 use crate::flow::reader::MAX_PROBLEMS;
@@ -22,11 +23,10 @@ pub const MAX_STEPS: usize = 1000;
 /// How deep conditions may nest.
 pub const MAX_NESTING: usize = 16;
 
-/// The step kinds that are decided in this process, without leaving it.
-pub const PURE_KINDS: [&str; 3] = ["set", "condition", "delay"];
+/// The step kinds of the language itself: nothing outside performs them.
+pub const PURE_KINDS: [&str; 4] = ["set", "condition", "delay", human::KIND];
 /// Step kinds of the contract that are not built yet. Refused by name when a workflow is deployed.
-pub const FUTURE_KINDS: [&str; 9] = [
-    "human",
+pub const FUTURE_KINDS: [&str; 8] = [
     "each",
     "parallel",
     "workflow",
@@ -155,7 +155,7 @@ pub struct KindSpec {
     pub exclusive: &'static [&'static [&'static str]],
 }
 
-/// Reads and checks a definition. `kinds` are the step kinds beside `set`, `condition` and `delay`.
+/// Reads and checks a definition. `kinds` are the step kinds beside [`PURE_KINDS`].
 pub fn parse(text: &str, format: Format, kinds: &[KindSpec]) -> Result<Workflow, DefinitionError> {
     let node = source::read(text, format).map_err(DefinitionError::Malformed)?;
     definition::check(&node, kinds).map_err(DefinitionError::Invalid)
@@ -213,6 +213,8 @@ pub enum Action {
     Delay(Delay),
     /// Takes one of two branches.
     Condition(Box<Condition>),
+    /// Asks a person.
+    Human(Box<Human>),
     /// Leaves the process: a registered kind.
     Kind(KindAction),
 }
@@ -266,6 +268,7 @@ impl Action {
             Action::Set(_) => "set",
             Action::Delay(_) => "delay",
             Action::Condition(_) => "condition",
+            Action::Human(_) => human::KIND,
             Action::Kind(action) => &action.kind,
         }
     }
@@ -276,7 +279,9 @@ impl Action {
             Action::Condition(condition) => {
                 (condition.then.as_slice(), condition.otherwise.as_slice())
             }
-            Action::Set(_) | Action::Delay(_) | Action::Kind(_) => (&[] as &[Step], &[] as &[Step]),
+            Action::Set(_) | Action::Delay(_) | Action::Human(_) | Action::Kind(_) => {
+                (&[] as &[Step], &[] as &[Step])
+            }
         };
         then.iter().chain(otherwise)
     }
@@ -304,7 +309,7 @@ impl Workflow {
     pub fn asks_a_person(&self) -> bool {
         self.all_steps()
             .iter()
-            .any(|step| step.action.kind() == "human")
+            .any(|step| matches!(step.action, Action::Human(_)))
     }
 
     /// The step at that path.

@@ -1,4 +1,8 @@
 //! A sender's turn: takes a due delivery, signs and sends it, records the attempt and what follows from it.
+//!
+//! A callback is sent as it is stored. A notification is made for its channel when it is sent, in `notify`.
+
+mod notify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,6 +17,7 @@ use crate::flow::delivery::{Heard, Verdict};
 use crate::flow::step::ErrorClass;
 use crate::id::Dice;
 use crate::loops::wait_out;
+use crate::outbound::chat::Telegram;
 use crate::outbound::retry_after::asked_by;
 use crate::outbound::sign::{hex_signature, standard_signature};
 use crate::outbound::{Exchange, Outside, Purpose, Request};
@@ -29,12 +34,25 @@ const KEEP: usize = 32 << 10;
 /// How much of an answer's body is read before the connection is closed.
 const READ: usize = 64 << 10;
 
+/// How people are told.
+#[derive(Debug, Clone, Default)]
+pub struct Channels {
+    /// What heads a link, without a slash at the end.
+    pub public_url: String,
+    /// A mail's subject, with `{question}` and `{deployment}`.
+    pub subject: Option<String>,
+    /// The bot that writes chat messages.
+    pub telegram: Option<Telegram>,
+}
+
 /// What a sender works with.
 pub struct Sender {
     /// The file.
     pub store: Arc<Store>,
     /// The world.
     pub outside: Arc<dyn Outside>,
+    /// How people are told.
+    pub channels: Channels,
     /// The time.
     pub clock: Clock,
     /// Chance.
@@ -102,47 +120,69 @@ impl Sender {
     }
 
     fn attempt(&self, claim: DeliveryClaim) -> Option<DeliveryClaim> {
-        let headers = match self.headers(&claim) {
-            Ok(headers) => headers,
-            Err(fault) => {
-                // The secret is not what it was; nothing can be sent that a receiver would believe.
-                log::error!(delivery_id = claim.delivery_id.prefixed("dlv_"); "a delivery cannot be signed: {fault}");
-                let exchange = Exchange {
-                    error: Some((ErrorClass::Connect, format!("it cannot be signed: {fault}"))),
-                    ..Exchange::default()
-                };
-                return self.record(claim, Vec::new(), exchange);
-            }
+        let made = match &claim.notice {
+            None => self.call_back(&claim),
+            Some(told) => self.tell(&claim, told),
         };
-        let request = Request {
-            method: "POST",
-            url: &claim.url,
-            headers: &headers,
-            body: claim.body.as_bytes(),
-            purpose: Purpose::Callbacks,
-            public_only: false,
-            deadline: claim.deadline,
-            keep: KEEP,
-            read: READ,
-        };
-        let exchange = catch_unwind(AssertUnwindSafe(|| {
-            self.outside.exchange(&request, &self.stop)
-        }))
-        .unwrap_or_else(|_| Exchange {
-            // A bug that one answer can provoke must not end the server again and again.
-            error: Some((ErrorClass::Reset, "the exchange panicked".to_owned())),
-            ..Exchange::default()
-        });
-        if self.stop.is_asked() && exchange.error.is_some() {
+        if self.stop.is_asked() && made.exchange.error.is_some() {
             // The server stops: the attempt was interrupted, and shows as such after the next start.
             return None;
         }
-        self.record(claim, headers, exchange)
+        self.record(claim, made)
     }
 
-    fn headers(&self, claim: &DeliveryClaim) -> Result<Vec<(String, String)>, String> {
-        let now = self.clock.wall();
+    fn call_back(&self, claim: &DeliveryClaim) -> Made {
         let body = claim.body.as_bytes();
+        let headers = match self.headers(claim, body) {
+            Ok(headers) => headers,
+            Err(fault) => return self.unsigned(claim, &fault),
+        };
+        let purpose = Purpose::Callbacks;
+        let exchange = self.post(&claim.url, &headers, body, purpose, claim.deadline);
+        Made {
+            headers,
+            exchange,
+            wait: None,
+        }
+    }
+
+    /// The secret is not what it was; nothing can be sent that a receiver would believe.
+    fn unsigned(&self, claim: &DeliveryClaim, fault: &str) -> Made {
+        log::error!(delivery_id = claim.delivery_id.prefixed("dlv_"); "a delivery cannot be signed: {fault}");
+        Made {
+            headers: Vec::new(),
+            exchange: Exchange {
+                error: Some((ErrorClass::Connect, format!("it cannot be signed: {fault}"))),
+                ..Exchange::default()
+            },
+            wait: None,
+        }
+    }
+
+    fn post(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+        purpose: Purpose,
+        deadline: Duration,
+    ) -> Exchange {
+        let request = Request {
+            method: "POST",
+            url,
+            headers,
+            body,
+            purpose,
+            public_only: false,
+            deadline,
+            keep: KEEP,
+            read: READ,
+        };
+        caught(|| self.outside.exchange(&request, &self.stop))
+    }
+
+    fn headers(&self, claim: &DeliveryClaim, body: &[u8]) -> Result<Vec<(String, String)>, String> {
+        let now = self.clock.wall();
         let secrets = claim
             .secrets
             .as_ref()
@@ -164,27 +204,25 @@ impl Sender {
         ])
     }
 
-    fn record(
-        &self,
-        mut claim: DeliveryClaim,
-        headers: Vec<(String, String)>,
-        exchange: Exchange,
-    ) -> Option<DeliveryClaim> {
+    fn record(&self, mut claim: DeliveryClaim, made: Made) -> Option<DeliveryClaim> {
         let now = self.clock.now();
+        let Made {
+            headers,
+            exchange,
+            wait,
+        } = made;
         let status = exchange.response.as_ref().map(|response| response.status);
         let heard = match status {
             Some(200..=299) if exchange.error.is_none() => Heard::Accepted,
-            Some(410) => Heard::Gone,
+            // A mail server's codes mean something else.
+            Some(410) if !is_mail(&exchange) => Heard::Gone,
             _ => Heard::Failed {
-                retry_after: exchange
-                    .response
-                    .as_ref()
-                    .and_then(|response| asked_by(response, now)),
+                retry_after: wait.or_else(|| asked_by(exchange.response.as_ref()?, now)),
                 fraction: self.dice.fraction(),
             },
         };
         let id = claim.delivery_id.prefixed("dlv_");
-        let number = claim.number;
+        let (number, tells) = (claim.number, claim.notice.is_some());
         let mut attempt = Arc::new(attempt(headers, exchange, heard));
         let mut is_bare = false;
         loop {
@@ -194,7 +232,7 @@ impl Sender {
                     let took = Duration::from_millis(attempt.duration_ms);
                     self.store.metrics().delivery_tried(status, class, took);
                     let why = attempt.error.as_deref().unwrap_or_default();
-                    note(&id, number, verdict, why);
+                    note(&id, number, tells, verdict, why);
                     return next;
                 }
                 Ok(None) => return None,
@@ -223,11 +261,35 @@ impl Sender {
     }
 }
 
-/// What will not be tried again is worth a line at any level.
-fn note(delivery_id: &str, number: u32, verdict: Verdict, why: &str) {
+/// What was made of a delivery.
+struct Made {
+    /// As they are shown.
+    headers: Vec<(String, String)>,
+    exchange: Exchange,
+    /// How long the other side asks to wait, said otherwise than by a header.
+    wait: Option<Duration>,
+}
+
+/// A bug that one answer can provoke must not end the server again and again.
+fn caught(act: impl FnOnce() -> Exchange) -> Exchange {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Exchange {
+        error: Some((ErrorClass::Reset, "the exchange panicked".to_owned())),
+        ..Exchange::default()
+    })
+}
+
+fn is_mail(exchange: &Exchange) -> bool {
+    matches!(&exchange.error, Some((ErrorClass::SmtpStatus, _)))
+}
+
+/// What will not be tried again is worth a line at any level, and so is a person who has not been told yet.
+fn note(delivery_id: &str, number: u32, tells: bool, verdict: Verdict, why: &str) {
     match verdict {
         Verdict::Accepted => {
             log::debug!(delivery_id; "attempt {number} of {delivery_id} was accepted")
+        }
+        Verdict::Failed(Some(wait)) if tells && number == 1 => {
+            log::warn!(delivery_id; "nobody is told by {delivery_id} yet, next in {wait:.0?}: {why}");
         }
         Verdict::Failed(Some(wait)) => {
             log::debug!(delivery_id; "attempt {number} of {delivery_id} failed, next in {wait:.0?}: {why}");

@@ -35,6 +35,8 @@ pub struct Upkeep {
     pub retain_runs: Option<Duration>,
     /// How long attempts of final deliveries are kept; `None`: for ever.
     pub retain_attempts: Option<Duration>,
+    /// How long after a start what fell due before it still waits for an answer.
+    pub downtime_grace: Duration,
     /// Nothing is executed and nothing is sent, so that someone can look at a copy: then nothing is woken or removed
     /// either.
     pub is_paused: bool,
@@ -79,9 +81,17 @@ fn before(now: Timestamp, kept: Duration) -> Timestamp {
 }
 
 impl Upkeep {
-    /// At start: every claim is that of a dead process.
+    /// At start: every claim is that of a dead process, and who could not answer in time could not help it.
     pub fn recover(&self) -> Result<(usize, usize)> {
         let now = self.clock.now();
+        if !self.is_paused {
+            let late = self.store.grant_grace(self.downtime_grace, now)?;
+            if late > 0 {
+                log::info!(
+                    "{late} timers of approvals fell due while nobody could answer; they have a grace"
+                );
+            }
+        }
         let (mut runs, mut deliveries) = (0, 0);
         loop {
             let released = (
@@ -108,9 +118,11 @@ impl Upkeep {
         }
         let work = || -> Result<Duration> {
             let woken = self.store.wake_due(WAKE, now)?;
+            let fired = self.store.fire_timers(WAKE, now)?;
             self.expire(now)?;
             let rest = self.prune(now)?.unwrap_or(NAP);
-            Ok(if woken == WAKE { Duration::ZERO } else { rest })
+            let is_more = woken == WAKE || fired == WAKE;
+            Ok(if is_more { Duration::ZERO } else { rest })
         };
         match work() {
             Ok(Duration::ZERO) => Duration::ZERO,

@@ -7,27 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::bell::Bell;
 use crate::error::Code;
-use crate::flow::delivery::EventFacts;
 use crate::flow::expr::SecretMark;
-use crate::flow::plan::{Then, plan};
 use crate::flow::retry::next_try;
 use crate::flow::run::Ending;
-use crate::flow::step::{
-    ErrorClass, Outcome, StepError, StepRecord, StepResult, StepStart, StepStatus,
-};
+use crate::flow::step::{ErrorClass, Outcome, StepError, StepRecord, StepStart, StepStatus};
 use crate::flow::workflow::Workflow;
 use crate::id::{Dice, Id};
 use crate::loops::wait_out;
 use crate::outbound::Outside;
 use crate::steps::secrets::Secrets;
 use crate::steps::{Registry, StepContext, perform};
+use crate::store::ahead::note_turn;
 use crate::store::claims::{Claim, Next, Record, Recorded, Ticket};
-use crate::store::owed::Owed;
-use crate::store::steps::{Finished, Opened};
+use crate::store::steps::Finished;
 use crate::store::{Deployed, Store};
 use crate::time::Clock;
 
@@ -145,34 +141,36 @@ impl Worker {
         deployed: &Deployed,
     ) -> ControlFlow<Option<Claim>, Infallible> {
         let workflow = &deployed.workflow;
-        let run = facts(&claim, deployed);
         let mut finished = None;
         while !self.halt.load(Ordering::SeqCst) {
-            let plan = plan(
-                workflow,
-                &claim.inputs,
-                &run,
-                &claim.steps,
-                &self.mark,
-                self.clock.now(),
-            );
-            let (then, start) = self.next_of(plan.then);
-            let results = plan.results;
-            for result in &results {
-                self.note_ended(&result.kind, result.status);
-            }
-            claim.steps.extend(results.iter().map(recorded));
-            let record = Record {
-                finished: finished.take(),
-                results,
-                owed: self.owed(&claim, deployed, &then),
-                ..Record::only(then)
+            let start = match claim.begun.take() {
+                // Cancelled on its way here: nothing of it starts any more.
+                Some(_) if claim.stop.is_asked() => return ControlFlow::Break(None),
+                Some(begun) => {
+                    claim.steps = begun.steps;
+                    begun.start
+                }
+                None => {
+                    let turn = deployed.turn(&claim.about(), &self.mark, self.clock.now());
+                    for result in &turn.record.results {
+                        let metrics = self.store.metrics();
+                        metrics.step_ended(&result.kind, result.status.as_str());
+                    }
+                    note_turn(&mut claim.steps, &turn.record.results, turn.start.as_ref());
+                    let finished = finished.take();
+                    claim = self.record(
+                        claim,
+                        Record {
+                            finished,
+                            ..turn.record
+                        },
+                    )?;
+                    let Some(start) = turn.start else {
+                        return ControlFlow::Break(None);
+                    };
+                    start
+                }
             };
-            claim = self.record(claim, record)?;
-            let Some(start) = start else {
-                return ControlFlow::Break(None);
-            };
-            note_start(&mut claim.steps, &start);
             let Some(outcome) = self.try_step(workflow, &claim, &start) else {
                 return ControlFlow::Break(None);
             };
@@ -206,59 +204,6 @@ impl Worker {
             ..Record::only(Next::Retry(due))
         };
         self.record(claim, record).break_value().flatten()
-    }
-
-    /// The event that the end of this run owes.
-    fn owed(&self, claim: &Claim, deployed: &Deployed, then: &Next) -> Option<Owed> {
-        let Next::End(ending) = then else { return None };
-        let url = claim.callback_url.clone()?;
-        let facts = EventFacts {
-            run_id: claim.run_id,
-            deployment: deployed.deployment.clone(),
-            variant: deployed.variant.clone(),
-            version: deployed.version,
-            user: claim.user.clone(),
-            metadata: claim.metadata.clone(),
-            created_at: self.clock.now(),
-        };
-        // The commit makes one itself, and says why it cannot.
-        Owed::new(url, &facts, ending).ok()
-    }
-
-    /// What the plan says comes next, as the store is told of it, and the try to be made, if it is one.
-    fn next_of(&self, then: Then) -> (Next, Option<StepStart>) {
-        match then {
-            Then::Start(start) => {
-                let opened = Opened {
-                    path: start.path.clone(),
-                    kind: start.kind.clone(),
-                    input: self.mark.mask(&start.input),
-                };
-                (Next::Start(opened), Some(start))
-            }
-            Then::Park {
-                path,
-                kind,
-                input,
-                until,
-            } => (Next::Delay(Opened { path, kind, input }, until), None),
-            Then::Complete { output } => {
-                let output = self.mark.mask(&output);
-                (Next::End(Ending::Completed { output }), None)
-            }
-            Then::Fail { step, error } => {
-                let code = match (&step, error.class) {
-                    (None, _) => "output_failed",
-                    (Some(_), ErrorClass::Timeout) => "step_timeout",
-                    (Some(_), _) => "step_failed",
-                };
-                let error = match &step {
-                    Some(step) => format!("step `{step}` failed: {}", error.message),
-                    None => error.message,
-                };
-                (Next::End(Ending::Failed { error, code, step }), None)
-            }
-        }
     }
 
     /// Records, however often the file refuses. A break: the run is no longer in our hands; with the run taken instead.
@@ -354,14 +299,6 @@ impl Worker {
         Some(outcome)
     }
 
-    fn note_ended(&self, kind: &str, status: StepStatus) {
-        let metrics = self.store.metrics();
-        match status {
-            StepStatus::Waiting => metrics.step_retries.at(&[kind]).add(),
-            status => metrics.steps_ended.at(&[kind, status.as_str()]).add(),
-        }
-    }
-
     /// What an outcome means for the step: its record, and, if it is to be tried again, when.
     fn settle(
         &self,
@@ -398,7 +335,9 @@ impl Worker {
             record.failures += u32::from(error.is_some());
             record.due_at = due_at;
         }
-        self.note_ended(&start.kind, status);
+        self.store
+            .metrics()
+            .step_ended(&start.kind, status.as_str());
         (
             Finished {
                 path: start.path.clone(),
@@ -443,46 +382,5 @@ fn step_failed(message: String) -> Outcome {
         status: None,
         retry_after: None,
         meta: None,
-    }
-}
-
-/// What `{{ run.… }}` shows.
-fn facts(claim: &Claim, deployed: &Deployed) -> Value {
-    json!({
-        "id": claim.run_id,
-        "request_id": claim.run_id.request_id(),
-        "deployment": deployed.deployment,
-        "variant": deployed.variant,
-        "version": deployed.version,
-        "user": claim.user,
-        "metadata": claim.metadata,
-        "created_at": claim.created_at,
-    })
-}
-
-fn recorded(result: &StepResult) -> StepRecord {
-    StepRecord {
-        path: result.path.clone(),
-        status: result.status,
-        output: result.output.clone(),
-        meta: None,
-        error: result.error.as_ref().map(|error| error.message.clone()),
-        failures: u32::from(result.error.is_some()),
-        due_at: None,
-    }
-}
-
-fn note_start(steps: &mut Vec<StepRecord>, start: &StepStart) {
-    match steps.iter_mut().find(|record| record.path == start.path) {
-        Some(record) => record.status = StepStatus::Running,
-        None => steps.push(StepRecord {
-            path: start.path.clone(),
-            status: StepStatus::Running,
-            output: Value::Null,
-            meta: None,
-            error: None,
-            failures: 0,
-            due_at: None,
-        }),
     }
 }

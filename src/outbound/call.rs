@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 use socket2::Socket;
 
 use super::guard::Guard;
 use super::{Purpose, Timings};
-use crate::bell::locked;
+use crate::bell::{Stop, locked};
 use crate::flow::step::ErrorClass;
 
 /// A name must be resolved within this.
@@ -90,18 +90,54 @@ pub(super) struct Call {
     pub fault: Option<(ErrorClass, String)>,
 }
 
+/// Makes an exchange with `target`: `act` runs with a [`Call`] on this thread, which a stop cuts. Its answer, and what
+/// became of the call; `None` if that was lost.
+pub(super) fn within<T>(
+    target: Target,
+    guard: &Arc<Guard>,
+    deadline: Duration,
+    stop: &Stop,
+    act: impl FnOnce() -> T,
+) -> (T, Option<Call>) {
+    let started = Instant::now();
+    let line = Arc::new(Line::default());
+    let (hang_up, stopped) = bounded(0);
+    let cut = Arc::clone(&line);
+    let _hook = stop.on_ask(move || {
+        cut.hang_up();
+        drop(hang_up);
+    });
+    let entered = Entered::new(Call {
+        target,
+        guard: Arc::clone(guard),
+        line,
+        stopped,
+        started,
+        deadline: started + deadline,
+        phase: Phase::Resolving,
+        phase_began: started,
+        addresses: Vec::new(),
+        remote: None,
+        sent: None,
+        timings: Timings::default(),
+        fault: None,
+    });
+    let answer = act();
+    (answer, entered.leave())
+}
+
 /// Keeps a [`Call`] on this thread, whatever happens meanwhile.
 #[derive(Debug)]
-pub(super) struct Entered(());
+struct Entered(());
 
 impl Entered {
-    pub fn new(call: Call) -> Entered {
+    fn new(call: Call) -> Entered {
         CALL.set(Some(call));
         Entered(())
     }
 
     /// Ends the call and gives it back.
-    pub fn leave(self) -> Option<Call> {
+    fn leave(self) -> Option<Call> {
         CALL.take()
     }
 }

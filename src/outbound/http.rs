@@ -10,16 +10,17 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
 use ureq::Agent;
 use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::http::{self, Method};
 
-use super::call::{Call, Entered, Line, Phase, Target, ms, with};
+use super::call::{self, Call, Phase, Target, ms, with};
+use super::email::MailServer;
 use super::guard::{Guard, parse_url};
 use super::resolve::Pool;
+use super::tls::Trust;
 use super::wire::{Door, Finder, literal, words};
-use super::{Exchange, Outside, Request, Response, Timings};
+use super::{Exchange, Mail, Outside, Request, Response};
 use crate::bell::Stop;
 use crate::flow::hosts::canonical;
 use crate::flow::step::ErrorClass;
@@ -52,16 +53,31 @@ const OURS: &[&str] = &[
     "upgrade",
 ];
 
-/// The world outside, over HTTP. One for the whole process: it pools connections.
+/// The world outside, over HTTP, and over SMTP where there is a mail server. One for the whole process: it pools
+/// connections.
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
     guard: Arc<Guard>,
+    pool: Arc<Pool>,
+    trust: Trust,
+    mail: Option<MailServer>,
 }
 
 impl Client {
     /// A client that goes where `guard` lets it. Names are resolved by `pool`, which needs threads of its own.
+    /// TLS is believed as browsers believe it.
     pub fn new(guard: Arc<Guard>, pool: Arc<Pool>) -> Client {
+        Client::with(guard, pool, Trust::default(), None)
+    }
+
+    /// The same, with authorities and a mail server of one's own.
+    pub fn with(
+        guard: Arc<Guard>,
+        pool: Arc<Pool>,
+        trust: Trust,
+        mail: Option<MailServer>,
+    ) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -75,41 +91,24 @@ impl Client {
             .max_idle_age(IDLE)
             .build();
         Client {
-            agent: Agent::with_parts(config, Door::default(), Finder(pool)),
+            agent: Agent::with_parts(config, Door(trust.clone()), Finder(pool.clone())),
             guard,
+            pool,
+            trust,
+            mail,
         }
     }
 
-    fn attempt(&self, request: &Request<'_>, stop: &Stop, started: Instant) -> Exchange {
+    fn attempt(&self, request: &Request<'_>, stop: &Stop) -> Exchange {
         let (target, message) = match prepare(request) {
             Ok(prepared) => prepared,
             Err(why) => return refused(ErrorClass::Step, why),
         };
-        let line = Arc::new(Line::default());
-        let (hang_up, stopped) = bounded(0);
-        let cut = Arc::clone(&line);
-        let _hook = stop.on_ask(move || {
-            cut.hang_up();
-            drop(hang_up);
-        });
-        let call = Call {
-            target,
-            guard: Arc::clone(&self.guard),
-            line,
-            stopped,
-            started,
-            deadline: started + request.deadline,
-            phase: Phase::Resolving,
-            phase_began: started,
-            addresses: Vec::new(),
-            remote: None,
-            sent: None,
-            timings: Timings::default(),
-            fault: None,
-        };
-        let entered = Entered::new(call);
-        let (response, error) = self.send(request, message);
-        let Some(mut call) = entered.leave() else {
+        let ((response, error), call) =
+            call::within(target, &self.guard, request.deadline, stop, || {
+                self.send(request, message)
+            });
+        let Some(mut call) = call else {
             return refused(ErrorClass::Step, "the exchange was lost".to_owned());
         };
         if let Some(error) = error {
@@ -166,14 +165,27 @@ impl Client {
 
 impl Outside for Client {
     fn exchange(&self, request: &Request<'_>, stop: &Stop) -> Exchange {
-        let started = Instant::now();
-        let mut exchange = match stop.is_asked() {
-            true => refused(ErrorClass::Cancelled, "the request was stopped".to_owned()),
-            false => self.attempt(request, stop, started),
-        };
-        exchange.duration_ms = ms(started.elapsed());
-        exchange
+        timed(stop, || self.attempt(request, stop))
     }
+
+    fn mail(&self, mail: &Mail<'_>, stop: &Stop) -> Exchange {
+        let Some(server) = &self.mail else {
+            return super::no_mail_server();
+        };
+        timed(stop, || {
+            server.send(mail, &self.guard, &self.pool, &self.trust, stop)
+        })
+    }
+}
+
+fn timed(stop: &Stop, act: impl FnOnce() -> Exchange) -> Exchange {
+    let started = Instant::now();
+    let mut exchange = match stop.is_asked() {
+        true => refused(ErrorClass::Cancelled, "the request was stopped".to_owned()),
+        false => act(),
+    };
+    exchange.duration_ms = ms(started.elapsed());
+    exchange
 }
 
 fn refused(class: ErrorClass, why: String) -> Exchange {

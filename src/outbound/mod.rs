@@ -3,12 +3,16 @@
 //! Owns deadlines, caps, the address guard and signatures. Knows nothing of runs, deliveries or rows.
 
 mod call;
+pub mod chat;
+pub mod email;
 pub mod guard;
 pub mod http;
+pub mod notice;
 pub mod resolve;
 pub mod retry_after;
 pub mod sign;
 pub mod skep;
+pub mod tls;
 mod wire;
 
 use std::net::SocketAddr;
@@ -104,8 +108,114 @@ impl Response {
     }
 }
 
+/// One e-mail to be handed to the mail server, which the [`Outside`] knows.
+#[derive(Debug)]
+pub struct Mail<'a> {
+    /// The address it goes to.
+    pub to: &'a str,
+    /// Whose it is.
+    pub name: &'a str,
+    /// One line; what is no text of one line is made one.
+    pub subject: &'a str,
+    /// For programs that show text.
+    pub text: &'a str,
+    /// For those that show HTML.
+    pub html: &'a str,
+    /// Tells one mail from another, the same on every attempt: letters, digits, `.`, `_` and `-`.
+    pub id: &'a str,
+    /// The language of both parts, as a tag (`de`).
+    pub language: &'a str,
+    /// The whole exchange, from the name to the last reply.
+    pub deadline: Duration,
+}
+
 /// The world outside. The real one is [`http::Client`]; tests bring their own.
 pub trait Outside: Send + Sync {
     /// Makes one exchange. Ends by the deadline, and at once when `stop` is asked.
     fn exchange(&self, request: &Request<'_>, stop: &Stop) -> Exchange;
+
+    /// Hands over one e-mail, in the same way. The answer is the mail server's reply: `status` its code, `body` its
+    /// text; unless it took the mail, the error says so. A world without mail servers says that there is none.
+    fn mail(&self, mail: &Mail<'_>, stop: &Stop) -> Exchange {
+        let _ = (mail, stop);
+        no_mail_server()
+    }
+}
+
+fn no_mail_server() -> Exchange {
+    let why = "there is no mail server: smtp_url is not set".to_owned();
+    Exchange {
+        error: Some((ErrorClass::Connect, why)),
+        ..Exchange::default()
+    }
+}
+
+/// What stands where a secret stood.
+const MASK: &str = "••••";
+/// So much of a secret's beginning at the end of a text that was cut is taken for its beginning.
+const TELLING: usize = 6;
+
+/// Takes secrets out of what came back: another side may repeat what it was told. Longer ones first, where one holds
+/// another.
+pub fn mask(exchange: &mut Exchange, secrets: &[String]) {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        if let Some((_, why)) = &mut exchange.error {
+            *why = why.replace(secret, MASK);
+        }
+        if let Some(response) = &mut exchange.response {
+            for (_, value) in &mut response.headers {
+                *value = value.replace(secret, MASK);
+            }
+            mask_bytes(&mut response.body, secret.as_bytes());
+        }
+    }
+}
+
+fn mask_bytes(body: &mut Vec<u8>, secret: &[u8]) {
+    let mut masked = Vec::with_capacity(body.len());
+    let mut rest = body.as_slice();
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix(secret) {
+            masked.extend_from_slice(MASK.as_bytes());
+            rest = after;
+        } else {
+            masked.push(rest[0]);
+            rest = &rest[1..];
+        }
+    }
+    // The end may have been cut in the middle of one.
+    let longest = secret.len().min(masked.len());
+    let part = (TELLING..longest)
+        .rev()
+        .find(|length| masked.ends_with(&secret[..*length]));
+    if let Some(length) = part {
+        masked.truncate(masked.len() - length);
+        masked.extend_from_slice(MASK.as_bytes());
+    }
+    *body = masked;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_repeated_is_masked_wherever_it_stands_and_where_it_was_cut() {
+        let body = b"see s3cr3t-token, s3cr3t-token and s3cr3t-to".to_vec();
+        let mut exchange = Exchange {
+            response: Some(Response {
+                headers: vec![("location".to_owned(), "/s3cr3t-token".to_owned())],
+                body,
+                ..Response::default()
+            }),
+            error: Some((ErrorClass::HttpStatus, "no s3cr3t-token".to_owned())),
+            ..Exchange::default()
+        };
+        mask(&mut exchange, &[String::new(), "s3cr3t-token".to_owned()]);
+        let response = exchange.response.expect("an answer");
+        let body = String::from_utf8(response.body).expect("text");
+        assert_eq!(body, "see ••••, •••• and ••••");
+        assert_eq!(response.headers[0].1, "/••••");
+        assert_eq!(exchange.error.expect("an error").1, "no ••••");
+    }
 }

@@ -14,18 +14,19 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-use super::call::{self, Phase, ms};
+use super::call::{self, Phase};
 use super::resolve::{NoAddress, Pool};
+use super::tls::{self, Private, Trust};
 use crate::flow::step::ErrorClass;
 
 /// How many addresses of a name are tried; ureq holds no more.
 const MOST_ADDRESSES: usize = 16;
 /// Room for the largest head that is accepted (16 KiB) and some of the body.
-const INPUT: usize = 24 << 10;
-const OUTPUT: usize = 16 << 10;
+pub(super) const INPUT: usize = 24 << 10;
+pub(super) const OUTPUT: usize = 16 << 10;
 
 /// Finds and judges the addresses of the call's host. Asked for every request, also when a pooled connection is used.
 #[derive(Debug)]
@@ -38,34 +39,7 @@ impl Resolver for Finder {
         _: &Config,
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let (target, until, stopped) = call::with(|call| {
-            call.enter_phase(Phase::Resolving);
-            (call.target.clone(), call.limit(), call.stopped.clone())
-        })?;
-        let found = match target.literal {
-            Some(ip) => Ok(vec![ip]),
-            None => self.0.look_up(&target.host, until, &stopped),
-        };
-        let addresses = call::try_with(|call| {
-            if target.literal.is_none() {
-                call.timings.dns_ms = Some(call.phase_ms());
-            }
-            let addresses = found.map_err(|why| match why {
-                NoAddress::Failed(why) => call.fail(
-                    ErrorClass::Dns,
-                    format!("{} could not be resolved: {why}", target.host),
-                ),
-                NoAddress::Busy => call.fail(
-                    ErrorClass::Dns,
-                    "too many names are being resolved".to_owned(),
-                ),
-                NoAddress::Late => call.overdue(),
-                NoAddress::Stopped => call.stopped(),
-            })?;
-            let addresses = call.judge(addresses)?;
-            call.enter_phase(Phase::Sending);
-            Ok(addresses)
-        })?;
+        let addresses = find(&self.0)?;
         let mut resolved = self.empty();
         addresses
             .into_iter()
@@ -75,37 +49,68 @@ impl Resolver for Finder {
     }
 }
 
-/// Connects to what was judged, and nothing else; then TLS, if the URL says so.
-#[derive(Debug, Default)]
-pub(super) struct Door {
-    tls: RustlsConnector,
+/// The addresses of the call's host, every one of them judged.
+pub(super) fn find(pool: &Pool) -> Result<Vec<SocketAddr>, ureq::Error> {
+    let (target, until, stopped) = call::with(|call| {
+        call.enter_phase(Phase::Resolving);
+        (call.target.clone(), call.limit(), call.stopped.clone())
+    })?;
+    let found = match target.literal {
+        Some(ip) => Ok(vec![ip]),
+        None => pool.look_up(&target.host, until, &stopped),
+    };
+    call::try_with(|call| {
+        if target.literal.is_none() {
+            call.timings.dns_ms = Some(call.phase_ms());
+        }
+        let addresses = found.map_err(|why| match why {
+            NoAddress::Failed(why) => call.fail(
+                ErrorClass::Dns,
+                format!("{} could not be resolved: {why}", target.host),
+            ),
+            NoAddress::Busy => call.fail(
+                ErrorClass::Dns,
+                "too many names are being resolved".to_owned(),
+            ),
+            NoAddress::Late => call.overdue(),
+            NoAddress::Stopped => call.stopped(),
+        })?;
+        let addresses = call.judge(addresses)?;
+        call.enter_phase(Phase::Sending);
+        Ok(addresses)
+    })
 }
 
+/// Connects to what was judged, and nothing else; then TLS, if the URL says so.
+#[derive(Debug)]
+pub(super) struct Door(pub Trust);
+
 impl Connector<()> for Door {
-    type Out = <RustlsConnector as Connector<Wire>>::Out;
+    type Out = Either<Wire, Private>;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
-        call::with(|call| call.enter_phase(Phase::Connecting))?;
-        let wire = connect_any(&details.addrs)?;
-        let connected = Instant::now();
-        call::with(|call| {
-            call.timings.connect_ms = Some(call.phase_ms());
-            call.phase = Phase::Securing;
-        })?;
-        let secured = self.tls.connect(details, Some(wire));
-        call::try_with(|call| {
-            let secured = secured.map_err(|why| call.broken(&tls_words(&why)))?;
-            if details.needs_tls() {
-                call.timings.tls_ms = Some(ms(connected.elapsed()));
-            }
-            call.enter_phase(Phase::Sending);
-            Ok(secured)
-        })
+        let wire = connect(&details.addrs)?;
+        if !details.needs_tls() {
+            call::with(|call| call.enter_phase(Phase::Sending))?;
+            return Ok(Some(Either::A(wire)));
+        }
+        call::with(|call| call.phase = Phase::Securing)?;
+        let secured = tls::secure(wire, &self.0)?;
+        call::with(|call| call.enter_phase(Phase::Sending))?;
+        Ok(Some(Either::B(Private::new(secured))))
     }
+}
+
+/// Connects to one of the addresses.
+pub(super) fn connect(addresses: &[SocketAddr]) -> Result<Wire, ureq::Error> {
+    call::with(|call| call.enter_phase(Phase::Connecting))?;
+    let wire = connect_any(addresses)?;
+    call::with(|call| call.timings.connect_ms = Some(call.phase_ms()))?;
+    Ok(wire)
 }
 
 /// Tries one address after the other. Each but the last gets half of the time that is left.
@@ -153,6 +158,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// Our end's address.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        let local = self.socket.local_addr().ok()?.as_socket()?;
+        Some(local.ip().to_canonical())
+    }
+
     fn new(socket: Arc<Socket>, peer: SocketAddr) -> Result<Wire, ureq::Error> {
         let prepared = socket
             .set_tcp_nodelay(true)
@@ -169,6 +180,33 @@ impl Wire {
             peer,
             buffers: LazyBuffers::new(INPUT, OUTPUT),
         })
+    }
+
+    fn send(socket: &Arc<Socket>, peer: SocketAddr, bytes: &[u8]) -> Result<usize, ureq::Error> {
+        Wire::block(socket, peer, true, |mut socket, left| {
+            socket.set_write_timeout(Some(left))?;
+            match socket.write(bytes)? {
+                0 => Err(io::ErrorKind::WriteZero.into()),
+                written => Ok(written),
+            }
+        })
+    }
+
+    fn receive(
+        socket: &Arc<Socket>,
+        peer: SocketAddr,
+        room: &mut [u8],
+    ) -> Result<usize, ureq::Error> {
+        let read = Wire::block(socket, peer, false, |mut socket, left| {
+            socket.set_read_timeout(Some(left))?;
+            answer_at_once(socket);
+            socket.read(room)
+        })?;
+        if read == 0 {
+            // A cut socket ends like a closed one; a body without a length would look complete.
+            call::go_on()?;
+        }
+        Ok(read)
     }
 
     /// Blocks in `act` until it has done something, the deadline has passed, or a stop cuts it.
@@ -205,6 +243,23 @@ impl Wire {
     }
 }
 
+/// What TLS and mail speak over: the same line, without ureq's buffers.
+impl Read for Wire {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        Wire::receive(&self.socket, self.peer, room).map_err(ureq::Error::into_io)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Wire::send(&self.socket, self.peer, bytes).map_err(ureq::Error::into_io)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Nothing happened: a signal, or the timeout, which the caller checks.
 fn is_in_vain(kind: io::ErrorKind) -> bool {
     matches!(
@@ -221,13 +276,7 @@ impl Transport for Wire {
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         let mut rest = &self.buffers.output()[..amount];
         while !rest.is_empty() {
-            let written = Wire::block(&self.socket, self.peer, true, |mut socket, left| {
-                socket.set_write_timeout(Some(left))?;
-                match socket.write(rest)? {
-                    0 => Err(io::ErrorKind::WriteZero.into()),
-                    written => Ok(written),
-                }
-            })?;
+            let written = Wire::send(&self.socket, self.peer, rest)?;
             rest = &rest[written..];
         }
         Ok(())
@@ -235,15 +284,7 @@ impl Transport for Wire {
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         let room = self.buffers.input_append_buf();
-        let read = Wire::block(&self.socket, self.peer, false, |mut socket, left| {
-            socket.set_read_timeout(Some(left))?;
-            answer_at_once(socket);
-            socket.read(room)
-        })?;
-        if read == 0 {
-            // A cut socket ends like a closed one; a body without a length would look complete.
-            call::go_on()?;
-        }
+        let read = Wire::receive(&self.socket, self.peer, room)?;
         self.buffers.input_appended(read);
         Ok(read > 0)
     }
@@ -285,17 +326,6 @@ pub(super) fn words(why: &io::Error) -> String {
     let mut letters = text.split(" (os error").next().unwrap_or(&text).chars();
     let first = letters.next().map(|letter| letter.to_ascii_lowercase());
     first.into_iter().chain(letters).collect()
-}
-
-fn tls_words(why: &ureq::Error) -> String {
-    let text = match why {
-        ureq::Error::Io(why) => words(why),
-        why => why.to_string(),
-    };
-    if text.to_lowercase().contains("invalidcontenttype") {
-        return "what came back is not TLS (is this a plain http port?)".to_owned();
-    }
-    text
 }
 
 /// The address of a literal host.

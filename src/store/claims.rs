@@ -13,11 +13,13 @@ use serde_json::{Map, Value};
 use crate::bell::{Stop, locked};
 use crate::error::{Code, Error, Result};
 use crate::flow::delivery::EventFacts;
+use crate::flow::expr::SecretMark;
 use crate::flow::run::{Change, Ending, Event, OpenSteps, Refused, Run, RunStatus, next};
 use crate::flow::step::StepRecord;
 use crate::id::Id;
-use crate::metrics::Fact;
 use crate::store::Store;
+use crate::store::ahead::{About, Begun};
+use crate::store::approvals::Asked;
 use crate::store::figures;
 use crate::store::owed::Owed;
 use crate::store::runs::{NewRun, object, run_status};
@@ -52,6 +54,8 @@ pub struct Claim {
     pub created_at: Timestamp,
     /// What is on record of its steps.
     pub steps: Vec<StepRecord>,
+    /// The try that is on record as begun, if the commit that claimed the run began it.
+    pub begun: Option<Begun>,
     /// Asked when the run is cancelled or the server stops.
     pub stop: Stop,
     /// What [`Store::load`] still has to read, outside the writer.
@@ -90,16 +94,32 @@ impl Claim {
 }
 
 impl Claim {
-    /// What a run becomes that is claimed by the commit that inserts it.
-    pub(super) fn first_status(&self, now: Timestamp) -> Result<RunStatus> {
+    /// What a run becomes that is claimed by the commit that inserts it, and goes on there as `then` says.
+    pub(super) fn first_change(&self, then: Option<&Next>, now: Timestamp) -> Result<Change> {
         let queued = Run {
             status: RunStatus::Queued,
             claim: None,
             wake_at: None,
         };
-        next(&queued, &Event::Claimed(self.token), now)
-            .map(|change| change.status)
-            .map_err(|refused| Error::internal(format!("a new run: {refused:?}")))
+        let claimed = next(&queued, &Event::Claimed(self.token), now);
+        let change = claimed.and_then(|change| match then {
+            Some(then) => next(&change.run(), &then.event(self.token)?, now),
+            None => Ok(change),
+        });
+        change.map_err(|refused| Error::internal(format!("a new run: {refused:?}")))
+    }
+
+    /// What a turn needs to know of the run.
+    pub fn about(&self) -> About<'_> {
+        About {
+            run_id: self.run_id,
+            callback_url: self.callback_url.as_deref(),
+            user: self.user.as_deref(),
+            metadata: &self.metadata,
+            inputs: &self.inputs,
+            created_at: self.created_at,
+            steps: &self.steps,
+        }
     }
 }
 
@@ -150,8 +170,33 @@ pub enum Next {
     Delay(Opened, Timestamp),
     /// The finished try is repeated then.
     Retry(Timestamp),
+    /// A person is asked.
+    Ask(Box<Asked>),
     /// The run ends.
     End(Ending),
+}
+
+impl Next {
+    /// What the state machine is told of it.
+    fn event(&self, token: i64) -> Result<Event, Refused> {
+        Ok(match self {
+            Next::Start(_) => Event::Advanced(token),
+            Next::Delay(_, until) | Next::Retry(until) => Event::Parked(token, *until),
+            Next::Ask(_) => Event::Asked(token),
+            Next::End(Ending::Completed { .. }) => Event::Completed(token),
+            Next::End(Ending::Failed { .. }) => Event::Failed(token),
+            // A worker does not cancel; a cancellation takes the claim away from it.
+            Next::End(Ending::Cancelled { .. }) => return Err(Refused::ClaimLost),
+        })
+    }
+
+    /// How the run ends, if it does.
+    pub(super) fn ending(&self) -> Option<&Ending> {
+        match self {
+            Next::End(ending) => Some(ending),
+            Next::Start(_) | Next::Delay(..) | Next::Retry(_) | Next::Ask(_) => None,
+        }
+    }
 }
 
 /// What became of a record.
@@ -213,6 +258,9 @@ impl Tx<'_> {
             OpenSteps::Keep => {}
             OpenSteps::Interrupt => self.interrupt_steps(id, now)?,
             OpenSteps::Cancel => self.cancel_steps(id, now)?,
+        }
+        if before.status == RunStatus::AwaitingApproval && change.status.is_final() {
+            self.cancel_approval(id, now)?;
         }
         if before.status == RunStatus::Running && change.status != RunStatus::Running {
             // Its slot is free: whoever was over a limit may go on.
@@ -337,6 +385,7 @@ impl Tx<'_> {
             inputs: new.inputs.clone(),
             created_at: now,
             steps: Vec::new(),
+            begun: None,
             stop: Stop::default(),
             unread: Unread::default(),
             // The first claim of a run: no other of it can have the same.
@@ -348,10 +397,6 @@ impl Tx<'_> {
     /// Hands the claim over after the commit. `id`: the run's row.
     pub(super) fn hand(&mut self, mut claim: Claim, id: i64) {
         claim.id = id;
-        self.after(Effect::Count(Fact::Started {
-            waited: Duration::ZERO,
-            at: claim.created_at,
-        }));
         locked(self.stops).insert(id, claim.stop.clone());
         self.after(Effect::Hand(Box::new(claim)));
     }
@@ -363,16 +408,14 @@ impl Tx<'_> {
         record: &Record,
         now: Timestamp,
     ) -> Result<Result<RunStatus, Refused>> {
-        let owed = record.owed.as_ref();
-        let (event, ending) = match &record.then {
-            Next::Start(_) => (Event::Advanced(token), None),
-            Next::Delay(_, until) | Next::Retry(until) => (Event::Parked(token, *until), None),
-            Next::End(ending @ Ending::Completed { .. }) => (Event::Completed(token), Some(ending)),
-            Next::End(ending @ Ending::Failed { .. }) => (Event::Failed(token), Some(ending)),
-            // A worker does not cancel; a cancellation takes the claim away from it.
-            Next::End(Ending::Cancelled { .. }) => return Ok(Err(Refused::ClaimLost)),
+        let event = match record.then.event(token) {
+            Ok(event) => event,
+            Err(refused) => return Ok(Err(refused)),
         };
-        let ending = ending.map(|ending| (ending, owed));
+        let ending = record
+            .then
+            .ending()
+            .map(|ending| (ending, record.owed.as_ref()));
         let status = match self.apply(id, &event, ending, now)? {
             Ok(status) => status,
             Err(refused) => return Ok(Err(refused)),
@@ -380,15 +423,21 @@ impl Tx<'_> {
         if let Some(finished) = &record.finished {
             self.finish_step(id, finished, now)?;
         }
+        self.write_steps(id, record, now)?;
+        Ok(Ok(status))
+    }
+
+    /// What a record says of steps that did not leave the process, and of the one that begins.
+    pub(super) fn write_steps(&mut self, id: i64, record: &Record, now: Timestamp) -> Result<()> {
         for result in &record.results {
             self.insert_result(id, result, now)?;
         }
         match &record.then {
-            Next::Start(opened) => self.open_step(id, opened, None, now)?,
-            Next::Delay(opened, until) => self.open_step(id, opened, Some(*until), now)?,
-            Next::Retry(_) | Next::End(_) => {}
+            Next::Start(opened) => self.open_step(id, opened, None, now),
+            Next::Delay(opened, until) => self.open_step(id, opened, Some(*until), now),
+            Next::Ask(asked) => self.ask(id, asked, now),
+            Next::Retry(_) | Next::End(_) => Ok(()),
         }
-        Ok(Ok(status))
     }
 }
 
@@ -405,6 +454,7 @@ fn unclaimed(row: &Row<'_>, stops: &Stops) -> rusqlite::Result<Claim> {
         inputs: Map::new(),
         created_at: Timestamp(row.get(8)?),
         steps: Vec::new(),
+        begun: None,
         stop: Stop::default(),
         unread: Unread {
             metadata: row.get(6)?,
@@ -424,7 +474,10 @@ impl Store {
 
     /// From now on a commit that finds a free slot claims for it at once: the one that inserts a run, and the one in
     /// which a worker gives its run up. Whoever opens hands must take what is handed.
-    pub fn open_hands(&self) {
+    /// `mark` is theirs: what secrets look like until they are sent.
+    pub fn open_hands(&self, mark: SecretMark) {
+        // Opened again, it is by the same engine.
+        drop(self.mark.set(mark));
         self.hands.set_open(true);
     }
 
@@ -474,31 +527,6 @@ impl Store {
         }
     }
 
-    /// Wakes up to `limit` runs whose time has come. Returns how many.
-    pub fn wake_due(&self, limit: usize, now: Timestamp) -> Result<usize> {
-        self.write(move |tx| {
-            let ids = tx
-                .sql("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")?
-                .query_map((now.0, limit), |row| row.get(0))?
-                .collect::<Result<Vec<i64>, _>>()?;
-            let mut woken = 0;
-            for id in ids {
-                woken += usize::from(tx.apply(id, &Event::Due, None, now)?.is_ok());
-            }
-            Ok(woken)
-        })
-    }
-
-    /// When the next waiting run is due.
-    pub fn next_wake(&self) -> Result<Option<Timestamp>> {
-        self.look(|conn| {
-            let at: Option<i64> = conn
-                .prepare_cached("SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL")?
-                .query_row([], |row| row.get(0))?;
-            Ok(at.map(Timestamp))
-        })
-    }
-
     /// Gives back to the queue what is held longer than its claim allows and is in nobody's hands any more; with `all`
     /// (at start, when every claim is that of a dead process) whatever is held. Returns how many.
     pub fn release_runs(&self, all: bool, now: Timestamp) -> Result<usize> {
@@ -514,8 +542,12 @@ impl Store {
             let mut released = 0;
             for id in ids {
                 // A clock that leaps, or a step that takes its time, must not take a run from a worker that lives.
-                if all || !locked(tx.stops).contains_key(&id) {
-                    released += usize::from(tx.apply(id, &Event::ClaimLost, None, now)?.is_ok());
+                let is_held = locked(tx.stops).contains_key(&id);
+                let may_go = all || !is_held;
+                if may_go && tx.apply(id, &Event::ClaimLost, None, now)?.is_ok() {
+                    released += 1;
+                    // Should it be in someone's hands after all, nothing more is begun there.
+                    tx.after(Effect::StopStep(id));
                 }
             }
             Ok(released)

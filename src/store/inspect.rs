@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row};
 
 use crate::bell::locked;
+use crate::flow::approval::ApprovalStatus;
 use crate::flow::delivery::DeliveryStatus;
 use crate::flow::run::RunStatus;
 use crate::flow::step::StepStatus;
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub steps: BTreeMap<(i64, String), StepState>,
     /// By row.
     pub deliveries: BTreeMap<i64, DeliveryState>,
+    /// By row.
+    pub approvals: BTreeMap<i64, ApprovalState>,
     /// The origins that did not answer last, by row.
     pub silent_origins: Vec<i64>,
     /// What each origin's row counts as in flight.
@@ -69,6 +72,8 @@ pub struct StepState {
 pub struct DeliveryState {
     pub delivery_id: Id,
     pub run: i64,
+    /// What a notification is about.
+    pub approval: Option<i64>,
     pub event_id: String,
     pub event_type: String,
     pub origin: i64,
@@ -85,6 +90,22 @@ pub struct DeliveryState {
     pub failed: u32,
     /// Attempts that were answered 2xx.
     pub accepted: u32,
+}
+
+/// A question's row, and what hangs on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalState {
+    pub approval_id: Id,
+    pub run: i64,
+    pub path: String,
+    pub status: ApprovalStatus,
+    pub expires_at: Timestamp,
+    /// When its `expire` timers are due.
+    pub ends: Option<String>,
+    /// How many timers there are in all.
+    pub timers: u32,
+    pub answers: u32,
+    pub output: Option<String>,
 }
 
 /// A deployment's row.
@@ -119,6 +140,7 @@ pub fn snapshot(store: &Store, of: Option<Id>) -> Snapshot {
             runs: runs(conn, row)?,
             steps: steps(conn, row)?,
             deliveries: deliveries(conn, row)?,
+            approvals: approvals(conn, row)?,
             silent_origins: list(
                 conn,
                 "SELECT id FROM origins WHERE health <> 'answered'",
@@ -279,7 +301,7 @@ const DELIVERIES: [&str; 2] = of_all_and_one!(
             (SELECT count(*) FROM attempts a WHERE a.delivery = d.id AND a.duration_ms IS NOT NULL
                 AND a.error_class IS NOT NULL AND a.error_class <> 'interrupted'),
             (SELECT count(*) FROM attempts a WHERE a.delivery = d.id AND a.duration_ms IS NOT NULL
-                AND a.error_class IS NULL)
+                AND a.error_class IS NULL), d.approval
      FROM deliveries d",
     "WHERE d.run = ?1"
 );
@@ -304,6 +326,34 @@ fn deliveries(
             interrupted: row.get(12)?,
             failed: row.get(13)?,
             accepted: row.get(14)?,
+            approval: row.get(15)?,
+        };
+        Ok((row.get(0)?, state))
+    })?;
+    Ok(rows.into_iter().collect())
+}
+
+const APPROVALS: [&str; 2] = of_all_and_one!(
+    "SELECT a.id, a.approval_id, a.run, a.path, a.status, a.expires_at,
+            (SELECT group_concat(due_at) FROM approval_timers t WHERE t.approval = a.id AND t.what = 'expire'),
+            (SELECT count(*) FROM approval_timers t WHERE t.approval = a.id),
+            (SELECT count(*) FROM answers n WHERE n.approval = a.id), a.output
+     FROM approvals a",
+    "WHERE a.run = ?1"
+);
+
+fn approvals(conn: &Connection, of: Option<i64>) -> rusqlite::Result<BTreeMap<i64, ApprovalState>> {
+    let rows = some(conn, APPROVALS, of, |row| {
+        let state = ApprovalState {
+            approval_id: Id(row.get(1)?),
+            run: row.get(2)?,
+            path: row.get(3)?,
+            status: ApprovalStatus::parse(&word(row, 4)?).expect("the CHECK knows the word"),
+            expires_at: Timestamp(row.get(5)?),
+            ends: row.get(6)?,
+            timers: row.get(7)?,
+            answers: row.get(8)?,
+            output: row.get(9)?,
         };
         Ok((row.get(0)?, state))
     })?;

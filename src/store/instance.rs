@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::id::Dice;
 use crate::store::Store;
 use crate::store::audit;
-use crate::store::seal::{Sealer, instance_owner};
+use crate::store::seal::{self, Sealer, instance_owner};
 
 /// The file's own key. Never shown, never logged.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,7 +53,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+/// The 32 bytes that 64 hex digits stand for.
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -80,6 +81,13 @@ pub(super) fn load(conn: &Connection, sealer: &Sealer) -> Result<Option<Instance
     let text = sealer.open(&sealed, &instance_owner())?;
     let bytes = unhex(&text).ok_or_else(|| Error::internal("the file's own key is not a key"))?;
     Ok(Some(InstanceKey(bytes)))
+}
+
+/// Whether the file's key is sealed by a master key.
+pub(super) fn is_sealed(conn: &Connection) -> Result<bool> {
+    let key = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
+    let key = conn.query_row("SELECT key FROM instance WHERE id = 1", [], key)?;
+    Ok(seal::is_sealed(&key))
 }
 
 /// The file's key, made if there is none. Says so in the log if the audit does not end as it should.

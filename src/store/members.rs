@@ -281,14 +281,14 @@ impl Store {
             let Some(member) = by_id(tx.conn, id)? else {
                 return Ok(None);
             };
-            let asked: i64 = tx
+            let (asked, runs): (i64, i64) = tx
                 .sql(
-                    "SELECT count(*) FROM recipients r JOIN approvals a ON a.id = r.approval
+                    "SELECT count(*), count(DISTINCT a.run) FROM recipients r JOIN approvals a ON a.id = r.approval
                      WHERE r.member = ?1 AND r.until IS NULL AND a.status = 'pending'",
                 )?
-                .query_row([member.id], |row| row.get(0))?;
+                .query_row([member.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
             if asked > 0 {
-                return Err(still_asked(&member, asked));
+                return Err(still_asked(&member, asked, runs));
             }
             let orphaned = tx
                 .sql("UPDATE members SET delegate = NULL, delegate_until = NULL WHERE delegate = ?1")?
@@ -310,16 +310,18 @@ impl Store {
     }
 }
 
-fn still_asked(member: &Member, asked: i64) -> Error {
+fn still_asked(member: &Member, asked: i64, runs: i64) -> Error {
     let (approvals, them) = match asked {
         1 => ("approval waits".to_owned(), "it"),
         _ => ("approvals wait".to_owned(), "them"),
     };
     let message = format!(
-        "{asked} pending {approvals} for {}: reassign or decide {them} first, or make the member inactive",
+        "{asked} pending {approvals} for {}: reassign or decide {them} first, or make the member inactive instead",
         member.known_as()
     );
-    Error::new(Code::RunsOpen, message).with("approvals", asked)
+    Error::new(Code::RunsOpen, message)
+        .with("open_runs", runs)
+        .with("approvals", asked)
 }
 
 fn stored(tx: &Tx<'_>, id: i64) -> Result<Member> {

@@ -8,6 +8,8 @@
 //! commit is on disk. Reads use a pool of read-only connections. What others must hear of (work to do, a run that
 //! ended) is told after the commit, by bells and by [`changes`].
 
+pub mod ahead;
+pub mod approvals;
 pub mod audit;
 pub mod backup;
 pub mod changes;
@@ -26,9 +28,11 @@ mod hands;
 pub(crate) mod inspect;
 pub mod instance;
 pub mod keys;
+pub mod links;
 pub mod listing;
 pub mod lookups;
 pub mod members;
+pub mod notices;
 pub mod open;
 pub mod owed;
 pub mod page;
@@ -41,6 +45,7 @@ pub mod seal;
 pub mod secrets;
 pub mod sending;
 pub mod steps;
+pub mod timers;
 pub mod turns;
 pub mod upgrade;
 pub mod watch;
@@ -51,7 +56,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -60,7 +65,9 @@ use rusqlite::Connection;
 
 use crate::bell::{Bell, Stop, locked};
 use crate::error::{Error, Result};
+use crate::flow::expr::SecretMark;
 use crate::flow::workflow::{KindSpec, Workflow};
+use crate::id::Dice;
 use crate::metrics::Metrics;
 use crate::store::changes::Changes;
 use crate::store::claims::Claim;
@@ -87,6 +94,10 @@ pub struct Options {
     pub max_queued: u64,
     /// How deliveries share the senders.
     pub shares: turns::Shares,
+    /// What is to be known of how people are told.
+    pub notices: notices::Notices,
+    /// Where the ids of approvals and the tokens of their links come from.
+    pub dice: Arc<Dice>,
     /// Whether writes run in the caller's thread (tests without threads) instead of the writer's.
     pub inline: bool,
 }
@@ -144,6 +155,8 @@ pub struct Store {
     touched: Arc<Touched>,
     stops: claims::Stops,
     hands: Arc<Hands<Claim>>,
+    /// What secrets look like until they are sent: known once a worker is there.
+    mark: OnceLock<SecretMark>,
     couriers: Arc<Hands<DeliveryClaim>>,
     changes: Arc<Changes>,
     bells: Arc<Bells>,
@@ -207,6 +220,7 @@ impl Store {
                 max_queued: options.max_queued,
             },
             shares: options.shares,
+            desk: notices::Desk::new(options.notices, options.dice),
             sealer: sealer.clone(),
             instance: Arc::clone(&instance),
             bells: bells.clone(),
@@ -234,6 +248,7 @@ impl Store {
             touched,
             stops,
             hands,
+            mark: OnceLock::new(),
             couriers,
             changes,
             bells,

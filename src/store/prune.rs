@@ -83,7 +83,7 @@ struct Room {
 }
 
 /// What hangs on a run and may go before it, a part at a time: its rows with their bytes, and how one is deleted.
-const PARTS: [(&str, &str); 2] = [
+const PARTS: [(&str, &str); 3] = [
     (
         "SELECT id, coalesce(octet_length(attempts), 0) + coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0)
          FROM steps WHERE run = ?1 LIMIT ?2",
@@ -93,6 +93,11 @@ const PARTS: [(&str, &str); 2] = [
         "SELECT a.id, coalesce(octet_length(a.response_body), 0)
          FROM deliveries d JOIN attempts a ON a.delivery = d.id WHERE d.run = ?1 LIMIT ?2",
         "DELETE FROM attempts WHERE id = ?1",
+    ),
+    // With its recipients, answers, links and notifications: few each.
+    (
+        "SELECT id, octet_length(ask) + coalesce(octet_length(output), 0) FROM approvals WHERE run = ?1 LIMIT ?2",
+        "DELETE FROM approvals WHERE id = ?1",
     ),
 ];
 

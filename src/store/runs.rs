@@ -1,16 +1,21 @@
 //! Runs as callers see them: started, shown, listed, cancelled.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Row, RowIndex, params};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Code, Error, Result};
-use crate::flow::run::{Ending, Event, RunStatus};
+use crate::flow::run::{Change, Ending, Event, OpenSteps, RunStatus};
 use crate::id::Id;
 use crate::metrics::Fact;
 use crate::store::Store;
+use crate::store::ahead::Ahead;
 use crate::store::audit::Actor;
-use crate::store::claims::LEASE;
+use crate::store::claims::{LEASE, Next};
 use crate::store::facets::{Facet, pair};
+use crate::store::figures;
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -61,6 +66,14 @@ pub struct Idempotency {
     /// SHA-256 of what was asked.
     pub digest: [u8; 32],
 }
+
+/// A run that no worker has yet.
+const NEW: Change = Change {
+    status: RunStatus::Queued,
+    claim: None,
+    wake_at: None,
+    steps: OpenSteps::Keep,
+};
 
 /// What of a new run is stored as text: written out before the writer has to wait for it.
 struct Texts {
@@ -244,7 +257,13 @@ impl Tx<'_> {
         }
     }
 
-    fn insert_run(&mut self, new: &NewRun, texts: &Texts, now: Timestamp) -> Result<Inserted> {
+    fn insert_run(
+        &mut self,
+        new: &NewRun,
+        texts: &Texts,
+        ahead: Option<Arc<Ahead>>,
+        now: Timestamp,
+    ) -> Result<Inserted> {
         if let Some(asked) = &new.idempotency
             && let Some(replayed) = self.replay(asked)?
         {
@@ -253,40 +272,88 @@ impl Tx<'_> {
         let answered = self.admit(new)?;
         let place = self.place(new.version)?;
         let claim = self.hands_on(new, now)?;
-        let status = match &claim {
-            Some(claim) => claim.first_status(now)?,
-            None => RunStatus::Queued,
+        // Its first turn is written only with a worker's slot for it.
+        let ahead = ahead.filter(|_| claim.is_some());
+        let then = ahead.as_ref().map(|ahead| &ahead.record.then);
+        let change = match &claim {
+            Some(claim) => claim.first_change(then, now)?,
+            None => NEW,
         };
+        let is_started = claim.is_some();
         let id = self.write_run(
             new,
             texts,
-            status,
-            claim.as_ref().map(|claim| claim.token),
+            &change,
+            then.and_then(Next::ending),
+            is_started,
             now,
         )?;
         self.note_run(id, new, &place)?;
         if let Some(asked) = &new.idempotency {
-            self.sql(
-                "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute((
-                &asked.scope,
-                &asked.key,
-                asked.digest,
-                new.run_id.0,
-                answered.as_str(),
-                now.0,
-            ))?;
+            self.keep_key(asked, new.run_id, answered, now)?;
         }
-        self.counts.enter(new.deployment, status);
+        self.counts.enter(new.deployment, change.status);
         let source = new.source;
         self.after(Effect::Count(Fact::Accepted { source, at: now }));
-        self.after(Effect::Run(new.run_id, status));
-        if let Some(claim) = claim {
+        self.after(Effect::Run(new.run_id, change.status));
+        if is_started {
+            let waited = Duration::ZERO;
+            self.after(Effect::Count(Fact::Started { waited, at: now }));
+        }
+        if let Some(ahead) = &ahead {
+            self.write_ahead(id, new.deployment, change.status, ahead, now)?;
+        }
+        if let (Some(mut claim), RunStatus::Running) = (claim, change.status) {
+            claim.begun = ahead.and_then(|ahead| ahead.begun.clone());
             self.hand(claim, id);
         }
         Ok(Inserted::New(answered))
+    }
+
+    /// What a run's first turn adds to its row, which stands as the turn leaves it.
+    fn write_ahead(
+        &mut self,
+        id: i64,
+        deployment: i64,
+        status: RunStatus,
+        ahead: &Arc<Ahead>,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.write_steps(id, &ahead.record, now)?;
+        self.after(Effect::Stepped(ahead.clone()));
+        if status.is_final() {
+            self.note_end(id, status)?;
+            let times = (now.0, Some(now.0));
+            if let Some(fact) = figures::of_run(status, times, now) {
+                self.after(Effect::Count(fact));
+            }
+        }
+        match &ahead.record.owed {
+            Some(owed) => self.insert_delivery(id, deployment, owed, now),
+            None => Ok(()),
+        }
+    }
+
+    fn keep_key(
+        &self,
+        asked: &Idempotency,
+        run_id: Id,
+        answered: RunStatus,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.sql(
+            "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute((
+            &asked.scope,
+            &asked.key,
+            asked.digest,
+            run_id.0,
+            answered.as_str(),
+            now.0,
+        ))?;
+        Ok(())
     }
 
     /// The names of where a version stands.
@@ -308,20 +375,26 @@ impl Tx<'_> {
         &self,
         new: &NewRun,
         texts: &Texts,
-        status: RunStatus,
-        claim: Option<i64>,
+        change: &Change,
+        ending: Option<&Ending>,
+        is_started: bool,
         now: Timestamp,
     ) -> Result<i64> {
+        let output = match ending {
+            Some(Ending::Completed { output }) => Some(output.to_string()),
+            Some(Ending::Failed { .. } | Ending::Cancelled { .. }) | None => None,
+        };
         self.sql(
             "INSERT INTO runs (run_id, deployment, version, status, source, delivery, callback_url, api_key, user,
-                               metadata, inputs, created_at, started_at, claim_token, claim_expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                               metadata, inputs, created_at, started_at, claim_token, claim_expires_at, wake_at,
+                               ended_at, output)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             new.run_id.0,
             new.deployment,
             new.version,
-            status.as_str(),
+            change.status.as_str(),
             new.source,
             new.delivery(),
             new.callback_url,
@@ -330,9 +403,12 @@ impl Tx<'_> {
             texts.metadata,
             texts.inputs,
             now.0,
-            claim.map(|_| now.0),
-            claim,
-            claim.map(|_| now.plus(LEASE).0),
+            is_started.then_some(now.0),
+            change.claim,
+            change.claim.map(|_| now.plus(LEASE).0),
+            change.wake_at.map(|at| at.0),
+            change.status.is_final().then_some(now.0),
+            output,
         ])?;
         Ok(self.conn.last_insert_rowid())
     }
@@ -390,7 +466,9 @@ impl Store {
     /// `concurrency_limit_reached`, `too_many_requests`, `idempotency_key_reused`, `not_found`, `unavailable`.
     pub fn insert_run(&self, new: NewRun, now: Timestamp) -> Result<Inserted> {
         let texts = Texts::of(&new)?;
-        self.write(move |tx| tx.insert_run(&new, &texts, now))
+        let mut ahead = self.ahead(&new, now);
+        // Run a second time, because something in its batch failed, it does without.
+        self.write(move |tx| tx.insert_run(&new, &texts, ahead.take(), now))
     }
 
     /// The same, without waiting: `then` hears of it in the writer's thread, and must not block.
@@ -400,10 +478,15 @@ impl Store {
         now: Timestamp,
         then: impl FnOnce(Result<Inserted>) + Send + 'static,
     ) {
-        match Texts::of(&new) {
-            Ok(texts) => self.write_then(move |tx| tx.insert_run(&new, &texts, now), then),
-            Err(fault) => then(Err(fault)),
-        }
+        let texts = match Texts::of(&new) {
+            Ok(texts) => texts,
+            Err(fault) => return then(Err(fault)),
+        };
+        let mut ahead = self.ahead(&new, now);
+        self.write_then(
+            move |tx| tx.insert_run(&new, &texts, ahead.take(), now),
+            then,
+        );
     }
 
     /// Cancels a run, whatever it is doing: it is `cancelled` in this commit. A final one is returned unchanged.

@@ -115,6 +115,11 @@ impl Sealer {
     }
 }
 
+/// Whether a stored value is sealed, by whatever key.
+pub fn is_sealed(blob: &[u8]) -> bool {
+    blob.first() == Some(&SEALED)
+}
+
 /// Who a deployment's secret belongs to.
 pub fn deployment_owner(endpoint_id: &[u8]) -> String {
     format!(

@@ -23,6 +23,8 @@ use crate::store::claims::LEASE;
 use crate::store::deliveries::delivery_status;
 use crate::store::deployments::{self, DeploymentRow};
 use crate::store::figures;
+use crate::store::notices::NoticeClaim;
+use crate::store::owed::Owed;
 use crate::store::rotation::Secrets;
 use crate::store::turns::Health;
 use crate::store::writer::{Effect, Tx};
@@ -53,6 +55,8 @@ pub struct DeliveryClaim {
     pub schedule: Vec<Duration>,
     /// How long the exchange may take.
     pub deadline: Duration,
+    /// What a notification is sent with; `None`: it is a callback.
+    pub notice: Option<NoticeClaim>,
     deployment: i64,
     token: i64,
     attempt: i64,
@@ -107,6 +111,38 @@ pub struct Attempt {
 }
 
 impl DeliveryClaim {
+    /// The claim on a callback's first attempt, made with the delivery itself. `id`: its row.
+    pub(super) fn first(
+        id: i64,
+        owed: &Owed,
+        deployment: i64,
+        token: i64,
+        in_hand: &InHand,
+    ) -> DeliveryClaim {
+        DeliveryClaim {
+            id,
+            delivery_id: owed.delivery_id,
+            run_id: owed.delivery_id,
+            event_id: owed.event_id.clone(),
+            url: owed.url.clone(),
+            body: owed.body.clone(),
+            number: 1,
+            failures: 0,
+            secrets: None,
+            schedule: SCHEDULE.to_vec(),
+            deadline: EXCHANGE_DEADLINE,
+            notice: None,
+            deployment,
+            token,
+            attempt: 0,
+            _held: Held {
+                id,
+                token,
+                in_hand: in_hand.clone(),
+            },
+        }
+    }
+
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
         if let Some(own) = &deployment.retry_schedule {
@@ -230,10 +266,11 @@ impl Tx<'_> {
         if self.apply_delivery(id, &event, None, now)?.is_err() {
             return Ok(None);
         }
-        let (mut claim, trigger) = self
+        let (mut claim, trigger, about) = self
             .sql(
                 "SELECT d.delivery_id, r.run_id, d.event_id, d.url, d.body, d.failures, r.deployment, d.trigger,
-                     (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = d.id)
+                     (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = d.id),
+                     d.approval, d.member, d.channel
                  FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1",
             )?
             .query_row([id], |row| {
@@ -249,6 +286,7 @@ impl Tx<'_> {
                     secrets: None,
                     schedule: SCHEDULE.to_vec(),
                     deadline: EXCHANGE_DEADLINE,
+                    notice: None,
                     deployment: row.get(6)?,
                     token,
                     attempt: 0,
@@ -258,15 +296,37 @@ impl Tx<'_> {
                         in_hand: self.in_hand.clone(),
                     },
                 };
-                Ok((claim, row.get::<_, String>(7)?))
+                let about = match row.get::<_, Option<i64>>(9)? {
+                    Some(approval) => Some((approval, row.get(10)?, row.get::<_, String>(11)?)),
+                    None => None,
+                };
+                Ok((claim, row.get::<_, String>(7)?, about))
             })?;
+        if let Some((approval, member, channel)) = about {
+            claim.notice = self.mint_notice(&channel, approval, member, now)?;
+            if claim.notice.is_none() {
+                // Nobody needs to be told any more.
+                self.take_back_one(id, now)?;
+                return Ok(None);
+            }
+        }
+        self.begin_attempt(claim, &trigger, now).map(Some)
+    }
+
+    /// Puts the attempt of a claim on record.
+    pub(super) fn begin_attempt(
+        &self,
+        mut claim: DeliveryClaim,
+        trigger: &str,
+        now: Timestamp,
+    ) -> Result<DeliveryClaim> {
         self.sql(
             "INSERT INTO attempts (delivery, number, trigger, started_at) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute((id, claim.number, trigger, now.0))?;
+        .execute((claim.id, claim.number, trigger, now.0))?;
         claim.attempt = self.conn.last_insert_rowid();
-        locked(self.in_hand).insert(id, token);
-        Ok(Some(claim))
+        locked(self.in_hand).insert(claim.id, claim.token);
+        Ok(claim)
     }
 
     fn claim_deliveries(
@@ -290,6 +350,9 @@ impl Tx<'_> {
             };
             let token = token.wrapping_add(claims.len() as i64);
             let Some(claim) = self.claim_delivery(id, token, now)? else {
+                if self.is_taken_back(id)? {
+                    continue;
+                }
                 break;
             };
             claims.push(claim);
@@ -436,6 +499,7 @@ impl Store {
         now: Timestamp,
     ) -> Attempted {
         let (id, token, row) = (claim.id, claim.token, claim.attempt);
+        let is_notice = claim.notice.is_some();
         let (attempt, schedule) = (attempt.clone(), claim.schedule.clone());
         let record = move |tx: &mut Tx<'_>, takes: bool| {
             // The budget is that of the row: it may have been renewed while the attempt was in flight.
@@ -449,6 +513,9 @@ impl Store {
                 return Ok(None);
             }
             tx.write_attempt(row, &attempt)?;
+            if is_notice && matches!(verdict, Verdict::Failed(Some(_))) {
+                tx.drop_if_closed(id, now)?;
+            }
             let mut next = Vec::new();
             if takes {
                 next = tx.claim_deliveries(1, token.wrapping_add(1), now)?;

@@ -24,12 +24,14 @@ use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
+use crate::store::ahead::Ahead;
 use crate::store::changes::Changes;
 use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
 use crate::store::hands::Hands;
 use crate::store::instance::InstanceKey;
+use crate::store::notices::Desk;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
@@ -53,6 +55,7 @@ pub(super) struct Tx<'a> {
     pub(super) limits: &'a Limits,
     pub(super) shares: &'a Shares,
     pub(super) sealer: &'a Sealer,
+    pub(super) desk: &'a Desk,
     pub(super) instance: &'a InstanceKey,
     pub(super) stops: &'a Stops,
     pub(super) hands: &'a Hands<Claim>,
@@ -78,6 +81,8 @@ pub(super) enum Effect {
     StopStep(i64),
     /// Something is to be counted.
     Count(Fact),
+    /// The first turn of a run was written.
+    Stepped(Arc<Ahead>),
 }
 
 impl Tx<'_> {
@@ -258,6 +263,7 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) shares: Shares,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) desk: Desk,
     pub(super) instance: Arc<InstanceKey>,
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
@@ -430,6 +436,7 @@ impl Writer {
             limits: &self.parts.limits,
             shares: &self.parts.shares,
             sealer: &self.parts.sealer,
+            desk: &self.parts.desk,
             instance: &self.parts.instance,
             stops: &self.parts.stops,
             hands: &self.parts.hands,
@@ -531,7 +538,7 @@ impl Writer {
             match effect {
                 Effect::Run(run_id, status) => {
                     work |= status == RunStatus::Queued;
-                    timer |= status == RunStatus::Waiting;
+                    timer |= matches!(status, RunStatus::Waiting | RunStatus::AwaitingApproval);
                     ended |= status.is_final();
                     self.parts.changes.publish(run_id, status);
                 }
@@ -545,6 +552,13 @@ impl Writer {
                 }
                 Effect::Delivery => delivery = true,
                 Effect::Count(fact) => self.parts.metrics.tell(fact),
+                Effect::Stepped(ahead) => {
+                    for result in &ahead.record.results {
+                        self.parts
+                            .metrics
+                            .step_ended(&result.kind, result.status.as_str());
+                    }
+                }
                 Effect::SlotFree => freed = true,
                 Effect::StopStep(run) => {
                     let stop = locked(&self.parts.stops).get(&run).cloned();

@@ -28,6 +28,7 @@ PLACE = "/v1/deployments/{deployment}/variants/{variant}"
 CALLS = {"steps": [{"id": "call", "http": {"method": "GET", "url": "RECEIVER/step"}}]}
 FAILS = {"steps": [{"id": "call", "http": {"method": "GET", "url": "RECEIVER/down"}}]}
 WAITS = {"steps": [{"id": "pause", "delay": "30d"}]}
+ASKS = {"steps": [{"id": "ask", "human": {"mode": "approval", "question": "Publish it?", "channel": "none"}}]}
 # What a webhook calls.
 OPEN = {"inputs": {"name": {"type": "text", "default": "world"}}, "steps": [{"id": "a", "set": {"x": 1}}]}
 PLAIN = {"steps": [{"id": "a", "set": {"x": 1}}]}
@@ -108,7 +109,7 @@ def furnish(server, receiver):
     """One of everything that can be shown. Answers the webhook of `open`: its ids and secret."""
     body = server.call("GET", "/openapi.json")["paths"][PLACE]["put"]["requestBody"]
     hello = body["content"]["application/json"]["examples"]["hello"]["value"]
-    for name, definition in [("hello", hello), ("calls", CALLS), ("fails", FAILS), ("waits", WAITS), ("open", OPEN)]:
+    for name, definition in [("hello", hello), ("calls", CALLS), ("fails", FAILS), ("waits", WAITS), ("asks", ASKS), ("open", OPEN)]:
         text = json.dumps(definition).replace("RECEIVER", receiver)
         hook = server.call("PUT", f"/v1/deployments/{name}/variants/prod", json.loads(text))
     server.call("PUT", "/v1/deployments/hello/variants/prod", {**hello, "name": "hello, again"})
@@ -119,7 +120,7 @@ def furnish(server, receiver):
         )
     server.call("POST", "/v1/workflow/invoke", {"deployment": "hello", "metadata": {"plan": "pro"}, "user": "u-17"})
     for deployment, path in [
-        ("calls", "/in"), ("fails", "/in"), ("calls", "/down"), ("calls", "/bytes"), ("waits", "/in"), ("waits", "/in")
+        ("calls", "/in"), ("fails", "/in"), ("calls", "/down"), ("calls", "/bytes"), ("asks", "/in"), ("waits", "/in"), ("waits", "/in")
     ]:
         answer = server.call(
             "POST", "/v1/workflow/invoke",
@@ -127,10 +128,13 @@ def furnish(server, receiver):
         )
     server.call("POST", f"/v1/workflow_runs/{answer['run_id']}/cancel", {"reason": "no longer needed"})
     until("a run waits", lambda: server.call("GET", "/v1/workflow_runs?status=waiting")["data"])
+    until("a question waits", lambda: server.call("GET", "/v1/approvals?status=pending")["data"])
     until(
         "all deliveries have ended",
         lambda: len(server.call("GET", "/v1/deliveries?status=delivered,dead")["data"]) == 5,
     )
+    server.call("POST", "/v1/members", {"name": "Bob"})
+    server.call("POST", "/v1/members", {"name": "Ana, before", "email": "ana@example.org"})
     server.call("POST", "/v1/keys", {"name": "ci", "scope": "deploy"})
     server.call("PUT", "/v1/secrets/STOCK_TOKEN", {"value": "s3cr3t-token", "hosts": ["stock.example"]})
     return hook
@@ -185,12 +189,18 @@ def brought_to_life(server, document):
     runs = server.call("GET", "/v1/workflow_runs?deployment=calls&status=completed")["data"]
     deliveries = server.call("GET", "/v1/deliveries?status=delivered")["data"]
     keys = server.call("GET", "/v1/keys")["data"]
+    approval = server.call("GET", "/v1/approvals?status=pending")["data"][0]["id"]
+    member = server.call("GET", "/v1/members")["data"][0]["id"]
+    link = server.call("POST", f"/v1/approvals/{approval}/link", {"ttl": "1d"})["url"]
     text = json.dumps(document)
     for path, real in [
         ("/v1/workflow_runs/{id}", runs[0]["request_id"]),
         ("/v1/public/requests/{request_id}", runs[0]["request_id"]),
         ("/v1/deliveries/{id}", deliveries[0]["id"]),
         ("/v1/keys/{id}", keys[0]["id"]),
+        ("/v1/approvals/{id}", approval),
+        ("/v1/members/{id}", member),
+        ("/approve/{token}", link.rsplit("/", 1)[1]),
     ]:
         operation = next(iter(document["paths"][path].values()))
         text = text.replace(operation["parameters"][0]["example"], real)

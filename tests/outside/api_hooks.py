@@ -68,14 +68,21 @@ def the_format_asked_for(context, response, case):
 
 
 def is_beyond_schemas(operation, error):
-    """Whether that 400 is about a definition, inputs or a callback URL: all that valid data may be refused for."""
+    """Whether that 400 is about a definition, inputs, a callback URL, an answer that fits another question or comes
+    from another person, an address that another member has, or a delegate who cannot be one: all that valid data may be refused for."""
     code, field = error.get("error_code"), error.get("field", "")
     about_definition = operation == "deploy" and code in ("invalid_definition", "malformed_body")
     about_inputs = operation in ("invoke", "trigger") and (field == "/inputs" or field.startswith("/inputs/"))
     about_url = operation in ("invoke", "trigger", "changeDeployment") and field in (
         "/async/callback_url", "/callback_url"
     )
-    return about_definition or about_inputs or about_url
+    about_question = operation in ("decideApproval", "reassignApproval", "linkApproval") and field in (
+        "/by", "/choice", "/text", "/decision", "/form", "/to", "/from", "/recipient", "/ttl"
+    )
+    about_people = operation in ("addMember", "changeMember") and (
+        field == "/email" and "one person's alone" in error["error"] or field.startswith("/delegate/")
+    )
+    return about_definition or about_inputs or about_url or about_question or about_people
 
 
 @schemathesis.hook

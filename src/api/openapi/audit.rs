@@ -12,12 +12,16 @@ fn entries() -> Value {
     page_of(json!({
         "id": 7, "at": SOME_TIME, "actor": "key ci", "address": "192.0.2.7", "action": "deploy",
         "target": "hello/prod", "detail": {"version": 2},
+        "hash": "5f0b6f3f1f0a4c6be3d1a2c9f5478c2ad1e5b6f20c9a7d3e4b8f1c2d3e4f5a6b",
     }))
 }
 
 /// The audit.
 pub const OPERATIONS: &[Operation] = &[Operation::at("GET", "/v1/audit", "listAudit", "audit")
-    .about("Every change by a key leaves a row, in the same commit.")
+    .about(
+        "Every change by a key or a person leaves a row, in the same commit. The rows are a chain: \
+        `skep audit verify` shows whether one was changed, removed, moved or put in.",
+    )
     .query(PAGE)
     .answers(&[Answer::new(
         200,

@@ -110,6 +110,7 @@ fn example(code: Code) -> Value {
             .with("request_id", "req_019aa8c1d1f67c3295e2f4f4b3a0c9d7")
             .with("run_id", "019aa8c1-d1f6-7c32-95e2-f4f4b3a0c9d7"),
         Code::RunsOpen => error.with("open_runs", 3),
+        Code::AlreadyDecided => error.with("approval", crate::api::openapi::approvals::whole()),
         _ => error,
     };
     serde_json::from_slice(&Reply::error(&error).body).unwrap_or_default()
@@ -175,6 +176,10 @@ pub fn schema() -> Value {
             "scope": {"type": "string", "description": "The scopes that suffice."},
             "allow": {"type": "string", "description": "The methods that are allowed."},
             "open_runs": {"type": "integer", "description": "How many runs are open."},
+            "approvals": {
+                "type": "integer", "description": "How many approvals wait for the member.",
+            },
+            "approval": {"type": "object", "description": "The approval with what stands."},
             "request_id": {"type": "string", "description": "The run that goes on."},
             "run_id": {"type": "string", "format": "uuid", "description": "The run that goes on."},
         },

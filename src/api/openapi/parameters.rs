@@ -90,6 +90,24 @@ pub(super) const DELIVERY_ID: Parameter = Parameter::new(
     || prefixed("dlv_"),
     || json!("dlv_019aa8c1d1f67c3295e2f4f4b3a0c9d7"),
 );
+pub(super) const APPROVAL_ID: Parameter = Parameter::new(
+    "id",
+    "The approval's id.",
+    || prefixed("apr_"),
+    || json!("apr_019aa8c1d1f67c3295e2f4f4b3a0c9d7"),
+);
+pub(super) const MEMBER_ID: Parameter = Parameter::new(
+    "id",
+    "The member's id.",
+    || prefixed("mem_"),
+    || json!("mem_019aa8c1d1f67c3295e2f4f4b3a0c9d7"),
+);
+pub(super) const LINK_TOKEN: Parameter = Parameter::new(
+    "token",
+    "The link's token: whoever has it may answer.",
+    || json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"}),
+    || json!("q0yrGzCq3sXbYcT1mJ4u8Zr5vKx2wNn7dLh6oPe9aBc"),
+);
 pub(super) const KEY_ID: Parameter = Parameter::new(
     "id",
     "The key's id.",

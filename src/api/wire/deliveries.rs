@@ -80,7 +80,8 @@ pub struct Attempt<'a> {
     pub truncated: bool,
     /// How much of the answer's body came.
     pub bytes_seen: Option<i64>,
-    /// What kind of failure: `dns`, `connect`, `tls`, `timeout`, `reset`, `forbidden_address`, `http_status`, `interrupted`.
+    /// What kind of failure: `dns`, `connect`, `tls`, `timeout`, `reset`, `forbidden_address`, `http_status`,
+    /// `smtp_status`, `interrupted`.
     pub error_class: Option<&'a str>,
     /// Why it failed.
     pub error: Option<&'a str>,

@@ -92,4 +92,7 @@ pub struct AuditEntry<'a> {
     pub target: &'a str,
     /// More of it.
     pub detail: &'a Value,
+    /// HMAC-SHA256, in hex, over the row and the hash before it, with the file's own key.
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub hash: String,
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{DELIVERY_ID, REQUEST_ID, SECRET};
+use super::{APPROVAL_ID, DELIVERY_ID, REQUEST_ID, SECRET};
 use crate::api::runs::{DELIVERIES, SOURCES};
 use crate::flow::delivery::DeliveryStatus;
 use crate::flow::run::RunStatus;
@@ -129,11 +129,23 @@ pub struct Run<'a> {
 pub struct WaitingOn {
     /// The path of the step.
     pub step: Option<String>,
-    /// A time, or the next try of the step.
-    #[schemars(extend("enum" = ["timer", "retry"]))]
+    /// A time, the next try of the step, or a person's answer.
+    #[schemars(extend("enum" = ["timer", "retry", "approval"]))]
     pub kind: &'static str,
-    /// When it goes on.
+    /// When it goes on, answered or not.
     pub until: Option<Timestamp>,
+    /// Of an approval: its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("pattern" = APPROVAL_ID))]
+    pub approval_id: Option<String>,
+    /// Of an approval: who is asked, joined by `, `. Empty: anyone who may decide approvals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub recipient: Option<String>,
+    /// Of an approval: until when it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A run as it is shown alone.

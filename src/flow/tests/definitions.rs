@@ -233,7 +233,7 @@ fn a_step_has_an_id_and_exactly_one_action() {
         ("  - {set: {}}", "the step has no `id`"),
         (
             "  - {id: a}",
-            "step `a` has no action: give it one of condition, delay, http, own, set",
+            "step `a` has no action: give it one of condition, delay, http, human, own, set",
         ),
         (
             "  - {id: a, set: {}, delay: 5s}",
@@ -264,7 +264,6 @@ fn a_step_has_an_id_and_exactly_one_action() {
 #[test]
 fn kinds_that_are_not_built_yet_are_refused_by_name() {
     for kind in [
-        "human",
         "each",
         "parallel",
         "workflow",

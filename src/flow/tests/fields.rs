@@ -262,7 +262,7 @@ fn the_schema_speaks_of_every_kind_and_key() {
     {
         assert!(step["properties"].get(key).is_some(), "{key}");
     }
-    assert_eq!(step["oneOf"].as_array().map(Vec::len), Some(5));
+    assert_eq!(step["oneOf"].as_array().map(Vec::len), Some(6));
     assert_eq!(
         step["properties"]["http"]["required"],
         json!(["method", "url"])

@@ -1,7 +1,9 @@
 //! Tests of the room as a whole: definitions as people write them, runs as they go.
 
+mod asking;
 mod definitions;
 mod fields;
+mod human;
 mod plans;
 mod properties;
 mod templates;

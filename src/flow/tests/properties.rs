@@ -23,11 +23,25 @@ steps:
         retry: {max: 2, backoff: 1s..30s, on: [connect, 429]}
         on_failure: continue
     else: [{id: d, delay: "{{ n }}s"}]
+  - id: ask
+    human: {mode: choices, question: "Which of {{ t }}?", options: [{k: "{{ a.output.x }}"}, {k: 1}], value: k, recipients: ["{{ t }}", b@example.com], remind: [1h], escalate: {after: 2h, recipient: c}}
+    on_failure: continue
+  - id: form
+    human: {mode: form, question: Q, channel: none, fields: {n: {type: number, default: 1}}, context: {a: "{{ a.output }}"}}
   - {id: o, own: {v: "{{ f.output.items[0].url | default('none') }}", e: "{{ f.error }}"}}
 output: {a: "{{ a.output }}", last: "{{ step_3.output }}"}
 "#;
 
-const PATHS: [&str; 6] = ["a", "gate", "gate.then.f", "gate.else.d", "o", "elsewhere"];
+const PATHS: [&str; 8] = [
+    "a",
+    "gate",
+    "gate.then.f",
+    "gate.else.d",
+    "ask",
+    "form",
+    "o",
+    "elsewhere",
+];
 
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -208,6 +222,7 @@ proptest! {
                 prop_assert!(!is_final(path) && !results.contains(path));
                 prop_assert!(*until > NOW);
             }
+            Then::Ask { path, .. } => prop_assert!(!is_final(path) && !results.contains(path)),
             Then::Complete { .. } | Then::Fail { .. } => {}
         }
     }

@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crossbeam_channel::bounded;
+
 use super::*;
-use crate::outbound::Purpose;
 use crate::outbound::guard::AllowList;
+use crate::outbound::{Purpose, Timings};
 
 /// Answers each connection on its own thread; counts them.
 struct Receiver {

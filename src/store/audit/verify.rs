@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::store::audit::{BEFORE_FIRST, End, Said};
 use crate::store::instance::{self, InstanceKey};
+pub use crate::store::instance::{hex, unhex};
 use crate::store::open::{observe, resolved};
 use crate::store::seal::Sealer;
 use crate::store::watch::Watch;
@@ -42,10 +43,24 @@ impl AuditState {
     }
 }
 
+/// What a walk along the chain of a file found, and what it is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The chain.
+    pub state: AuditState,
+    /// Whether the file's own key is sealed by a master key. Otherwise whoever can read the file has the key.
+    pub is_sealed: bool,
+    /// Whether the row that was noted elsewhere is there with that hash; `None`: none was noted.
+    pub has_noted: Option<bool>,
+}
+
+/// A row's number and hash, noted outside of the file.
+pub type Noted = (i64, [u8; 32]);
+
 /// How far along the chain a walk is.
 struct Walk {
-    /// Where the next chunk begins: behind this row.
-    behind: i64,
+    /// Where the next chunk begins: at this row.
+    from: i64,
     /// The hash that the next row follows.
     previous: Vec<u8>,
     state: AuditState,
@@ -54,7 +69,7 @@ struct Walk {
 impl Walk {
     fn begin() -> Walk {
         Walk {
-            behind: i64::MIN,
+            from: i64::MIN,
             previous: BEFORE_FIRST.to_vec(),
             state: AuditState {
                 rows: 0,
@@ -73,9 +88,9 @@ impl Walk {
         let moment = conn.unchecked_transaction()?;
         let mut statement = moment.prepare_cached(
             "SELECT id, at, actor, address, action, target, detail, hash FROM audit
-             WHERE id > ?1 ORDER BY id LIMIT ?2",
+             WHERE id >= ?1 ORDER BY id LIMIT ?2",
         )?;
-        let mut rows = statement.query((self.behind, CHUNK))?;
+        let mut rows = statement.query((self.from, CHUNK))?;
         let mut seen = 0;
         while let Some(row) = rows.next()? {
             seen += 1;
@@ -103,7 +118,7 @@ impl Walk {
         }
         self.state.rows += 1;
         self.state.last = Some((id, hash.clone()));
-        (self.behind, self.previous) = (id, hash);
+        (self.from, self.previous) = (id.saturating_add(1), hash);
         Ok(())
     }
 }
@@ -131,11 +146,16 @@ fn no_key() -> Error {
 }
 
 /// Walks along the audit of a file, beside a running server or a stopped one. `master_keys` open the file's own key, if
-/// it is sealed.
+/// it is sealed. `noted`: a row that must still be there.
 ///
 /// # Errors
 /// If the file or its key cannot be read, or nobody wants to know any more.
-pub fn verify_file(path: &Path, master_keys: &[String], watch: &Watch) -> Result<AuditState> {
+pub fn verify_file(
+    path: &Path,
+    master_keys: &[String],
+    noted: Option<Noted>,
+    watch: &Watch,
+) -> Result<Verified> {
     let sealer = Sealer::new(master_keys)?;
     observe(&resolved(path), |conn| {
         let key = instance::load(conn, &sealer)?.ok_or_else(no_key)?;
@@ -146,8 +166,18 @@ pub fn verify_file(path: &Path, master_keys: &[String], watch: &Watch) -> Result
         while !walk.step(conn, &key)? {
             watch.tell("verifying", walk.state.rows, total)?;
         }
-        Ok(walk.state)
+        Ok(Verified {
+            state: walk.state,
+            is_sealed: instance::is_sealed(conn)?,
+            has_noted: noted.map(|row| has(conn, row)).transpose()?,
+        })
     })
+}
+
+fn has(conn: &Connection, (id, hash): Noted) -> Result<bool> {
+    let sql = "SELECT count(*) FROM audit WHERE id = ?1 AND hash = ?2";
+    let found: i64 = conn.query_row(sql, (id, hash), |row| row.get(0))?;
+    Ok(found == 1)
 }
 
 impl Store {

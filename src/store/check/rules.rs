@@ -19,14 +19,15 @@ pub(super) const INVARIANTS: &[Rule] = &[
         name: "run_without_event",
         what: "runs that ended and whose result goes somewhere, without exactly one final event",
         sql: "SELECT r.run_id, 'req_' FROM runs r WHERE r.callback_url IS NOT NULL AND r.ended_at IS NOT NULL
-              AND (SELECT count(*) FROM deliveries d WHERE d.run = r.id) <> 1",
+              AND (SELECT count(*) FROM deliveries d WHERE d.run = r.id AND d.channel = 'callback') <> 1",
         advice: "Their receivers may wait for ever: tell them by other means, and report it with these ids.",
     },
     Rule {
         name: "event_of_other_run",
         what: "final events that do not tell of their run's end",
         sql: "SELECT d.delivery_id, 'dlv_' FROM deliveries d JOIN runs r ON r.id = d.run
-              WHERE r.ended_at IS NULL OR r.callback_url IS NULL OR d.event_type <> 'workflow.' || r.status",
+              WHERE d.channel = 'callback'
+              AND (r.ended_at IS NULL OR r.callback_url IS NULL OR d.event_type <> 'workflow.' || r.status)",
         advice: BY_HAND,
     },
     Rule {
@@ -56,6 +57,43 @@ pub(super) const INVARIANTS: &[Rule] = &[
         what: "waiting runs that wake at another time than their step says",
         sql: "SELECT r.run_id, 'req_' FROM runs r WHERE r.wake_at IS NOT NULL AND EXISTS
               (SELECT 1 FROM steps s WHERE s.run = r.id AND s.status = 'waiting' AND s.due_at <> r.wake_at)",
+        advice: BY_HAND,
+    },
+    Rule {
+        name: "waits_for_no_person",
+        what: "runs that wait for a person without exactly one pending approval, or do not wait and have one",
+        sql: "SELECT r.run_id, 'req_' FROM runs r WHERE r.status = 'awaiting_approval' AND
+              (SELECT count(*) FROM approvals a WHERE a.run = r.id AND a.status = 'pending') <> 1
+              UNION SELECT r.run_id, 'req_' FROM approvals a JOIN runs r ON r.id = a.run
+              WHERE a.status = 'pending' AND r.status <> 'awaiting_approval'",
+        advice: BY_HAND,
+    },
+    Rule {
+        name: "approval_of_other_step",
+        what: "pending approvals whose step does not wait until they end",
+        sql: "SELECT a.approval_id, 'apr_' FROM approvals a WHERE a.status = 'pending' AND NOT EXISTS
+              (SELECT 1 FROM steps s WHERE s.run = a.run AND s.path = a.path AND s.kind = 'human'
+                  AND s.status = 'waiting' AND s.due_at = a.expires_at)",
+        advice: BY_HAND,
+    },
+    Rule {
+        name: "approval_timers",
+        what: "pending approvals that would never end, or timers of approvals that have",
+        sql: "SELECT a.approval_id, 'apr_' FROM approvals a WHERE a.status = 'pending' AND
+              (SELECT count(*) FROM approval_timers t WHERE t.approval = a.id AND t.what = 'expire'
+                  AND t.due_at = a.expires_at) <> 1
+              UNION SELECT a.approval_id, 'apr_' FROM approval_timers t JOIN approvals a ON a.id = t.approval
+              WHERE a.status <> 'pending' OR (t.what = 'expire' AND t.due_at <> a.expires_at)",
+        advice: BY_HAND,
+    },
+    Rule {
+        name: "approval_without_answer",
+        what: "approvals that a person decided without an answer, or whose step does not say what they say",
+        sql: "SELECT a.approval_id, 'apr_' FROM approvals a WHERE
+              (a.status IN ('approved', 'rejected', 'answered')
+                  AND NOT EXISTS (SELECT 1 FROM answers n WHERE n.approval = a.id))
+              OR EXISTS (SELECT 1 FROM steps s WHERE s.run = a.run AND s.path = a.path
+                  AND a.output IS NOT NULL AND s.output IS NOT a.output)",
         advice: BY_HAND,
     },
     Rule {
@@ -148,6 +186,13 @@ pub(super) const STUCK: &[Rule] = &[
         name: "waiting_overdue",
         what: "waiting runs that were to wake more than ten minutes ago",
         sql: "SELECT run_id, 'req_' FROM runs WHERE wake_at < :late",
+        advice: "Is the server stopped or paused, or does its log say that upkeep fails?",
+    },
+    Rule {
+        name: "approval_overdue",
+        what: "approvals whose reminder, escalation or end was due more than ten minutes ago",
+        sql: "SELECT DISTINCT a.approval_id, 'apr_' FROM approval_timers t JOIN approvals a ON a.id = t.approval
+              WHERE t.due_at < :late",
         advice: "Is the server stopped or paused, or does its log say that upkeep fails?",
     },
     Rule {

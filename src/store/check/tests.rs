@@ -16,13 +16,27 @@ const SOUND: &str = "
         (3, randomblob(16), 1, 1, 'completed', 'api', 'direct', NULL, '{}', '1', NULL, 1, 2, NULL, NULL, NULL),
         (4, randomblob(16), 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
         (5, randomblob(16), 1, 1, 'running', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, 7, 8),
-        (6, randomblob(16), 1, 1, 'waiting', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, 9, NULL, NULL);
+        (6, randomblob(16), 1, 1, 'waiting', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, 9, NULL, NULL),
+        (7, randomblob(16), 1, 1, 'awaiting_approval', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
+        (8, randomblob(16), 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL);
     INSERT INTO steps (run, path, kind, status, failures, attempts, tried_at, output, due_at, started_at, ended_at) VALUES
         (1, 'a', 'set', 'completed', 1, '[{\"number\":1}]', 2, '1', NULL, 1, 2),
         (5, 'a', 'http', 'running', 0, NULL, 1, NULL, NULL, 1, NULL),
-        (6, 'a', 'delay', 'waiting', 0, NULL, 1, NULL, 9, 1, NULL);
+        (6, 'a', 'delay', 'waiting', 0, NULL, 1, NULL, 9, 1, NULL),
+        (7, 'a', 'human', 'waiting', 0, NULL, 1, NULL, 9, 1, NULL),
+        (8, 'a', 'human', 'completed', 0, NULL, 1, '1', NULL, 1, 2);
+    INSERT INTO approvals (id, approval_id, run, path, status, ask, output, expires_at, created_at, decided_at) VALUES
+        (1, randomblob(16), 7, 'a', 'pending', '{}', NULL, 9, 1, NULL),
+        (2, randomblob(16), 8, 'a', 'approved', '{}', '1', 9, 1, 2);
+    INSERT INTO approval_timers (approval, what, due_at) VALUES (1, 'expire', 9), (1, 'remind', 9);
+    INSERT INTO members (id, member_id, name, created_at) VALUES (1, randomblob(16), 'm', 1);
+    INSERT INTO answers (approval, person, hand, by, via, answer, at) VALUES (2, 'm', 'm', 'm', 'link', '{}', 2);
     INSERT INTO origins (id, origin, health, ready_at, in_flight) VALUES
-        (1, 'http://a.test', 'answered', 5, 0), (2, 'http://b.test', 'unanswered', NULL, 1);
+        (1, 'http://a.test', 'answered', 5, 0), (2, 'http://b.test', 'unanswered', NULL, 1),
+        (3, 'smtp://mail.test:25', 'answered', NULL, 0);
+    INSERT INTO deliveries (id, delivery_id, run, event_id, event_type, channel, approval, member, url, origin, body,
+                            status, created_at, ended_at) VALUES
+        (3, randomblob(16), 7, 'e3', 'approval.requested', 'email', 1, 1, 'mailto:m', 3, '{}', 'delivered', 2, 3);
     INSERT INTO deliveries (id, delivery_id, run, event_id, event_type, url, origin, body, status, failures,
                             next_attempt_at, created_at, ended_at, claim_token, claim_expires_at) VALUES
         (1, randomblob(16), 1, 'e1', 'workflow.completed', 'u', 1, '{}', 'pending', 1, 5, 2, NULL, NULL, NULL),
@@ -60,6 +74,7 @@ fn a_sound_file_has_no_findings_and_what_is_late_is_stuck_but_sound() {
         [
             "queued_long",
             "waiting_overdue",
+            "approval_overdue",
             "claim_expired",
             "delivery_overdue",
             "attempt_expired"
@@ -88,6 +103,16 @@ const DAMAGES: &[(&str, &str)] = &[
          UPDATE runs SET claim_token = NULL, claim_expires_at = NULL WHERE id = 5",
     ),
     ("waits_for_another_time", "UPDATE steps SET due_at = 10 WHERE run = 6"),
+    (
+        "waits_for_no_person",
+        "DELETE FROM approval_timers; UPDATE approvals SET status = 'cancelled', decided_at = 2 WHERE id = 1",
+    ),
+    ("approval_of_other_step", "UPDATE steps SET due_at = 10 WHERE run = 7"),
+    ("approval_timers", "DELETE FROM approval_timers WHERE what = 'expire'"),
+    ("approval_timers", "UPDATE approval_timers SET due_at = 8 WHERE what = 'expire'"),
+    ("approval_timers", "INSERT INTO approval_timers (approval, what, due_at) VALUES (2, 'remind', 9)"),
+    ("approval_without_answer", "DELETE FROM answers"),
+    ("approval_without_answer", "UPDATE steps SET output = '2' WHERE run = 8"),
     ("step_attempts", "UPDATE steps SET attempts = '[{\"number\":2}]' WHERE run = 5"),
     ("step_attempts", "UPDATE steps SET failures = 3 WHERE run = 1"),
     (

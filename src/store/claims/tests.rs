@@ -12,6 +12,7 @@ use crate::flow::source::Format;
 use crate::id::{Dice, Id};
 use crate::store::audit::Actor;
 use crate::store::deployments::NewVersion;
+use crate::store::notices::Notices;
 use crate::store::runs::NewRun;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
@@ -34,6 +35,8 @@ fn store() -> &'static Store {
                 senders: 8,
                 per_origin: 4,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, _) = Store::open(options, NOW).expect("a new file");
@@ -87,10 +90,12 @@ fn run_event() -> impl Strategy<Value = Event> {
         token.clone().prop_map(Event::Advanced),
         (token.clone(), 0..9_000i64)
             .prop_map(|(token, at)| Event::Parked(token, Timestamp(NOW.0 + at))),
+        token.clone().prop_map(Event::Asked),
         token.clone().prop_map(Event::Completed),
         token.prop_map(Event::Failed),
         Just(Event::ClaimLost),
         Just(Event::Due),
+        Just(Event::Answered),
         Just(Event::Cancelled),
     ]
 }
@@ -111,8 +116,10 @@ fn ending(event: &Event) -> Option<Ending> {
         Event::Claimed(_)
         | Event::Advanced(_)
         | Event::Parked(..)
+        | Event::Asked(_)
         | Event::ClaimLost
-        | Event::Due => None,
+        | Event::Due
+        | Event::Answered => None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::store::Options;
 use crate::store::audit::Actor;
 use crate::store::claims::{Next, Record};
 use crate::store::deployments::NewVersion;
+use crate::store::notices::Notices;
 use crate::store::runs::NewRun;
 use crate::store::turns::Shares;
 
@@ -36,6 +37,8 @@ impl House {
                 senders: 4,
                 per_origin: 1,
             },
+            notices: Notices::default(),
+            dice: Arc::new(Dice::System),
             inline: true,
         };
         let (store, _) = Store::open(options, NOW).expect("a new file");

@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::id::Dice;
+use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
 
@@ -19,6 +21,8 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             senders: 4,
             per_origin: 1,
         },
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
         inline: true,
     };
     drop(Store::open(options, NOW).expect("a new file"));
@@ -35,6 +39,7 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
             per_origin: 1,
         },
         sealer: Arc::new(Sealer::new(&[]).expect("no keys")),
+        desk: Desk::new(Notices::default(), Arc::new(Dice::System)),
         instance: Arc::new(InstanceKey::draw(&crate::id::Dice::seeded(1))),
         bells: Arc::default(),
         changes: Arc::default(),

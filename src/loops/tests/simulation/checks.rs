@@ -46,6 +46,8 @@ pub struct Checks {
     pub crashed: bool,
     /// Whether attempts may be gone.
     pub forgets: bool,
+    /// The runs whose question could just now be asked of nobody.
+    pub in_vain: BTreeSet<Id>,
 }
 
 impl Checks {
@@ -63,6 +65,7 @@ impl Checks {
         now: Timestamp,
     ) {
         let last = std::mem::take(&mut self.last);
+        self.note_in_vain(&last, &next);
         self.counts(&next);
         self.flights(&next);
         self.holds(&next, usurped);
@@ -74,8 +77,15 @@ impl Checks {
         }
         for (row, after) in &next.runs {
             let is_new = !last.runs.contains_key(row);
-            let is_handed = setup.hands && after.status == RunStatus::Running;
-            if is_new && after.status != RunStatus::Queued && !is_handed {
+            // Its first turn is written with it, if a worker's slot is free.
+            let turned = [
+                RunStatus::Running,
+                RunStatus::Waiting,
+                RunStatus::AwaitingApproval,
+                RunStatus::Completed,
+            ];
+            let is_turned = setup.hands && turned.contains(&after.status);
+            if is_new && after.status != RunStatus::Queued && !is_turned {
                 self.say(format!(
                     "run {} began as {:?}",
                     short(after.run_id),
@@ -91,6 +101,7 @@ impl Checks {
             }
         }
         self.steps(&next);
+        self.questions(&last, &next, cause, now);
         self.one_event_each(&next);
         for (row, after) in &next.deliveries {
             match last.deliveries.get(row) {
@@ -167,7 +178,10 @@ impl Checks {
                     run.token
                 ));
             }
-            let is_parked = matches!(run.status, RunStatus::Queued | RunStatus::Waiting);
+            let is_parked = matches!(
+                run.status,
+                RunStatus::Queued | RunStatus::Waiting | RunStatus::AwaitingApproval
+            );
             if is_parked && !usurped && next.in_hand.contains(row) {
                 self.say(format!(
                     "run {} is {:?} and still in hand",
@@ -179,7 +193,7 @@ impl Checks {
     }
 
     fn run(&mut self, before: &RunState, after: &RunState, cause: Cause, hands: bool) {
-        use RunStatus::{Cancelled, Completed, Failed, Queued, Running, Waiting};
+        use RunStatus::{AwaitingApproval, Cancelled, Completed, Failed, Queued, Running, Waiting};
         let name = short(before.run_id);
         if before.status.is_final() && before != after {
             return self.say(format!(
@@ -190,9 +204,11 @@ impl Checks {
         let is_legal = match (before.status, after.status) {
             (one, other) if one == other => true,
             (Queued, Running) => hands || matches!(cause, Cause::TookRuns(_)),
-            (Running, Queued) => may_lose,
+            (Running, Queued) => may_lose || self.in_vain.contains(&before.run_id),
             (Waiting, Queued) => cause == Cause::Upkeep,
-            (Queued | Running | Waiting, Cancelled) => true,
+            // That there is an answer, or that none came in time, `questions` looks after.
+            (Running, AwaitingApproval) | (AwaitingApproval, Queued) => true,
+            (Queued | Running | Waiting | AwaitingApproval, Cancelled) => true,
             (Running, Waiting | Completed | Failed) => true,
             _ => false,
         };
@@ -202,7 +218,9 @@ impl Checks {
                 "run {name} went from {one:?} to {other:?} by {cause:?}"
             ));
         }
-        if before.status == Running && after.status == Running && before.token != after.token {
+        // Whoever could ask nobody may be taken again in the very commit that says so.
+        let is_same = before.token == after.token || self.in_vain.contains(&before.run_id);
+        if before.status == Running && after.status == Running && !is_same {
             self.say(format!("run {name} changed hands without being given back"));
         }
     }
@@ -258,7 +276,8 @@ impl Checks {
             self.say(format!("{} forgot a try: {before:?} {after:?}", what()));
         }
         let failed = after.failures - before.failures.min(after.failures);
-        let may_fail = before.status == StepStatus::Running;
+        let is_late = path == "ask" && after.status == StepStatus::Failed;
+        let may_fail = before.status == StepStatus::Running || is_late;
         if failed > u32::from(may_fail && after.status != StepStatus::Pending) {
             self.say(format!(
                 "{} counts an interruption as a failure: {after:?}",
@@ -301,7 +320,11 @@ impl Checks {
     /// A run that ended owes exactly one event, if its result goes anywhere; any other owes none.
     fn one_event_each(&mut self, next: &Snapshot) {
         let mut owed: HashMap<i64, usize> = HashMap::new();
-        for delivery in next.deliveries.values() {
+        for delivery in next
+            .deliveries
+            .values()
+            .filter(|one| one.approval.is_none())
+        {
             *owed.entry(delivery.run).or_default() += 1;
         }
         for (row, run) in &next.runs {
@@ -330,12 +353,13 @@ impl Checks {
         may_take: bool,
         (row, now): (i64, Timestamp),
     ) {
-        use DeliveryStatus::{Dead, Delivered, Delivering, Gone, Pending};
+        use DeliveryStatus::{Cancelled, Dead, Delivered, Delivering, Gone, Pending};
         let name = &before.event_id;
         let is_asked = cause == Cause::Redelivered(before.delivery_id);
         let is_legal = match (before.status, after.status) {
             (Pending, Delivering) => may_take,
             (Delivering, Pending | Delivered | Dead | Gone) => true,
+            (Pending | Delivering, Cancelled) => before.approval.is_some(),
             (one, other) if one == other => true,
             (one, Pending) => one.is_final() && is_asked,
             _ => false,
@@ -354,7 +378,7 @@ impl Checks {
         ];
         let expected = match (one, other) {
             (Delivering, Delivered) => [[1, 0, 0]; 2],
-            (Delivering, Dead | Gone) => [[0, 1, 0]; 2],
+            (Delivering, Dead | Gone | Cancelled) => [[0, 1, 0]; 2],
             (Delivering, Pending) => [[0, 1, 0], [0, 0, 1]],
             _ => [[0; 3]; 2],
         };

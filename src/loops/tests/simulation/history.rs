@@ -9,6 +9,7 @@ use super::checks::{Cause, Checks};
 use super::fiber::Wants;
 use super::life::{Life, Setup, short};
 use super::log::Log;
+use super::people::{self, Said};
 use super::script::{SECRETS, Wish};
 use super::world::World;
 use crate::bell::locked;
@@ -40,6 +41,7 @@ pub struct History {
     pub checks: Checks,
     pub life: Option<Life>,
     pub wishes: Vec<Wish>,
+    pub said: Said,
     /// Why the file may look different when it is next looked at.
     pub cause: Cause,
     /// The latest that the clock has shown.
@@ -73,6 +75,7 @@ impl History {
             },
             retain_runs: (roll(3) == 0).then(|| hours(1 + roll(60))),
             retain_attempts: (roll(6) == 0).then(|| hours(1 + roll(60))),
+            downtime_grace: hours(1),
             master_keys: match roll(6) {
                 0 => vec!["a master key of enough characters, the first".to_owned()],
                 _ => Vec::new(),
@@ -110,6 +113,7 @@ impl History {
             checks,
             life: None,
             wishes: Vec::new(),
+            said: Said::default(),
             cause: Cause::Any,
             latest: START,
             has_own_schedules,
@@ -251,6 +255,10 @@ impl History {
             self.deploy();
             self.settle();
         }
+        for name in people::NAMES {
+            self.hire(name);
+            self.settle();
+        }
         let beats = 60 + self.roll(100);
         for _ in 0..beats {
             if self.checks.broken.is_empty() {
@@ -304,7 +312,8 @@ impl History {
     fn beat(&mut self) {
         self.since = self.now();
         match self.roll(100) {
-            0..16 => self.ask(),
+            0..12 => self.ask(),
+            12..16 => self.answer(),
             16..24 => self.take_runs(),
             24..30 => self.take_sends(),
             30..42 => drop(self.begin()),
@@ -583,6 +592,7 @@ impl History {
             broken.push(format!("at the end the metrics count {backlog:?}"));
         }
         broken.extend(inspect::unsound(&store));
+        broken.extend(self.found_at_last(&store));
         self.checks.broken = broken;
         self.checks.last = last;
     }

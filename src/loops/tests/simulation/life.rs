@@ -10,12 +10,13 @@ use super::world::World;
 use crate::bell::{Stop, locked};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
-use crate::loops::delivery::Sender;
+use crate::loops::delivery::{Channels, Sender};
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::outbound::Outside;
 use crate::steps::Registry;
 use crate::store::claims::Claim;
+use crate::store::notices::Notices;
 use crate::store::sending::DeliveryClaim;
 use crate::store::turns::Shares;
 use crate::store::writer::crash;
@@ -30,6 +31,7 @@ pub struct Setup {
     pub shares: Shares,
     pub retain_runs: Option<Duration>,
     pub retain_attempts: Option<Duration>,
+    pub downtime_grace: Duration,
     pub master_keys: Vec<String>,
     /// Whether runs are handed over in the commit that inserts them, or frees a slot.
     pub hands: bool,
@@ -62,6 +64,8 @@ impl Life {
             workers: setup.workers,
             max_queued: setup.max_queued,
             shares: setup.shares,
+            notices: Notices::default(),
+            dice: Arc::new(Dice::seeded(seed ^ 0x5eed)),
             inline: true,
         };
         let clock = world.clock.clone();
@@ -70,7 +74,7 @@ impl Life {
         let opened = Store::open(options, clock.now());
         let (store, _) = opened.expect("the file opens after every crash");
         if setup.hands {
-            store.open_hands();
+            store.open_hands(SecretMark::new([7; 16]));
             store.open_couriers();
         }
         *locked(&world.store) = Some(store.clone());
@@ -90,6 +94,7 @@ impl Life {
             sender: Arc::new(Sender {
                 store: store.clone(),
                 outside,
+                channels: Channels::default(),
                 clock: clock.clone(),
                 dice,
                 stop: Stop::default(),
@@ -98,6 +103,7 @@ impl Life {
             }),
             upkeep: Arc::new(Upkeep {
                 is_paused: false,
+                downtime_grace: setup.downtime_grace,
                 store: store.clone(),
                 clock,
                 retain_runs: setup.retain_runs,

@@ -10,6 +10,7 @@ mod fiber;
 mod history;
 mod life;
 mod log;
+mod people;
 mod script;
 mod world;
 
@@ -26,6 +27,8 @@ struct Tally {
     lives: u64,
     wishes: u64,
     commits: u64,
+    /// Questions that people decided.
+    decided: u64,
 }
 
 fn folder() -> tempfile::TempDir {
@@ -57,6 +60,7 @@ fn survive(folder: &Path, seed: u64, crashes: Crashes) -> Tally {
             lives: history.lives,
             wishes: history.wishes.len() as u64,
             commits: history.commits,
+            decided: history.said.decided(),
         };
     }
     let again = play(folder, seed, crashes, true);
@@ -95,6 +99,7 @@ fn every_seeded_history_survives_its_crashes() {
                 total.histories += 1;
                 total.lives += tally.lives;
                 total.wishes += tally.wishes;
+                total.decided += tally.decided;
                 let done = done.fetch_add(1, Ordering::SeqCst) + 1;
                 if done.is_multiple_of(1_000) {
                     let rate = done as f64 / begun.elapsed().as_secs_f64();
@@ -118,9 +123,11 @@ fn every_seeded_history_survives_its_crashes() {
         sum(|one| one.lives),
         sum(|one| one.wishes),
     );
+    let decided = sum(|one| one.decided);
+    assert!(decided > 0 || seeds < 100, "nobody was asked");
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "seeds {from} to {}: {histories} histories, {lives} lives, {wishes} wishes, 0 violations; {:.0} a second",
+        "seeds {from} to {}: {histories} histories, {lives} lives, {wishes} wishes, {decided} decisions, 0 violations; {:.0} a second",
         from + seeds.saturating_sub(1),
         histories as f64 / seconds
     );

@@ -21,7 +21,7 @@ use crate::store::runs::{Idempotency, Inserted, NewRun};
 use crate::time::Timestamp;
 
 /// Every kind of way a run can go. Paths of http steps are unique: `checks::RETRIES` goes by them.
-pub const WORKFLOWS: [&str; 7] = [
+pub const WORKFLOWS: [&str; 10] = [
     "steps: [{id: a, set: {x: 1}}]\noutput: \"{{ a.output.x }}\"",
     "inputs: {n: {type: number, default: 3}}
 steps:
@@ -41,6 +41,17 @@ steps:
     "steps:
   - {id: flaky, http: {url: \"http://service.test/x\", headers: {Authorization: \"Bearer {{ secrets.TOKEN }}\"}}, retry: {max: 2, backoff: 1s..4s}, on_failure: continue}
   - {id: b, set: {was: \"{{ flaky.error | default('none') }}\"}}",
+    "steps:
+  - {id: a, set: {x: 1}}
+  - id: ask
+    human: {mode: approval, question: Go?, recipients: [m0, m1], channel: webhook, link_ttl: 2m, timeout: 20m, remind: [1m, 5m], on_timeout: continue}
+  - {id: after, http: {url: \"http://service.test/after\"}, on_failure: continue}",
+    "steps:
+  - id: ask
+    human: {mode: choices, question: Which?, options: [x, y, z], recipients: [m0, m1, m2], need: 2, channel: webhook, timeout: 30m, escalate: {after: 10m, recipient: m3}, on_timeout: escalate}
+    on_failure: continue
+  - {id: b, set: {was: \"{{ ask.error | default('none') }}\"}}",
+    "steps: [{id: ask, human: {mode: text, question: Why?, channel: none, timeout: 1h, on_timeout: fail}}]",
 ];
 
 /// The webhook secrets that rotations go through.
@@ -260,7 +271,7 @@ impl History {
     pub fn operate(&mut self) {
         let (name, now, who) = (self.name(), self.now(), Actor::system());
         let store = self.store();
-        let choice = self.roll(11);
+        let choice = self.roll(14);
         self.tell("operator", || format!("does {choice} to {name}"));
         let done: Result<(), Error> = match choice {
             0 | 1 => return self.deploy(),
@@ -292,6 +303,7 @@ impl History {
             }
             8 => store.promote_secret(name, who, now).map(drop),
             9 => store.revoke_secret(name, who, now).map(drop),
+            11..14 => return self.members(&store),
             _ => return self.keys(&store),
         };
         // Nothing is staged, or there is no such version.

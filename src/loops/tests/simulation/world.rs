@@ -58,6 +58,8 @@ pub struct Seen {
     /// The serial numbers that a step's calls were answered with, by run and path.
     pub answers: HashMap<String, Vec<u64>>,
     serial: u64,
+    /// The tokens of the links that people were sent.
+    pub links: Vec<String>,
     /// What must not have happened.
     pub violations: Vec<String>,
 }
@@ -85,12 +87,14 @@ pub struct World {
 /// How a host behaves: in hundredths, who answers well, 5xx, 429, 410, resets, refuses; the rest runs out of time.
 struct Manner(&'static str, [u64; 6]);
 
-const MANNERS: [Manner; 6] = [
+const MANNERS: [Manner; 8] = [
     Manner("receiver0.test", [100, 0, 0, 0, 0, 0]),
     Manner("receiver1.test", [50, 15, 10, 0, 10, 5]),
     Manner("receiver2.test", [25, 5, 5, 0, 5, 5]),
     Manner("receiver3.test", [30, 20, 10, 20, 10, 5]),
     Manner("receiver4.test", [0, 40, 5, 0, 15, 35]),
+    Manner("inbox-m1.test", [40, 20, 10, 5, 10, 5]),
+    Manner("inbox-m2.test", [20, 10, 10, 0, 10, 40]),
     Manner("service.test", [68, 12, 5, 1, 6, 4]),
 ];
 
@@ -99,7 +103,7 @@ impl World {
         u64::from_le_bytes(self.dice.bytes()) % sides.max(1)
     }
 
-    fn accuse(&self, what: String) {
+    pub fn accuse(&self, what: String) {
         locked(&self.seen).violations.push(what);
     }
 
@@ -138,7 +142,7 @@ impl World {
         }
     }
 
-    fn store(&self) -> Arc<Store> {
+    pub fn store(&self) -> Arc<Store> {
         let store = locked(&self.store).clone();
         store.expect("a store is open while turns run")
     }
@@ -201,6 +205,11 @@ impl World {
                 }
             }
         }
+        self.check_signature(id, signature, body);
+        self.note_event(id, number, Some(body));
+    }
+
+    fn check_signature(&self, id: &str, signature: Option<(&str, &str)>, body: &[u8]) {
         let is_signed = signature.is_some_and(|(seconds, signatures)| {
             let seconds = seconds.parse().unwrap_or_default();
             locked(&self.secrets).iter().any(|secret| {
@@ -211,13 +220,19 @@ impl World {
         if !is_signed {
             self.accuse(format!("{id} was not signed by any secret there ever was"));
         }
+    }
+
+    /// An attempt has a number of its own, and, unless there is a link in it, the bytes of the first.
+    fn note_event(&self, id: &str, number: u32, body: Option<&[u8]>) {
         let mut seen = locked(&self.seen);
         let event = seen.events.entry(id.to_owned()).or_default();
         let mut wrong = Vec::new();
-        if event.last == 0 {
-            event.body = body.to_vec();
-        } else if event.body != body {
-            wrong.push(format!("{id} was sent with other bytes than before"));
+        match body {
+            Some(body) if event.last == 0 => event.body = body.to_vec(),
+            Some(body) if event.body != body => {
+                wrong.push(format!("{id} was sent with other bytes than before"));
+            }
+            Some(_) | None => {}
         }
         if number <= event.last && !self.usurped.load(Ordering::SeqCst) {
             let last = event.last;
@@ -301,8 +316,8 @@ impl World {
         let url = url::Url::parse(request.url).expect("only URLs are asked for");
         let host = url.host_str().unwrap_or_default().to_owned();
         let (reply, ms) = self.decide(&host, request.deadline.as_millis() as i64);
-        let is_callback = request.purpose == Purpose::Callbacks;
-        let name = if is_callback {
+        let is_event = request.purpose != Purpose::Steps;
+        let name = if is_event {
             "webhook-id"
         } else {
             "idempotency-key"
@@ -314,10 +329,14 @@ impl World {
         let number = header(request, "X-Skep-Attempt").and_then(|text| text.parse().ok());
         let number: u32 = number.unwrap_or_default();
         let mut body = json!({});
-        if is_callback {
-            let signature =
-                header(request, "webhook-timestamp").zip(header(request, "webhook-signature"));
+        let signature =
+            header(request, "webhook-timestamp").zip(header(request, "webhook-signature"));
+        if request.purpose == Purpose::Callbacks {
             self.check_event(&key, number, signature, request.body);
+        } else if is_event {
+            self.check_notice(&key, request.body);
+            self.check_signature(&key, signature, request.body);
+            self.note_event(&key, number, None);
         } else {
             self.check_call(&key, request.body);
             if matches!(reply, Reply::Status(200..=299, _)) {
@@ -330,7 +349,7 @@ impl World {
         if !self.wait(ms, stop) {
             return failed(ErrorClass::Cancelled, 0);
         }
-        if is_callback {
+        if is_event {
             let mut seen = locked(&self.seen);
             seen.events
                 .entry(key)

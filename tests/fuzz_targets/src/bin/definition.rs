@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use fuzz_targets::kinds;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
+use skep::flow::answer::{Offered, Verdict, output, read_answer, shown, verdict};
+use skep::flow::approval::{Answer, ApprovalStatus, Ask, Given, Mode};
 use skep::flow::expr::SecretMark;
 use skep::flow::names::is_name;
 use skep::flow::plan::{Then, plan};
@@ -101,6 +103,27 @@ fn play(workflow: &Workflow, luck: u8) {
                 }
                 now = until;
             }
+            Then::Ask { path, ask } => {
+                assert!(
+                    known.contains(path.as_str()) && done.insert(path.clone()),
+                    "{path}"
+                );
+                answer(&ask);
+                // A person answers, or (by `luck`) nobody does.
+                let (status, decided, by) = match luck.rotate_left(turn as u32) & 1 {
+                    0 => {
+                        let by = given(&ask);
+                        let decided = match verdict(&ask, std::slice::from_ref(&by), 1) {
+                            Verdict::Decided(decided) => decided,
+                            _ => ApprovalStatus::TimedOut,
+                        };
+                        (StepStatus::Completed, decided, Some(by))
+                    }
+                    _ => (StepStatus::Failed, ApprovalStatus::TimedOut, None),
+                };
+                let output = output(&ask, decided, by.as_ref(), now);
+                put(&mut records, &path, status, output);
+            }
             Then::Complete { .. } => return,
             Then::Fail { step, error } => {
                 assert!(!error.message.is_empty());
@@ -109,6 +132,32 @@ fn play(workflow: &Workflow, luck: u8) {
         }
     }
     panic!("a run of {} steps does not end", paths.len());
+}
+
+/// Whatever is asked, an answer that says nothing is refused or fits, and what is asked survives being stored.
+fn answer(ask: &Ask) {
+    let _ = read_answer(ask, Offered::Body(&Map::new()));
+    let _ = read_answer(ask, Offered::Form(&[]));
+    assert!(ask.mode != Mode::Choices || !ask.options.is_empty());
+    assert!(!ask.question.is_empty() && !ask.question.contains(char::is_control));
+    let stored = serde_json::to_string(ask).expect("it is JSON");
+    assert_eq!(*ask, serde_json::from_str(&stored).expect("as it was"));
+}
+
+fn given(ask: &Ask) -> Given {
+    let answer = match ask.mode {
+        Mode::Choices => Answer::Choice(ask.options.len() - 1),
+        Mode::Text => Answer::Text("x".to_owned()),
+        Mode::Approval => Answer::Decision(true),
+        Mode::Form => Answer::Form(Map::new()),
+    };
+    assert!(!shown(ask, &answer).is_empty());
+    Given {
+        person: "mem_1".to_owned(),
+        by: "a@example.com".to_owned(),
+        answer,
+        comment: None,
+    }
 }
 
 fn put(records: &mut Vec<StepRecord>, path: &str, status: StepStatus, output: Value) {

@@ -17,6 +17,7 @@ use skep::id::{Dice, Id};
 use skep::outbound::guard::Guard;
 use skep::store::audit::Actor;
 use skep::store::deployments::NewVersion;
+use skep::store::notices::Notices;
 use skep::store::turns::Shares;
 use skep::store::{Options, Store};
 use skep::time::{Clock, Timestamp};
@@ -56,6 +57,8 @@ fn house() -> House {
             senders: 4,
             per_origin: 2,
         },
+        notices: Notices::default(),
+        dice: Arc::new(Dice::System),
         inline: true,
     };
     let (store, _) = Store::open(options, NOW).expect("a new store");

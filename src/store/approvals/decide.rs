@@ -1,0 +1,308 @@
+//! An answer, from whoever gives it: counted once, and what it decides, in one commit.
+
+use serde_json::json;
+
+use crate::error::Result;
+use crate::flow::answer::{Offer, Verdict, is_same_answer, output, shown, verdict};
+use crate::flow::approval::{ApprovalStatus, Given};
+use crate::flow::step::{ErrorClass, StepError};
+use crate::id::Id;
+use crate::store::Store;
+use crate::store::approvals::settle::Settled;
+use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
+use crate::store::audit::Actor;
+use crate::store::members::{self, Member};
+use crate::store::writer::Tx;
+use crate::time::Timestamp;
+
+/// An answer on its way in, checked against its question by `flow::answer::read_answer`.
+#[derive(Debug, Clone)]
+pub struct Decide {
+    /// To which question.
+    pub approval_id: Id,
+    /// Who answers.
+    pub person: Person,
+    /// What.
+    pub offer: Offer,
+    /// How it came: `link`, `key NAME`, `admin key`. The audit's actor is `VIA for BY`.
+    pub via: String,
+    /// The row of the API key that it came by, if it came by one.
+    pub key: Option<i64>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Person {
+    /// A member, by the link or by name.
+    Member(Id),
+    /// Whoever is called so: a member's e-mail address, id or name; any name where anyone may answer.
+    Named(String),
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone)]
+pub enum Decided {
+    /// It decided the question.
+    Stands(Approval),
+    /// It is noted; others must agree.
+    Counted(Approval),
+    /// This was answered before, in the same words: nothing changed.
+    Same(Approval),
+    /// The question is decided otherwise, or closed, or this person has answered otherwise.
+    Taken(Approval),
+    /// This person may not answer it: why, in a sentence.
+    Refused(Approval, &'static str),
+    /// There is no such approval.
+    Unknown,
+}
+
+/// Whoever answers is no active member.
+pub const NOT_ACTIVE: &str = "whoever answers must be an active member";
+/// Whoever answers is not asked.
+pub const NOT_ASKED: &str = "only those who are asked may answer";
+/// `not_requester`: by person.
+pub const REQUESTER: &str = "whoever asked for the run may not answer";
+/// `not_requester`: by key.
+pub const STARTER: &str = "the key that started the run may not answer";
+
+/// Whose answer it is, and whose hand gave it.
+struct Counts {
+    person: String,
+    by: String,
+    hand: String,
+    /// The two of them; none: whoever it is, they are no member.
+    members: Vec<Member>,
+}
+
+impl Counts {
+    fn of(member: Member) -> Counts {
+        Counts {
+            person: member.public_id(),
+            by: member.known_as().to_owned(),
+            hand: member.public_id(),
+            members: vec![member],
+        }
+    }
+
+    /// A delegate answers for a member.
+    fn delegated(delegate: Member, member: &Member) -> Counts {
+        Counts {
+            person: member.public_id(),
+            by: format!("{} for {}", delegate.known_as(), member.known_as()),
+            hand: delegate.public_id(),
+            members: vec![delegate, member.clone()],
+        }
+    }
+
+    /// Someone who is no member, where anyone may answer.
+    fn anyone(name: &str) -> Counts {
+        Counts {
+            person: name.to_owned(),
+            by: name.to_owned(),
+            hand: name.to_owned(),
+            members: Vec::new(),
+        }
+    }
+
+    fn is_named(&self, text: &str) -> bool {
+        let is_same = self.by.to_lowercase() == text.trim().to_lowercase();
+        is_same || self.members.iter().any(|one| people::is_named(one, text))
+    }
+}
+
+/// Whose answer it would be.
+fn resolve(
+    tx: &Tx<'_>,
+    approval: &Approval,
+    person: &Person,
+    now: Timestamp,
+) -> Result<std::result::Result<Counts, &'static str>> {
+    let member = match person {
+        Person::Member(id) => members::by_id(tx.conn, *id)?,
+        Person::Named(text) => members::called(tx.conn, text)?,
+    };
+    let member = match (member, person) {
+        (Some(member), _) => member,
+        (None, Person::Named(text)) if approval.is_open_to_all() => {
+            return Ok(Ok(Counts::anyone(text.trim())));
+        }
+        (None, _) => return Ok(Err(NOT_ASKED)),
+    };
+    if !member.active {
+        return Ok(Err(NOT_ACTIVE));
+    }
+    if approval.is_open_to_all() || approval.asked().any(|one| one.member.id == member.id) {
+        return Ok(Ok(Counts::of(member)));
+    }
+    let mut others: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
+    others.retain(|other| people::stands_in(member.member_id, other, now));
+    // One who has not answered yet comes first; a delegate has one answer, however many they stand in for.
+    others.sort_by_key(|other| approval.answer_of(&other.public_id()).is_some());
+    Ok(match others.first() {
+        Some(other) => Ok(Counts::delegated(member, other)),
+        None => Err(NOT_ASKED),
+    })
+}
+
+/// Why whoever asked for the run may not answer, if it is them.
+fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'static str> {
+    if !approval.ask.not_requester {
+        return None;
+    }
+    let requester = approval.requester.as_deref();
+    if requester.is_some_and(|text| counts.is_named(text)) {
+        return Some(REQUESTER);
+    }
+    (key.is_some() && key == approval.started_by).then_some(STARTER)
+}
+
+/// What stands already, if the answer finds something standing.
+fn standing<'a>(approval: &'a Approval, counts: &Counts) -> Option<Option<&'a Answered>> {
+    let own = approval
+        .answer_of(&counts.hand)
+        .or_else(|| approval.answer_of(&counts.person));
+    if own.is_some() {
+        return Some(own);
+    }
+    (approval.status != ApprovalStatus::Pending).then(|| approval.standing())
+}
+
+impl Tx<'_> {
+    fn decide(&mut self, decide: &Decide, now: Timestamp) -> Result<Decided> {
+        let Some(approval) = by_id(self.conn, decide.approval_id)? else {
+            return Ok(Decided::Unknown);
+        };
+        let counts = match resolve(self, &approval, &decide.person, now)? {
+            Ok(counts) => counts,
+            Err(why) => {
+                let who = match &decide.person {
+                    Person::Member(id) => id.prefixed(members::PREFIX),
+                    Person::Named(text) => text.clone(),
+                };
+                self.refuse(&approval, decide, &who, why, now)?;
+                return Ok(Decided::Refused(approval, why));
+            }
+        };
+        if let Some(why) = excluded(&approval, &counts, decide.key) {
+            self.refuse(&approval, decide, &counts.by, why, now)?;
+            return Ok(Decided::Refused(approval, why));
+        }
+        match standing(&approval, &counts) {
+            Some(Some(standing))
+                if is_same_answer(&standing.given.answer, &decide.offer.answer) =>
+            {
+                return Ok(Decided::Same(approval));
+            }
+            Some(_) => {
+                let why = "it was answered otherwise before";
+                self.refuse(&approval, decide, &counts.by, why, now)?;
+                return Ok(Decided::Taken(approval));
+            }
+            None => {}
+        }
+        self.count(approval, counts, decide, now)
+    }
+
+    /// An answer that counts, and what it comes to.
+    fn count(
+        &mut self,
+        approval: Approval,
+        counts: Counts,
+        decide: &Decide,
+        now: Timestamp,
+    ) -> Result<Decided> {
+        let given = Given {
+            person: counts.person,
+            by: counts.by,
+            answer: decide.offer.answer.clone(),
+            comment: decide.offer.comment.clone(),
+        };
+        self.sql(
+            "INSERT INTO answers (approval, person, hand, by, via, answer, comment, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute((
+            approval.id,
+            &given.person,
+            &counts.hand,
+            &given.by,
+            &decide.via,
+            json!(given.answer).to_string(),
+            &given.comment,
+            now.0,
+        ))?;
+        let mut answers: Vec<Given> = approval
+            .answers
+            .iter()
+            .map(|one| one.given.clone())
+            .collect();
+        answers.push(given.clone());
+        let verdict = verdict(&approval.ask, &answers, eligible(&approval));
+        let detail = json!({
+            "by": given.by,
+            "answer": shown(&approval.ask, &given.answer),
+            "comment": given.comment,
+            "decides": !matches!(verdict, Verdict::Open),
+        });
+        let actor = actor(decide, &given.by);
+        let target = approval.approval_id.prefixed(PREFIX);
+        self.audit(&actor, "approval.answer", &target, &detail, now)?;
+        let settled = match verdict {
+            Verdict::Open => return Ok(Decided::Counted(by_row(self.conn, approval.id)?)),
+            Verdict::Decided(status) => Settled {
+                status,
+                step: Ok(output(&approval.ask, status, Some(&given), now)),
+            },
+            Verdict::Deadlock => Settled {
+                status: ApprovalStatus::Cancelled,
+                step: Err(StepError {
+                    class: ErrorClass::Step,
+                    message: "those asked could not agree".to_owned(),
+                }),
+            },
+        };
+        self.settle(&approval, &settled, now)?;
+        Ok(Decided::Stands(by_row(self.conn, approval.id)?))
+    }
+
+    fn refuse(
+        &self,
+        approval: &Approval,
+        decide: &Decide,
+        by: &str,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        let target = approval.approval_id.prefixed(PREFIX);
+        let detail = json!({"by": by, "why": why});
+        self.audit(&actor(decide, by), "approval.refuse", &target, &detail, now)
+    }
+}
+
+fn actor(decide: &Decide, by: &str) -> Actor {
+    Actor {
+        name: format!("{} for {by}", decide.via),
+        address: decide.address.clone(),
+    }
+}
+
+/// How many of those asked may answer. 0: anyone.
+pub(super) fn eligible(approval: &Approval) -> usize {
+    let excluded = |member: &Member| {
+        let requester = approval.requester.as_deref();
+        approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
+    };
+    let mut asked: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
+    asked.retain(|member| !excluded(member));
+    asked.len()
+}
+
+impl Store {
+    /// Counts an answer, and lets the run go on if it decides: one commit. The first answer of a person stands, and the
+    /// first decision of all; what is refused leaves a row in the audit and changes nothing else.
+    pub fn decide(&self, decide: Decide, now: Timestamp) -> Result<Decided> {
+        self.write(move |tx| tx.decide(&decide, now))
+    }
+}

@@ -1,0 +1,167 @@
+// The world of the walk: the real binary on a fresh file, a receiver of webhooks, and questions that wait for people.
+
+import { spawn } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
+
+const ADMIN = "fhk_browser-admin-key-0123456789abcdef";
+const PATIENCE = 20_000;
+
+/** A name that tries to be more than a name. */
+export const MALLORY = "Mallory <b>\"O'Neil\"</b> & <script>window.broken = 1</script>";
+
+/** Looks until there is something to see. */
+export async function until(what, look) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const seen = await look();
+    if (seen) return seen;
+    if (Date.now() > end) throw new Error(`waited in vain until ${what}`);
+    await pause(20);
+  }
+}
+
+/** Takes every request, and remembers it. */
+class Receiver {
+  arrivals = [];
+
+  async start() {
+    this.server = createServer((request, answer) => {
+      const parts = [];
+      request.on("data", (part) => parts.push(part));
+      request.on("end", () => {
+        const body = Buffer.concat(parts).toString("utf8");
+        this.arrivals.push({ method: request.method, path: request.url, body });
+        answer.writeHead(200, { "content-type": "application/json" }).end("{}");
+      });
+    });
+    await new Promise((ready) => this.server.listen(0, "127.0.0.1", ready));
+    this.origin = `http://127.0.0.1:${this.server.address().port}`;
+  }
+
+  /** Waits for a JSON body on that path which is the one looked for. */
+  async body(path, fits) {
+    return until(`${path} has the body looked for`, () => {
+      const posts = this.arrivals.filter((one) => one.path === path && one.method === "POST");
+      return posts.map((one) => JSON.parse(one.body)).find(fits);
+    });
+  }
+}
+
+export class World {
+  receiver = new Receiver();
+  count = 0;
+
+  /** Starts the server and waits until it serves. */
+  async start(binary) {
+    await this.receiver.start();
+    this.folder = mkdtempSync(join(tmpdir(), "skep-browser-"));
+    const log = openSync(join(this.folder, "log.txt"), "a");
+    const settings = ["--data", "skep.db", "--listen", "127.0.0.1:0"];
+    settings.push("--allow-outbound", "127.0.0.1/32");
+    this.process = spawn(binary, ["serve", ...settings], {
+      cwd: this.folder,
+      env: { PATH: process.env.PATH, HOME: this.folder, SKEP_ADMIN_KEY: ADMIN },
+      stdio: ["ignore", "pipe", log],
+    });
+    closeSync(log);
+    this.ended = new Promise((ended) => this.process.once("exit", (code) => ended(code)));
+    const lines = createInterface({ input: this.process.stdout });
+    const first = new Promise((line) => lines.once("line", line));
+    const line = await Promise.race([first, this.ended]);
+    const prefix = "listening on ";
+    if (!String(line).startsWith(prefix)) throw new Error(`the server did not start: ${line}\n${this.log()}`);
+    this.origin = String(line).slice(prefix.length).trim();
+  }
+
+  log() {
+    return readFileSync(join(this.folder, "log.txt"), "utf8").slice(-8000);
+  }
+
+  async stop() {
+    this.process?.kill("SIGTERM");
+    const code = this.process && (await this.ended);
+    this.receiver.server?.closeAllConnections();
+    this.receiver.server?.close();
+    if (this.folder) rmSync(this.folder, { recursive: true, force: true });
+    return code;
+  }
+
+  /** A call with the admin key; anything but a 2xx ends the walk. */
+  async call(method, path, body) {
+    const answer = await fetch(this.origin + path, {
+      method,
+      headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  member(member) {
+    return this.call("POST", "/v1/members", member);
+  }
+
+  /** Whoever is asked in the stories. */
+  async people() {
+    const hook = (name) => `${this.receiver.origin}/${name}`;
+    await this.member({ name: "Anna Smith", email: "anna@example.com", language: "en", webhook_url: hook("anna") });
+    await this.member({ name: "Dan Brown", email: "dan@example.com", language: "en" });
+    await this.member({ name: "Eve Jones", email: "eve@example.com", language: "en" });
+    await this.member({ name: "Bernd Müller", email: "bernd@example.com", language: "de" });
+    await this.member({ name: "Carla Núñez", email: "carla@example.com", language: "es-MX" });
+    await this.member({ name: MALLORY, email: "mallory@example.com", language: "en" });
+  }
+
+  /** Starts a run that asks this, and waits until the question stands. Nobody is told, unless it says how. */
+  async ask(human, invoke = {}) {
+    const deployment = `walk-${++this.count}`;
+    const definition = {
+      steps: [
+        { id: "ask", on_failure: "continue", human: { channel: "none", ...human } },
+        { id: "after", set: { answer: "{{ ask.output }}" } },
+      ],
+      output: "{{ after.output.answer }}",
+    };
+    await this.call("PUT", `/v1/deployments/${deployment}/variants/prod`, definition);
+    const started = await this.call("POST", "/v1/workflow/invoke", {
+      deployment,
+      async: { enabled: true, callback_url: `${this.receiver.origin}/callback` },
+      ...invoke,
+    });
+    const run = started.request_id;
+    const approval = await until(`${run} asks`, async () => {
+      const asked = await this.call("GET", `/v1/approvals?run=${run}`);
+      return asked.data[0];
+    });
+    return { run, id: approval.id };
+  }
+
+  /** The address of the page, for one of those who are asked; it need not be good for long. */
+  async link(question, recipient, ttl) {
+    const made = await this.call("POST", `/v1/approvals/${question.id}/link`, { recipient, ttl });
+    return made.url;
+  }
+
+  /** Waits until the run has come back, completed: its output, as the callback and the API tell it. */
+  async completed(question) {
+    const event = await this.receiver.body("/callback", (one) => one.request_id === question.run);
+    const { workflow_run: run } = await this.call("GET", `/v1/workflow_runs/${question.run}`);
+    if (run.status !== "completed") throw new Error(`the run is ${run.status}: ${JSON.stringify(run.error)}`);
+    if (event.event_type !== "workflow.completed") {
+      throw new Error(`the callback says ${event.event_type}`);
+    }
+    return run.output;
+  }
+
+  /** Where the question stands. */
+  approval(question) {
+    return this.call("GET", `/v1/approvals/${question.id}`);
+  }
+}
