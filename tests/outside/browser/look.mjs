@@ -35,16 +35,17 @@ function violations(found) {
   return [...found.violations, ...doubts].flatMap((rule) => [`${rule.id}: ${rule.help}`, ...told(rule)]);
 }
 
-/** Watches what a browser does while it walks; says at the end what it should not have done. */
+/** A phone in somebody's hand. Watches what it does in each story, and says at the end what it should not have done. */
 export class Walker {
-  faults = [];
-  refused = new Set();
+  /** Tabs are kept from story to story: a new one costs more than most stories. */
+  idle = [];
+  used = [];
   /** Which rules of axe had something to look at, over all pages. */
   static rules = new Set();
   static looks = 0;
 
-  constructor(context, { name, origin, folder, axe, plain }) {
-    Object.assign(this, { context, name, origin, folder, axe, plain });
+  constructor(context, { origin, folder, axe, plain }) {
+    Object.assign(this, { context, origin, folder, axe, plain });
     context.setDefaultTimeout(15_000);
     context.on("request", (request) => {
       if (new URL(request.url()).origin !== origin) this.faults.push(`a request to ${request.url()}`);
@@ -65,8 +66,29 @@ export class Walker {
     });
   }
 
-  /** A new tab. */
+  /** Walks through a story. */
+  async walk(world, name, story) {
+    Object.assign(this, { name, faults: [], refused: new Set() });
+    try {
+      await story(world, this);
+      assert.deepEqual(this.faults, [], "what the browser should not have done");
+      this.idle.push(...this.used);
+    } catch (fault) {
+      await Promise.all(this.used.map((page) => page.close()));
+      fault.message = `${name}${this.plain ? ", without scripts" : ""}: ${fault.message}`;
+      throw fault;
+    } finally {
+      this.used = [];
+    }
+  }
+
   async tab() {
+    const page = this.idle.pop() ?? (await this.newTab());
+    this.used.push(page);
+    return page;
+  }
+
+  async newTab() {
     // The browser loads axe, not the page, whose policy would refuse it: once a tab, because it is large.
     if (!this.plain && !this.isReady) await this.context.addInitScript({ content: this.axe });
     this.isReady = true;
@@ -78,7 +100,7 @@ export class Walker {
     return page;
   }
 
-  /** A new tab at that address. */
+  /** A tab at that address. */
   async open(url) {
     const page = await this.tab();
     await page.goto(url);
@@ -138,11 +160,6 @@ export class Walker {
       assert.deepEqual(await page.evaluate(sticking), [], `${where}: spaced, at ${size.width} px`);
       await page.evaluate(spaced, false);
     }
-  }
-
-  /** What the browser did that it should not have done. */
-  end() {
-    assert.deepEqual(this.faults, [], this.name);
   }
 }
 

@@ -207,10 +207,10 @@ async function tooMany(world, walker) {
 /** The link expires between the reading and the answer: the answer does not count, and is not lost. */
 async function late(world, walker) {
   const question = await world.ask({ mode: "text", question: "How was it?", recipient: ANNA });
-  const url = await world.link(question, ANNA, "2s");
+  const { url, expires_at: end } = await world.mint(question, ANNA, "4s");
   const page = await walker.open(url);
   await page.getByLabel("Your answer").fill("A long story.\nWith two lines.");
-  await pause(2_000);
+  await pause(Math.max(0, Date.parse(end) - Date.now() + 20));
   await walker.press(page, send(page));
   await walker.look(page, "late", { status: 410, says: ["With two lines."] });
   assert.equal((await world.approval(question)).status, "pending");
@@ -294,9 +294,8 @@ async function refused(world, walker) {
 
 async function closed(world, walker) {
   const question = await world.ask({ ...RELEASE, timeout: "400ms", on_timeout: "continue" });
-  const page = await walker.open(await world.link(question));
   assert.equal((await world.completed(question)).timed_out, true);
-  await page.reload();
+  const page = await walker.open(await world.link(question));
   await walker.look(page, "timed-out", { says: ["Nobody answered in time"] });
   const other = await world.ask(RELEASE);
   await page.goto(await world.link(other));

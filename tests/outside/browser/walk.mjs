@@ -25,28 +25,25 @@ const NEEDED = ["color-contrast", "label", "target-size", "html-has-lang", "docu
 
 const faults = [];
 
-async function walk(world, browser, [name, story], script) {
-  const context = await browser.newContext(phone("en-GB", script));
-  const walker = new Walker(context, { name, origin: world.origin, folder: pictures, axe, plain: !script });
-  try {
-    await story(world, walker);
-    walker.end();
-  } catch (fault) {
-    fault.message = `${name}${script ? "" : ", without scripts"}: ${fault.message}`;
-    faults.push(fault);
-  } finally {
+/** Walks through the stories, several at once, each by whoever has a hand free. */
+async function walk(world, browser, stories, script) {
+  const left = [...stories];
+  const hand = async () => {
+    const context = await browser.newContext(phone("en-GB", script));
+    const walker = new Walker(context, { origin: world.origin, folder: pictures, axe, plain: !script });
+    for (let one = left.shift(); one; one = left.shift()) {
+      await walker.walk(world, ...one).catch((fault) => faults.push(fault));
+    }
     await context.close();
-  }
+  };
+  await Promise.all(Array.from({ length: HANDS }, hand));
 }
 
 async function all(world, browser) {
   const wanted = STORIES.filter(([name]) => !only || name === only);
   assert.ok(wanted.length > 0, `no story is called ${only}`);
-  const work = [true, false].flatMap((script) => wanted.map((story) => [story, script]));
-  const hand = async () => {
-    for (let one = work.shift(); one; one = work.shift()) await walk(world, browser, ...one);
-  };
-  await Promise.all(Array.from({ length: HANDS }, hand));
+  await walk(world, browser, wanted, true);
+  await walk(world, browser, wanted, false);
   if (faults.length > 0) throw new AggregateError(faults, `${faults.length} stories did not end well`);
   const unseen = NEEDED.filter((rule) => !Walker.rules.has(rule));
   if (!only) assert.deepEqual(unseen, [], "axe has looked at everything that it should");

@@ -143,10 +143,14 @@ export class World {
     return { run, id: approval.id };
   }
 
-  /** The address of the page, for one of those who are asked; it need not be good for long. */
+  /** A link to the page, for one of those who are asked; it need not be good for long. */
+  mint(question, recipient, ttl) {
+    return this.call("POST", `/v1/approvals/${question.id}/link`, { recipient, ttl });
+  }
+
+  /** Its address alone. */
   async link(question, recipient, ttl) {
-    const made = await this.call("POST", `/v1/approvals/${question.id}/link`, { recipient, ttl });
-    return made.url;
+    return (await this.mint(question, recipient, ttl)).url;
   }
 
   /** Waits until the run has come back, completed: its output, as the callback and the API tell it. */
