@@ -2,6 +2,7 @@
 
 mod approvals; // questions to people, by key
 mod approve_page; // and by their links
+mod audit; // who changed what, and whether that is as it was written
 mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
@@ -22,6 +23,7 @@ mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
+mod members; // people who may be asked: added, changed, removed
 mod metrics; // /metrics, /v1/stats, /v1/system
 mod notices; // people are told: mail, chat, webhook
 mod operating; // backup, restore, check, prune

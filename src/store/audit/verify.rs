@@ -188,3 +188,11 @@ impl Store {
         Ok(walk.state)
     }
 }
+
+/// Walks along the audit of one connection.
+#[cfg(test)]
+pub(super) fn walk(conn: &Connection, key: &InstanceKey) -> Result<AuditState> {
+    let mut walk = Walk::begin();
+    while !walk.step(conn, key)? {}
+    Ok(walk.state)
+}
