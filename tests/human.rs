@@ -9,6 +9,7 @@ use crate::people::{form, form_token, link_of, open};
 use crate::wire::{Answer, Ask, PATIENCE};
 
 mod contest; // many answers at once
+mod demo; // the pause of `skep demo`
 mod kills; // kill -9 around an answer
 mod people; // who may answer, and how many must
 mod timing; // reminders, escalation, the end, and being down meanwhile

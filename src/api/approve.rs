@@ -18,7 +18,7 @@ use maud::Markup;
 use sha2::{Digest, Sha256};
 
 use crate::api::Request;
-use crate::api::approve::fields::mistake;
+use crate::api::approve::fields::mistakes;
 use crate::api::approve::page::{Asked, Done, Entered, Line, Message, STYLE, Wrong};
 use crate::api::approve::words::Words;
 use crate::api::call::{Answer, Reply};
@@ -61,7 +61,7 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
     }
     let found = request.query();
     let query = found.one("q").unwrap_or_default();
-    Ok(visit.page(200, query, &Entered::default(), None))
+    Ok(visit.page(200, query, &Entered::default(), &[]))
 }
 
 /// `POST /approve/{token}`
@@ -73,7 +73,7 @@ pub fn answer(request: &Request<'_>) -> Result<Answer> {
         return visit.forged("the answer came from another site");
     }
     if request.call.body.len() > form::MOST {
-        return Ok(visit.message(413, visit.words.refused_title, &[visit.words.too_large]));
+        return Ok(visit.refused(413, visit.words.too_large));
     }
     let entered = form::fields(request.call)?;
     if !form::is_ours(&visit.form_token, &entered) {
@@ -157,17 +157,22 @@ impl<'a> Visit<'a> {
     /// An answer that did not come from this page's form.
     fn forged(&self, why: &'static str) -> Result<Answer> {
         self.note(why)?;
-        Ok(reply(
-            403,
+        Ok(self.refused(403, self.words.forged))
+    }
+
+    /// An answer that cannot be read, and the way back to the question.
+    fn refused(&self, status: u16, text: &str) -> Answer {
+        reply(
+            status,
             page::message(&Message {
                 words: self.words,
                 title: self.words.refused_title,
-                texts: &[self.words.forged],
+                texts: &[text],
                 kept: &[],
                 fresh: None,
                 back: Some(self.token),
             }),
-        ))
+        )
     }
 
     /// Nothing of the question, and the offer of a fresh link. What was sent in vain is given back to who sent it.
@@ -216,17 +221,20 @@ impl<'a> Visit<'a> {
     /// The answer of this person, and what becomes of it.
     fn decide(&self, entered: &Entered) -> Result<Answer> {
         let approval = &self.link.approval;
-        let misfit = match read_answer(&approval.ask, Offered::Form(&entered.0)) {
-            Ok(offer) => match self.person(entered) {
-                Ok(person) => return self.put(person, offer),
-                Err(wrong) => wrong,
-            },
-            Err(misfit) => mistake(self.words, &approval.ask, entered, &misfit),
+        let read = read_answer(&approval.ask, Offered::Form(&entered.0));
+        let wrong = match (read, self.person(entered)) {
+            (Ok(offer), Ok(person)) => return self.put(person, offer),
+            (Ok(_), Err(wrong)) => vec![wrong],
+            (Err(misfit), person) => {
+                let mut all = mistakes(self.words, &approval.ask, entered, &misfit);
+                all.extend(person.err());
+                all
+            }
         };
         // What does not fit is at least otherwise than what stands.
         Ok(match self.is_answered() {
             true => self.done(409, approval, true),
-            false => self.page(400, entered.one("q"), entered, Some(&misfit)),
+            false => self.page(400, entered.one("q"), entered, &wrong),
         })
     }
 
@@ -286,7 +294,7 @@ impl<'a> Visit<'a> {
     }
 
     /// The page of the link as it stands.
-    fn page(&self, status: u16, query: &str, entered: &Entered, wrong: Option<&Wrong>) -> Answer {
+    fn page(&self, status: u16, query: &str, entered: &Entered, wrong: &[Wrong]) -> Answer {
         if self.link.is_expired {
             return self.expired(status, entered);
         }

@@ -1,4 +1,4 @@
-//! `skep demo`: a workflow from the invoke to the signed callback, on a throw-away file.
+//! `skep demo`: a workflow from the invoke over a person's answer to the signed callback, on a throw-away file.
 //!
 //! Everything is real: the server, the file, the HTTP calls, a receiver that fails twice. Only the file is thrown away.
 
@@ -26,13 +26,17 @@ use crate::id::Dice;
 use crate::outbound::skep::{Ask, Skep};
 use crate::secret::new_secret;
 use crate::time::Clock;
+use pause::Patience;
 use world::{LOOPBACK, Seen, World};
 
+mod pause;
 mod world;
 
 const WORKFLOW: &str = include_str!("../../examples/workflows/order.yaml");
 
-/// How long the whole story may take before something is wrong.
+const JSON: &str = "application/json";
+
+/// How long the whole story may take before something is wrong, beside the time that a person takes.
 const STORY_MAX: Duration = Duration::from_secs(55);
 
 /// How much the world can have seen that the terminal has not yet shown.
@@ -46,18 +50,33 @@ pub(super) fn command() -> Command {
         .long("keep")
         .action(ArgAction::SetTrue)
         .help("Leave the server running afterwards, until Ctrl-C");
+    let yes = Arg::new("yes")
+        .long("yes")
+        .action(ArgAction::SetTrue)
+        .help("Answer the question by itself, instead of waiting for you");
     Command::new("demo")
-        .about("See a workflow run and its signed result arrive, in a minute")
+        .about("See a workflow run, ask you, and its signed result arrive, in a minute")
         .arg(keep)
+        .arg(yes)
 }
 
 pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
     logging::start(log::LevelFilter::Warn, LogFormat::Text);
     let mut signals = signals()?;
     let folder = config::scratch_folder("skep-demo", &Dice::System);
-    within(&folder, || {
-        play(&folder, matches.get_flag("keep"), &mut signals, screen)
-    })
+    let wishes = Wishes {
+        keep: matches.get_flag("keep"),
+        patience: Patience::of(matches.get_flag("yes")),
+    };
+    within(&folder, || play(&folder, wishes, &mut signals, screen))
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Wishes {
+    /// The server is left running.
+    keep: bool,
+    patience: Patience,
 }
 
 /// Does something in a folder of our own, which is made for it and removed whatever comes of it.
@@ -73,7 +92,7 @@ fn within(folder: &Path, act: impl FnOnce() -> Done) -> Done {
     done.and(gone)
 }
 
-fn play(folder: &Path, keep: bool, signals: &mut Signals, screen: &Screen) -> Done {
+fn play(folder: &Path, wishes: Wishes, signals: &mut Signals, screen: &Screen) -> Done {
     let key = format!("demo-{}", new_secret(&Dice::System));
     let config = Config {
         data: folder.join("demo.db"),
@@ -87,10 +106,11 @@ fn play(folder: &Path, keep: bool, signals: &mut Signals, screen: &Screen) -> Do
         screen,
         engine: &started,
         key: &key,
+        patience: wishes.patience,
         begun: Instant::now(),
     }
-    .tell();
-    if told.is_ok() && keep {
+    .tell(signals);
+    if told.is_ok() && wishes.keep {
         screen.line("\nThe server is still running; Ctrl-C ends it and throws the file away.")?;
         wait_for(signals);
     }
@@ -102,6 +122,7 @@ struct Story<'a> {
     screen: &'a Screen,
     engine: &'a Engine,
     key: &'a str,
+    patience: Patience,
     begun: Instant,
 }
 
@@ -138,7 +159,7 @@ impl Story<'_> {
         }
     }
 
-    fn tell(&self) -> Done {
+    fn tell(&self, signals: &mut Signals) -> Done {
         let base = format!("http://{}", self.engine.addr());
         self.say("server", &format!("listening on {base}, its file is new"))?;
         let deploy = ["v1", "deployments", "order", "variants", "prod"];
@@ -160,11 +181,7 @@ impl Story<'_> {
         )?;
         // The usual schedule waits 5 s and 30 s; a demo is in a hurry.
         let patch = json!({"retry_schedule": ["0s", "1s", "2s", "5s"]}).to_string();
-        self.ask(
-            "PATCH",
-            &deploy[..3],
-            Some(("application/json", patch.as_bytes())),
-        )?;
+        self.ask("PATCH", &deploy[..3], Some((JSON, patch.as_bytes())))?;
 
         let (sender, seen) = bounded(SEEN_KEPT);
         let world = World {
@@ -181,11 +198,11 @@ impl Story<'_> {
             &format!("a stock service and a callback receiver on {outside}"),
         )?;
 
-        let order = order(&outside);
+        let order = order(&outside, pause::join(self)?);
         let answer = self.ask(
             "POST",
             &["v1", "workflow", "invoke"],
-            Some(("application/json", order.to_string().as_bytes())),
+            Some((JSON, order.to_string().as_bytes())),
         )?;
         let request_id = answer["request_id"].as_str().unwrap_or_default().to_owned();
         self.say(
@@ -195,16 +212,17 @@ impl Story<'_> {
                 text(&answer["run_status"])
             ),
         )?;
-        self.follow(&request_id, &seen)?;
+        self.follow(&request_id, &seen, signals)?;
         beside.stop();
         self.try_it(&base, &request_id)
     }
 
     /// Shows every change of the run, its steps and its delivery, until the callback was accepted and recorded.
-    fn follow(&self, request_id: &str, seen: &Receiver<Seen>) -> Done {
+    fn follow(&self, request_id: &str, seen: &Receiver<Seen>, signals: &mut Signals) -> Done {
         let mut shown: HashMap<String, String> = HashMap::new();
+        let mut waited = Duration::ZERO;
         loop {
-            if self.begun.elapsed() > STORY_MAX {
+            if self.begun.elapsed() > STORY_MAX + waited {
                 return Err(Failure::new(
                     "the demo did not come to its end; please report what is above",
                 ));
@@ -214,27 +232,7 @@ impl Story<'_> {
             }
             let run =
                 self.ask("GET", &["v1", "workflow_runs", request_id], None)?["workflow_run"].take();
-            let mut news = Vec::new();
-            for step in run["steps"].as_array().into_iter().flatten() {
-                news.push((
-                    "step",
-                    format!("{} ({})", text(&step["path"]), text(&step["type"])),
-                    text(&step["status"]),
-                ));
-            }
-            news.push(("run", "run".to_owned(), text(&run["status"])));
-            for delivery in run["deliveries"].as_array().into_iter().flatten() {
-                let next = match text(&delivery["next_attempt_at"]) {
-                    at if at.is_empty() => String::new(),
-                    at => format!(", next attempt at {}", at.get(11..23).unwrap_or(&at)),
-                };
-                news.push((
-                    "delivery",
-                    text(&delivery["event_type"]),
-                    text(&delivery["status"]) + &next,
-                ));
-            }
-            for (who, what, status) in news {
+            for (who, what, status) in news(&run) {
                 if shown.get(&what) != Some(&status) {
                     self.say(
                         who,
@@ -246,6 +244,9 @@ impl Story<'_> {
                     )?;
                     shown.insert(what, status);
                 }
+            }
+            if run["status"] == "awaiting_approval" {
+                waited += pause::wait(self, &run["waiting_on"], signals)?;
             }
             if run["deliveries"][0]["status"] == "delivered" {
                 return self
@@ -285,6 +286,7 @@ impl Story<'_> {
         self.screen.line(&format!(
             "\nDone in {:.1} s. With `--keep` the server stays, and you can ask it yourself:\n\
              \n  curl -s -H 'Authorization: Bearer {key}' {base}/v1/workflow_runs/{request_id}\
+             \n  curl -s -H 'Authorization: Bearer {key}' '{base}/v1/approvals?run={request_id}'\
              \n  curl -s -H 'Authorization: Bearer {key}' '{base}/v1/deliveries?run={request_id}'\
              \n  curl -s -H 'Authorization: Bearer {key}' {base}/v1/deployments/order\
              \n  curl -s {base}/v1/error_codes",
@@ -293,17 +295,37 @@ impl Story<'_> {
     }
 }
 
+/// Everything that a run shows now: what it is of, its name, how it stands.
+fn news(run: &Value) -> Vec<(&'static str, String, String)> {
+    let mut news = Vec::new();
+    for step in run["steps"].as_array().into_iter().flatten() {
+        let name = format!("{} ({})", text(&step["path"]), text(&step["type"]));
+        news.push(("step", name, text(&step["status"])));
+    }
+    news.push(("run", "run".to_owned(), text(&run["status"])));
+    for delivery in run["deliveries"].as_array().into_iter().flatten() {
+        let next = match text(&delivery["next_attempt_at"]) {
+            at if at.is_empty() => String::new(),
+            at => format!(", next attempt at {}", at.get(11..23).unwrap_or(&at)),
+        };
+        let status = text(&delivery["status"]) + &next;
+        news.push(("delivery", text(&delivery["event_type"]), status));
+    }
+    news
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn order(outside: &str) -> Value {
+fn order(outside: &str, approver: &str) -> Value {
     json!({
         "deployment": "order",
         "variant": "prod",
         "inputs": {
             "order_id": "A-1042",
             "service": outside,
+            "approver": approver,
             "customer": {"name": "Ada Lovelace", "email": "ada@example.com"},
             "items": [
                 {"sku": "SK-1", "name": "Skep, straw, large", "quantity": 1, "price": 89.9},

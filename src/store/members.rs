@@ -165,7 +165,6 @@ pub(super) fn called(conn: &Connection, text: &str) -> Result<Option<Member>> {
 }
 
 /// The active member who answers for `member` at that time.
-#[allow(dead_code)] // Whoever decides asks it.
 pub(super) fn delegate_of(
     conn: &Connection,
     member: &Member,

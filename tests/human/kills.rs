@@ -110,9 +110,18 @@ fn a_kill_at_any_moment_of_an_answer_leaves_it_whole_or_not_given() {
     let (house, receiver) = (settle(), Receiver::start());
     let all = park(&house, &receiver, count as usize);
     let mut heard = 0;
-    for parked in &all {
-        let moment = Duration::from_micros(dice.next() % 12_000);
-        let ask = parked.deciding(&house, ANNA, &yes());
+    for (at, parked) in all.iter().enumerate() {
+        let moment = Duration::from_micros(dice.next() % 25_000);
+        // By the API and on the page, in turn.
+        let (ask, done) = match at % 2 {
+            0 => (parked.deciding(&house, ANNA, &yes()), 200),
+            _ => {
+                let link = parked.link(&house, &json!({}));
+                let token = link.form_token(&house);
+                let fields = [("decision", "approved")];
+                (link.filled(&house, &token, &fields), 303)
+            }
+        };
         let answer = thread::scope(|scope| {
             let sent = scope.spawn(|| ask.try_send());
             pause(moment);
@@ -123,7 +132,7 @@ fn a_kill_at_any_moment_of_an_answer_leaves_it_whole_or_not_given() {
         let status = answer.map_or(0, |answer| answer.status);
         let shown = parked.show(&house);
         match status {
-            200 => {
+            status if status == done => {
                 heard += 1;
                 stands(&shown, "approved", 1);
             }

@@ -144,16 +144,18 @@ fn reminders_come_until_there_is_an_answer() {
          remind: [200ms, 400ms, 1h], timeout: 2h",
     );
     let told = receiver.wait_for("/inbox", 3);
-    let kinds: Vec<String> = told
+    let mut kinds: Vec<String> = told
         .iter()
         .map(|one| text(&one.json()["event_type"]))
         .collect();
+    // On a busy machine one may overtake another.
+    kinds.sort();
     assert_eq!(
         kinds,
         [
-            "approval.requested",
             "approval.reminder",
-            "approval.reminder"
+            "approval.reminder",
+            "approval.requested"
         ]
     );
     // Each has a link of its own, and each of them works.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::api::approve::markdown::plain;
 use crate::api::approve::page::{Asked, Entered, Wrong, described, invalid, wrong};
 use crate::api::approve::words::{Words, fill};
-use crate::flow::answer::{Misfit, Why};
+use crate::flow::answer::{Misfit, Offered, Why, read_answer};
 use crate::flow::approval::{Ask, FormField, Mode};
 use crate::flow::inputs::InputType;
 use crate::flow::names::pointer_segment;
@@ -134,8 +134,33 @@ fn yes_or_no(asked: &Asked<'_>, field: &FormField) -> Markup {
     }
 }
 
-/// What is wrong with an answer, in the page's language.
-pub fn mistake(words: &Words, ask: &Ask, entered: &Entered, misfit: &Misfit) -> Wrong {
+/// All that is wrong with an answer, in the page's language: of a form, every field, so that nobody is sent back and
+/// forth. `misfit` is what was found first.
+pub fn mistakes(words: &Words, ask: &Ask, entered: &Entered, misfit: &Misfit) -> Vec<Wrong> {
+    let mut found: Vec<Wrong> = Vec::new();
+    let mut add = |wrong: Wrong| {
+        if found.iter().all(|other| other.field != wrong.field) {
+            found.push(wrong);
+        }
+    };
+    if ask.mode == Mode::Form {
+        let mut alone = ask.clone();
+        for field in &ask.fields {
+            let own = entered.0.iter().filter(|(key, _)| *key == name(field));
+            let own: Vec<(String, String)> = own.cloned().collect();
+            alone.fields = vec![field.clone()];
+            if let Err(misfit) = read_answer(&alone, Offered::Form(&own)) {
+                add(mistake(words, &alone, entered, &misfit));
+            }
+        }
+    }
+    // What is wrong beside the fields, if they are all right.
+    add(mistake(words, ask, entered, misfit));
+    found
+}
+
+/// What is wrong with an answer.
+fn mistake(words: &Words, ask: &Ask, entered: &Entered, misfit: &Misfit) -> Wrong {
     let wrong = |field: &str, text: String| Wrong {
         field: field.to_owned(),
         text,
@@ -181,8 +206,9 @@ fn of_field(words: &Words, field: &FormField, misfit: &Misfit) -> String {
         Why::Missing | Why::NotA(InputType::Boolean) if field.kind == "boolean" => {
             words.wrong_boolean
         }
-        Why::Missing => words.wrong_missing,
         Why::NotAnOption => words.wrong_one_of,
+        Why::Missing if !field.choices.is_empty() => words.wrong_one_of,
+        Why::Missing => words.wrong_missing,
         Why::NotA(InputType::Number) => words.wrong_number,
         Why::NotA(InputType::Array) => words.wrong_array,
         Why::NotA(InputType::Object) => words.wrong_object,

@@ -7,8 +7,9 @@ use maud::{Escaper, Markup, PreEscaped};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use std::fmt::Write;
 
-/// How deep lists and quotations may lie in one another; what is deeper loses its frame, not its text.
-const DEPTH: usize = 12;
+/// How deep lists and quotations may lie in one another: on a phone there is room for no more. What is deeper loses its
+/// frame, not its text.
+const DEPTH: usize = 6;
 
 /// The schemes that a link may have.
 const SCHEMES: [&str; 3] = ["http", "https", "mailto"];
@@ -89,7 +90,9 @@ impl Out {
             Tag::Paragraph => ("<p>", "</p>"),
             // The page has its own headings.
             Tag::Heading { .. } => ("<p><strong>", "</strong></p>"),
-            Tag::BlockQuote(_) | Tag::List(_) | Tag::Item if self.depth >= DEPTH => ("", ""),
+            Tag::BlockQuote(_) | Tag::List(_) if self.depth >= DEPTH => ("", ""),
+            // An item has its frame where its list has one.
+            Tag::Item if self.open.last().is_none_or(|close| close.is_empty()) => ("", ""),
             Tag::BlockQuote(_) => ("<blockquote>", "</blockquote>"),
             Tag::List(Some(_)) => ("<ol>", "</ol>"),
             Tag::List(None) => ("<ul>", "</ul>"),
@@ -206,6 +209,18 @@ mod tests {
         assert!(html.contains("deep"), "{}", html.len());
         assert_eq!(html.matches("<blockquote>").count(), DEPTH);
         assert_eq!(html.matches("</blockquote>").count(), DEPTH);
+    }
+
+    #[test]
+    fn items_lie_in_lists_however_deep_they_are() {
+        let html = rendered(&format!("{}deep\n\n- flat", "- ".repeat(DEPTH + 3))).0;
+        for tag in ["<ul>", "</ul>", "<li>", "</li>"] {
+            assert_eq!(
+                html.matches(tag).count(),
+                DEPTH + tag.contains("li") as usize,
+                "{html}"
+            );
+        }
     }
 
     #[test]

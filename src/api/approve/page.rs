@@ -64,7 +64,8 @@ pub struct Asked<'a> {
     /// What the options are searched for; empty: nothing.
     pub query: &'a str,
     pub entered: &'a Entered,
-    pub wrong: Option<&'a Wrong>,
+    /// In the order of the page; the first is what a reader is led to.
+    pub wrong: &'a [Wrong],
 }
 
 /// One answer, as it is told.
@@ -161,9 +162,9 @@ pub fn message(message: &Message<'_>) -> Markup {
 /// The question, to be answered.
 pub fn question(asked: &Asked<'_>) -> Markup {
     let (words, ask) = (asked.words, asked.ask);
-    let title = match asked.wrong {
-        Some(_) => format!("{}: {}", words.wrong_title, ask.question),
-        None => ask.question.clone(),
+    let title = match asked.wrong.is_empty() {
+        false => format!("{}: {}", words.wrong_title, ask.question),
+        true => ask.question.clone(),
     };
     let body = html! {
         (alert(asked))
@@ -181,7 +182,7 @@ pub fn question(asked: &Asked<'_>) -> Markup {
             Some(why) => div.box.bad { p { (why) } },
             None => {
                 @if is_searched(ask) { (search(asked)) }
-                (form(asked))
+                @if ask.mode != Mode::Choices || !options(asked).is_empty() { (form(asked)) }
             }
         }
     };
@@ -197,10 +198,12 @@ fn around(sentence: &str, place: &str, value: &str) -> Markup {
 /// What is wrong, where a reader hears it first.
 fn alert(asked: &Asked<'_>) -> Markup {
     html! {
-        @if let Some(wrong) = asked.wrong {
+        @if !asked.wrong.is_empty() {
             div.box.bad role="alert" tabindex="-1" autofocus {
                 h2 { (asked.words.wrong_title) }
-                p { a href={ "#" (place_of(asked.ask, &wrong.field)) } { (plain(&wrong.text)) } }
+                @for wrong in asked.wrong {
+                    p { a href={ "#" (place_of(asked.ask, &wrong.field)) } { (plain(&wrong.text)) } }
+                }
             }
         }
     }
@@ -270,7 +273,8 @@ fn shown(words: &Words, value: &Value) -> Markup {
 /// A value that a person gave.
 fn given(words: &Words, value: &Value) -> Markup {
     match value {
-        Value::String(text) => lines(text),
+        Value::String(long) if long.contains('\n') => lines(long),
+        Value::String(line) => text(line),
         Value::Array(_) | Value::Object(_) => text(&value.to_string()),
         other => shown(words, other),
     }
@@ -321,6 +325,8 @@ fn form(asked: &Asked<'_>) -> Markup {
     html! {
         form method="post" action=(asked.token) id="answer" novalidate accept-charset="utf-8" {
             input type="hidden" name="form_token" value=(asked.form_token);
+            // What the enter key in a field presses is a form's first button, and must not be one that decides.
+            @if asked.ask.mode == Mode::Approval { button type="submit" disabled hidden {} }
             @if !asked.query.is_empty() { input type="hidden" name="q" value=(plain(asked.query)); }
             @match asked.ask.mode {
                 Mode::Choices => (choices(asked)),
@@ -347,16 +353,17 @@ fn form(asked: &Asked<'_>) -> Markup {
 
 /// `true` for a field that is wrong.
 pub(super) fn invalid(asked: &Asked<'_>, field: &str) -> Option<&'static str> {
-    asked
-        .wrong
-        .filter(|wrong| wrong.field == field)
-        .map(|_| "true")
+    wrong_of(asked, field).map(|_| "true")
+}
+
+fn wrong_of<'a>(asked: &Asked<'a>, field: &str) -> Option<&'a Wrong> {
+    asked.wrong.iter().find(|wrong| wrong.field == field)
 }
 
 /// What is wrong with a field, beside it.
 pub(super) fn wrong(asked: &Asked<'_>, field: &str) -> Markup {
     html! {
-        @if let Some(wrong) = asked.wrong.filter(|wrong| wrong.field == field) {
+        @if let Some(wrong) = wrong_of(asked, field) {
             p.wrong id={ (field) "-wrong" } { (plain(&wrong.text)) }
         }
     }
@@ -459,11 +466,25 @@ pub fn done(done: &Done<'_>) -> Markup {
         ApprovalStatus::TimedOut => words.timed_out,
         ApprovalStatus::Cancelled => words.cancelled,
     };
-    let state = if done.is_taken { "bad" } else { "good" };
+    let has_ended = matches!(
+        done.status,
+        ApprovalStatus::TimedOut | ApprovalStatus::Cancelled
+    );
+    let state = match (done.is_taken, has_ended) {
+        (true, _) => "bad",
+        (false, true) => "plain",
+        (false, false) => "good",
+    };
+    // Nobody came first where nobody decided.
+    let taken = match done.status {
+        ApprovalStatus::TimedOut => words.timed_out,
+        ApprovalStatus::Cancelled => words.cancelled,
+        _ => words.taken,
+    };
     let body = html! {
         h1 { (heading) }
         div class={ "box " (state) } role=(if done.is_taken { "alert" } else { "status" }) {
-            @if done.is_taken { p { (words.taken) } }
+            @if done.is_taken { p { (taken) } }
             @else if own && !is_open { p { (words.thanks) } }
             @if is_open { p { (words.still_open) } }
             p.question dir="auto" { strong { (plain(&done.ask.question)) } }

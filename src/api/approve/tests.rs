@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::mistake;
+use super::fields::mistakes;
 use super::page::{Asked, Done, Entered, Line, Message, Wrong, done, message, question};
 use super::words;
 use crate::flow::answer::{Offered, read_answer};
@@ -31,7 +31,7 @@ fn entered(pairs: &[(&str, &str)]) -> Entered {
 }
 
 /// The question as it is shown; `lang`, what was searched, what was entered.
-fn shown(ask: &Ask, lang: &str, query: &str, entered: &Entered, wrong: Option<&Wrong>) -> String {
+fn shown(ask: &Ask, lang: &str, query: &str, entered: &Entered, wrong: &[Wrong]) -> String {
     question(&Asked {
         words: words::of(lang),
         ask,
@@ -51,15 +51,15 @@ fn shown(ask: &Ask, lang: &str, query: &str, entered: &Entered, wrong: Option<&W
 }
 
 fn plain(ask: &Ask) -> String {
-    shown(ask, "en", "", &Entered::default(), None)
+    shown(ask, "en", "", &Entered::default(), &[])
 }
 
 /// The page after a wrong answer.
 fn after(ask: &Ask, pairs: &[(&str, &str)]) -> String {
     let entered = entered(pairs);
     let misfit = read_answer(ask, Offered::Form(&entered.0)).expect_err("it does not fit");
-    let wrong = mistake(words::of("en"), ask, &entered, &misfit);
-    shown(ask, "en", "", &entered, Some(&wrong))
+    let wrong = mistakes(words::of("en"), ask, &entered, &misfit);
+    shown(ask, "en", "", &entered, &wrong)
 }
 
 /// The page holds each of these.
@@ -75,6 +75,36 @@ fn options(count: usize) -> Value {
         |at| json!({"label": format!("Option {at}."), "value": at, "description": "", "raw": null}),
     );
     all.collect()
+}
+
+#[test]
+fn the_enter_key_decides_nothing() {
+    let page = plain(&ask(json!({})));
+    let first = page.find("<button").expect("a button");
+    assert!(page[first..].starts_with("<button type=\"submit\" disabled hidden>"));
+    let text = plain(&ask(json!({"mode": "text"})));
+    assert!(!text.contains("disabled"));
+}
+
+#[test]
+fn all_that_is_wrong_with_a_form_is_said_at_once() {
+    let fields = json!([
+        {"name": "title", "type": "text", "required": true},
+        {"name": "amount", "type": "number", "required": true},
+        {"name": "tags", "type": "array"},
+        {"name": "size", "type": "text", "enum": ["s", "m"], "required": true},
+    ]);
+    let form = ask(json!({"mode": "form", "fields": fields}));
+    let page = after(&form, &[("field.amount", "many"), ("field.tags", "[]")]);
+    has(
+        &page,
+        &[
+            "<a href=\"#field.title\">Fill in “title”.</a>",
+            "<a href=\"#field.amount\">“amount” must be a number, such as 12.5.</a>",
+            "<a href=\"#field.size\">Choose one of the values for “size”.</a>",
+        ],
+    );
+    assert_eq!(page.matches("aria-invalid=\"true\"").count(), 3, "{page}");
 }
 
 #[test]
@@ -130,7 +160,7 @@ fn each_mode_has_its_own_controls() {
 fn more_than_twenty_options_can_be_searched_and_one_that_is_chosen_stays() {
     let ask = ask(json!({"mode": "choices", "options": options(200)}));
     has(&plain(&ask), &["type=\"search\"", "method=\"get\""]);
-    let found = shown(&ask, "en", "OPTION 7.", &Entered::default(), None);
+    let found = shown(&ask, "en", "OPTION 7.", &Entered::default(), &[]);
     has(
         &found,
         &[
@@ -141,9 +171,9 @@ fn more_than_twenty_options_can_be_searched_and_one_that_is_chosen_stays() {
     );
     assert_eq!(found.matches("type=\"radio\"").count(), 1);
     let entered = entered(&[("choice", "150")]);
-    let kept = shown(&ask, "en", "Option 7.", &entered, None);
+    let kept = shown(&ask, "en", "Option 7.", &entered, &[]);
     has(&kept, &["2 of 200", "value=\"150\" checked"]);
-    let none = shown(&ask, "de", "nothing like it", &Entered::default(), None);
+    let none = shown(&ask, "de", "nothing like it", &Entered::default(), &[]);
     has(&none, &["0 von 200 Optionen", "Alle Optionen zeigen"]);
 }
 
@@ -295,7 +325,7 @@ fn hostile_texts_are_shown_as_texts() {
             barred: None,
             query: HOSTILE,
             entered: &entered,
-            wrong: None,
+            wrong: &[],
         };
         let nameless = question(&entering);
         entering.member = Some(HOSTILE);
@@ -385,7 +415,7 @@ fn who_may_only_look_is_told_why_and_finds_no_form() {
         barred: Some(words.requester),
         query: "",
         entered: &Entered::default(),
-        wrong: None,
+        wrong: &[],
     })
     .into_string();
     has(

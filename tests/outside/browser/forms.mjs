@@ -17,12 +17,12 @@ const FIELDS = {
 const field = (page, name) => page.locator(`[name="field.${name}"]`);
 const radio = (page, name, value) => page.locator(`[name="field.${name}"][value="${value}"]`);
 
-/** One mistake after another, as the page tells of them, and what mends it. */
+/** What is wrong with each field at first, as the page tells of it, and what mends it. In the order of the page. */
 const MENDS = [
   ["title", "Fill in “title”.", (page) => field(page, "title").fill("Grüße aus der Heide")],
   ["amount", "“amount” must be a number", (page) => field(page, "amount").fill("12.50")],
   ["urgent", "Choose Yes or No for “urgent”.", (page) => radio(page, "urgent", "false").check()],
-  ["size", "“size”", (page) => field(page, "size").selectOption("medium")],
+  ["size", "Choose one of the values for “size”.", (page) => field(page, "size").selectOption("medium")],
   ["tags", "“tags” must be a list", (page) => field(page, "tags").fill('["linden", "heather"]')],
   ["extra", "“extra” must be an object", (page) => field(page, "extra").fill('{"paper": "brown"}')],
 ];
@@ -42,11 +42,15 @@ async function form(world, walker) {
   await field(page, "remark").fill("Ring twice.");
   await radio(page, "gift", "true").check();
   await field(page, "stars").selectOption("3");
-  for (const [name, says, mend] of await inOrder(page)) {
-    await send();
-    await walker.look(page, `mistake-${name}`, { status: 400, says: [says] });
-    const alert = page.getByRole("alert").getByRole("link");
-    assert.equal(await alert.getAttribute("href"), `#field.${name}`);
+  await send();
+  await walker.look(page, "mistakes", { status: 400, says: MENDS.map(([, says]) => says) });
+  const told = page.getByRole("alert").getByRole("link");
+  const places = await told.evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+  assert.deepEqual(places, MENDS.map(([name]) => `#field.${name}`));
+  for (const [at, [name, , mend]] of MENDS.entries()) {
+    await told.nth(at).click();
+    const place = page.locator(`[id="field.${name}"]`);
+    assert.equal(await place.evaluate((one) => one === document.activeElement), true, `the focus is on ${name}`);
     await mend(page);
   }
   assert.equal(await field(page, "remark").inputValue(), "Ring twice.", "what was entered is still there");
@@ -56,13 +60,6 @@ async function form(world, walker) {
     title: "Grüße aus der Heide", amount: 12.5, urgent: false, gift: true, size: "medium", stars: 3,
     tags: ["linden", "heather"], extra: { paper: "brown" }, remark: "Ring twice.",
   });
-}
-
-/** The mistakes in the order in which the page asks for the fields. */
-async function inOrder(page) {
-  const names = await page.locator("#answer [name^='field.']").evaluateAll((all) => all.map((one) => one.name));
-  const place = ([name]) => names.indexOf(`field.${name}`);
-  return [...MENDS].sort((one, other) => place(one) - place(other));
 }
 
 /** A form with nothing that must be filled in. */

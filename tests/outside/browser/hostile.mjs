@@ -33,7 +33,7 @@ async function harmless(page) {
   const links = await page.locator("a[href]").evaluateAll((all) => all.map((one) => new URL(one.href).protocol));
   assert.deepEqual(links.filter((one) => !["http:", "https:", "mailto:"].includes(one)), []);
   const written = await page.content();
-  assert.ok(!/[\u202a-\u202e]/u.test(written), "an override of the direction stands on the page");
+  assert.ok(!/[\u202d\u202e]/u.test(written), "an override of the direction stands on the page");
 }
 
 async function hostile(world, walker) {
@@ -76,7 +76,7 @@ async function hostileAnswers(world, walker) {
   await walker.press(page, page.getByRole("button", { name: "Send answer" }));
   const told = await walker.open(anna);
   await harmless(told);
-  await walker.look(told, "form-done", { says: [SCRIPT, MALLORY] });
+  await walker.look(told, "form-done", { says: [SCRIPT, WHO] });
   const search = await world.ask({ mode: "choices", question: "?", recipient: WHO, options: many });
   await page.goto(await world.link(search));
   await page.getByRole("searchbox").fill(BREAKOUT + TURNED);

@@ -23,6 +23,8 @@ const HANDS = 3;
 /** Rules that must have had something to look at: an axe that looks at nothing finds nothing. */
 const NEEDED = ["color-contrast", "label", "target-size", "html-has-lang", "document-title", "button-name"];
 
+const faults = [];
+
 async function walk(world, browser, [name, story], script) {
   const context = await browser.newContext(phone("en-GB", script));
   const walker = new Walker(context, { name, origin: world.origin, folder: pictures, axe, plain: !script });
@@ -31,7 +33,7 @@ async function walk(world, browser, [name, story], script) {
     walker.end();
   } catch (fault) {
     fault.message = `${name}${script ? "" : ", without scripts"}: ${fault.message}`;
-    throw fault;
+    faults.push(fault);
   } finally {
     await context.close();
   }
@@ -45,6 +47,7 @@ async function all(world, browser) {
     for (let one = work.shift(); one; one = work.shift()) await walk(world, browser, ...one);
   };
   await Promise.all(Array.from({ length: HANDS }, hand));
+  if (faults.length > 0) throw new AggregateError(faults, `${faults.length} stories did not end well`);
   const unseen = NEEDED.filter((rule) => !Walker.rules.has(rule));
   if (!only) assert.deepEqual(unseen, [], "axe has looked at everything that it should");
   const strays = world.receiver.arrivals.filter((one) => one.method !== "POST");
@@ -68,7 +71,7 @@ try {
       `${Walker.rules.size} rules of axe, ${seconds} s; pictures in ${pictures}`,
   );
 } catch (fault) {
-  console.error(fault);
+  for (const one of [fault, ...(fault.errors ?? [])]) console.error(one.stack);
   console.error(world.folder ? world.log() : "");
   process.exitCode = 1;
 } finally {
