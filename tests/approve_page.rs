@@ -370,9 +370,16 @@ fn where_nobody_is_asked_the_page_asks_for_a_name() {
         &["href=\"#by\"", "Write your name.", "kept</textarea>"],
     );
     is_untouched(&house, &question);
+    member(&house, "Zoe", "en");
     let fields = [("decision", "approved"), ("by", " Zoe ")];
     is_accepted(&fill_in(&house, &path, &fields), &path);
     assert_eq!(output(&house, &question)["responded_by"], "Zoe");
+    let answer = &approval(&house, &question.id)["answers"][0];
+    assert_eq!(
+        (&answer["by"], &answer["via"]),
+        (&json!("Zoe"), &json!("open link")),
+        "a name that was typed is no member's"
+    );
     let german = Ask::new(house.address(), "GET", &path).header("Accept-Language", "fr, de;q=0.7");
     says(&german.send(), &["<html lang=\"de\">", "Zugestimmt", "Zoe"]);
 }

@@ -72,6 +72,7 @@ pub fn decide(request: &Request<'_>) -> Result<Answer> {
         offer,
         via: actor.name,
         key: request.admission.who.key_id(),
+        link: None,
         address: actor.address,
     };
     match request.store().decide(decide, request.now())? {

@@ -36,6 +36,9 @@ pub const PATTERN: &str = "/approve/{token}";
 /// How an answer came that was given on the page.
 const VIA: &str = "link";
 
+/// How one came by a link that is nobody's in particular.
+const VIA_OPEN: &str = "open link";
+
 /// The most characters of the name that someone gives where anyone may answer.
 const NAME: usize = 100;
 
@@ -156,7 +159,7 @@ impl<'a> Visit<'a> {
     /// Notes what was refused.
     fn note(&self, why: &'static str) -> Result<()> {
         let (store, now) = (self.request.store(), self.request.now());
-        store.note_refusal(self.link.approval.approval_id, why, self.actor(), now)
+        store.note_refusal(&self.link, why, self.actor(), now)
     }
 
     fn message(&self, status: u16, title: &str, texts: &[&str]) -> Answer {
@@ -260,10 +263,14 @@ impl<'a> Visit<'a> {
     fn put(&self, person: Person, offer: Offer) -> Result<Answer> {
         let decide = Decide {
             approval_id: self.link.approval.approval_id,
-            person,
             offer,
-            via: VIA.to_owned(),
+            via: match person {
+                Person::Anyone(_) => VIA_OPEN.to_owned(),
+                Person::Member(_) | Person::Named(_) => VIA.to_owned(),
+            },
             key: None,
+            link: Some(self.link.hash),
+            person,
             address: self.request.actor().address,
         };
         let decided = self.request.store().decide(decide, self.request.now())?;
@@ -291,7 +298,7 @@ impl<'a> Visit<'a> {
         }
         let name = entered.one("by").trim();
         match name.chars().count() {
-            1..=NAME => Ok(Person::Named(name.to_owned())),
+            1..=NAME => Ok(Person::Anyone(name.to_owned())),
             _ => Err(Wrong {
                 field: "by".to_owned(),
                 text: self.words.wrong_name.to_owned(),

@@ -7,6 +7,7 @@ mod ask;
 mod decide;
 mod hand;
 pub(super) mod people;
+mod refusal;
 pub(super) mod settle;
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -93,7 +94,7 @@ pub struct Answered {
     pub given: Given,
     /// Whose hand it was: the member's id, a delegate's own, or the name given where anyone may answer.
     pub hand: String,
-    /// `link`, `key NAME`, `admin key`.
+    /// `link`, `open link` (whoever had it), `key NAME`, `admin key`.
     pub via: String,
     /// When.
     pub at: Timestamp,

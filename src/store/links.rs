@@ -49,7 +49,7 @@ impl std::fmt::Debug for Minted {
 pub struct LinkView {
     /// The question.
     pub approval: Approval,
-    /// Whose link it is; `None`: made for an administrator.
+    /// Whose link it is; `None`: nobody's in particular, for the question is open to all.
     pub member: Option<Member>,
     /// Until when it is good.
     pub expires_at: Timestamp,
@@ -94,6 +94,8 @@ fn view(conn: &Connection, hash: [u8; 32], now: Timestamp) -> Result<Option<Link
             }
             Some(member)
         }
+        // Nobody's in particular: it ends when somebody is asked.
+        None if !approval.is_open_to_all() => return Ok(None),
         None => None,
     };
     Ok(Some(LinkView {
@@ -223,6 +225,7 @@ impl Store {
                     Some(member) if may_be_told(&approval, &member, now) => Some(member),
                     Some(_) | None => return Ok(None),
                 },
+                None if !approval.is_open_to_all() => return Ok(None),
                 None => None,
             };
             let ttl = ttl.unwrap_or_else(|| approval.ask.link_ttl());

@@ -1,5 +1,6 @@
 //! An answer, from whoever gives it: counted once, and what it decides, in one commit.
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::error::Result;
@@ -8,6 +9,7 @@ use crate::flow::approval::{ApprovalStatus, Given};
 use crate::flow::step::{ErrorClass, StepError};
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::approvals::refusal::{Refusal, is_due};
 use crate::store::approvals::settle::Settled;
 use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
 use crate::store::audit::Actor;
@@ -24,10 +26,12 @@ pub struct Decide {
     pub person: Person,
     /// What.
     pub offer: Offer,
-    /// How it came: `link`, `key NAME`, `admin key`. The audit's actor is `VIA for BY`.
+    /// How it came: `link`, `open link`, `key NAME`, `admin key`. The audit's actor is `VIA for BY`.
     pub via: String,
     /// The row of the API key that it came by, if it came by one.
     pub key: Option<i64>,
+    /// The hash of the link that it came by, if it came by one.
+    pub link: Option<[u8; 32]>,
     /// The client's address.
     pub address: Option<String>,
 }
@@ -39,6 +43,9 @@ pub enum Person {
     Member(Id),
     /// Whoever is called so: a member's e-mail address, id or name; any name where anyone may answer.
     Named(String),
+    /// Whoever has the link of a question that anyone may answer; the name that they give is nobody else's, whatever it
+    /// is.
+    Anyone(String),
 }
 
 /// What became of an answer.
@@ -66,6 +73,32 @@ pub const NOT_ASKED: &str = "only those who are asked may answer";
 pub const REQUESTER: &str = "whoever asked for the run may not answer";
 /// `not_requester`: by key.
 pub const STARTER: &str = "the key that started the run may not answer";
+
+/// What stands is another answer.
+const TAKEN: &str = "it was answered otherwise before";
+
+/// What an answer comes upon.
+enum Found {
+    /// Nothing: it counts.
+    Counts(Counts),
+    /// Its like.
+    Same,
+    /// Another answer, from whoever this one is by.
+    Taken(String),
+    /// Who may not answer, and why.
+    Refused(String, &'static str),
+}
+
+impl Found {
+    /// What is noted of it, and of whom.
+    fn refused(&self) -> Option<(&str, &'static str)> {
+        match self {
+            Found::Counts(_) | Found::Same => None,
+            Found::Taken(by) => Some((by, TAKEN)),
+            Found::Refused(by, why) => Some((by, why)),
+        }
+    }
+}
 
 /// Whose answer it is, and whose hand gave it.
 struct Counts {
@@ -96,12 +129,13 @@ impl Counts {
         }
     }
 
-    /// Someone who is no member, where anyone may answer.
+    /// Someone who is no member, where anyone may answer. No such person is a member by their name.
     fn anyone(name: &str) -> Counts {
+        let person = format!("name:{name}");
         Counts {
-            person: name.to_owned(),
+            hand: person.clone(),
+            person,
             by: name.to_owned(),
-            hand: name.to_owned(),
             members: Vec::new(),
         }
     }
@@ -114,18 +148,19 @@ impl Counts {
 
 /// Whose answer it would be.
 fn resolve(
-    tx: &Tx<'_>,
+    conn: &Connection,
     approval: &Approval,
     person: &Person,
     now: Timestamp,
 ) -> Result<std::result::Result<Counts, &'static str>> {
     let member = match person {
-        Person::Member(id) => members::by_id(tx.conn, *id)?,
-        Person::Named(text) => members::called(tx.conn, text)?,
+        Person::Member(id) => members::by_id(conn, *id)?,
+        Person::Named(text) => members::called(conn, text)?,
+        Person::Anyone(_) => None,
     };
     let member = match (member, person) {
         (Some(member), _) => member,
-        (None, Person::Named(text)) if approval.is_open_to_all() => {
+        (None, Person::Named(text) | Person::Anyone(text)) if approval.is_open_to_all() => {
             return Ok(Ok(Counts::anyone(text.trim())));
         }
         (None, _) => return Ok(Err(NOT_ASKED)),
@@ -169,40 +204,74 @@ fn standing<'a>(approval: &'a Approval, counts: &Counts) -> Option<Option<&'a An
     (approval.status != ApprovalStatus::Pending).then(|| approval.standing())
 }
 
+/// What an answer comes upon. Changes nothing.
+fn judge(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp) -> Result<Found> {
+    let counts = match resolve(conn, approval, &decide.person, now)? {
+        Ok(counts) => counts,
+        Err(why) => {
+            let who = match &decide.person {
+                Person::Member(id) => id.prefixed(members::PREFIX),
+                Person::Named(text) | Person::Anyone(text) => text.clone(),
+            };
+            return Ok(Found::Refused(who, why));
+        }
+    };
+    if let Some(why) = excluded(approval, &counts, decide.key) {
+        return Ok(Found::Refused(counts.by, why));
+    }
+    Ok(match standing(approval, &counts) {
+        Some(Some(standing)) if is_same_answer(&standing.given.answer, &decide.offer.answer) => {
+            Found::Same
+        }
+        Some(_) => Found::Taken(counts.by),
+        None => Found::Counts(counts),
+    })
+}
+
+/// What an answer is told that changes nothing, and of which there is nothing to note. `None`: the writer must see it.
+fn idle(conn: &Connection, decide: &Decide, now: Timestamp) -> Result<Option<Decided>> {
+    let Some(approval) = by_id(conn, decide.approval_id)? else {
+        return Ok(Some(Decided::Unknown));
+    };
+    let found = judge(conn, &approval, decide, now)?;
+    if let Some((_, why)) = found.refused()
+        && is_due(conn, &refusal(&approval, decide, why), now)?
+    {
+        return Ok(None);
+    }
+    Ok(match found {
+        Found::Counts(_) => None,
+        Found::Same => Some(Decided::Same(approval)),
+        Found::Taken(_) => Some(Decided::Taken(approval)),
+        Found::Refused(_, why) => Some(Decided::Refused(approval, why)),
+    })
+}
+
+fn refusal(approval: &Approval, decide: &Decide, why: &'static str) -> Refusal {
+    Refusal {
+        approval: approval.id,
+        link: decide.link,
+        why,
+    }
+}
+
 impl Tx<'_> {
     fn decide(&mut self, decide: &Decide, now: Timestamp) -> Result<Decided> {
         let Some(approval) = by_id(self.conn, decide.approval_id)? else {
             return Ok(Decided::Unknown);
         };
-        let counts = match resolve(self, &approval, &decide.person, now)? {
-            Ok(counts) => counts,
-            Err(why) => {
-                let who = match &decide.person {
-                    Person::Member(id) => id.prefixed(members::PREFIX),
-                    Person::Named(text) => text.clone(),
-                };
-                self.refuse(&approval, decide, &who, why, now)?;
-                return Ok(Decided::Refused(approval, why));
-            }
-        };
-        if let Some(why) = excluded(&approval, &counts, decide.key) {
-            self.refuse(&approval, decide, &counts.by, why, now)?;
-            return Ok(Decided::Refused(approval, why));
+        let found = judge(self.conn, &approval, decide, now)?;
+        if let Some((by, why)) = found.refused() {
+            let (actor, detail) = (actor(decide, by), json!({"by": by, "why": why}));
+            let refusal = refusal(&approval, decide, why);
+            self.note_refusal(&approval, &refusal, (&actor, &detail), now)?;
         }
-        match standing(&approval, &counts) {
-            Some(Some(standing))
-                if is_same_answer(&standing.given.answer, &decide.offer.answer) =>
-            {
-                return Ok(Decided::Same(approval));
-            }
-            Some(_) => {
-                let why = "it was answered otherwise before";
-                self.refuse(&approval, decide, &counts.by, why, now)?;
-                return Ok(Decided::Taken(approval));
-            }
-            None => {}
+        match found {
+            Found::Counts(counts) => self.count(approval, counts, decide, now),
+            Found::Same => Ok(Decided::Same(approval)),
+            Found::Taken(_) => Ok(Decided::Taken(approval)),
+            Found::Refused(_, why) => Ok(Decided::Refused(approval, why)),
         }
-        self.count(approval, counts, decide, now)
     }
 
     /// An answer that counts, and what it comes to.
@@ -266,19 +335,6 @@ impl Tx<'_> {
         self.settle(&approval, &settled, now)?;
         Ok(Decided::Stands(by_row(self.conn, approval.id)?))
     }
-
-    fn refuse(
-        &self,
-        approval: &Approval,
-        decide: &Decide,
-        by: &str,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        let target = approval.approval_id.prefixed(PREFIX);
-        let detail = json!({"by": by, "why": why});
-        self.audit(&actor(decide, by), "approval.refuse", &target, &detail, now)
-    }
 }
 
 fn actor(decide: &Decide, by: &str) -> Actor {
@@ -301,8 +357,11 @@ pub(super) fn eligible(approval: &Approval) -> usize {
 
 impl Store {
     /// Counts an answer, and lets the run go on if it decides: one commit. The first answer of a person stands, and the
-    /// first decision of all; what is refused leaves a row in the audit and changes nothing else.
+    /// first decision of all; what is refused changes nothing, and is noted in the audit now and then.
     pub fn decide(&self, decide: Decide, now: Timestamp) -> Result<Decided> {
+        if let Some(decided) = self.read(|conn| idle(conn, &decide, now))? {
+            return Ok(decided);
+        }
         self.write(move |tx| tx.decide(&decide, now))
     }
 }

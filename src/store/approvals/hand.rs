@@ -1,4 +1,4 @@
-//! A question in other hands: told again, handed on, and what was refused, noted.
+//! A question in other hands: told again, or handed on.
 
 use serde_json::json;
 
@@ -128,25 +128,5 @@ impl Store {
         now: Timestamp,
     ) -> Result<Reassigned> {
         self.write(move |tx| tx.reassign(approval_id, from, to, &actor, now))
-    }
-
-    /// Notes what was refused before it came to [`Store::decide`]: a forged form, an expired link.
-    pub fn note_refusal(
-        &self,
-        approval_id: Id,
-        why: &'static str,
-        actor: Actor,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.write(move |tx| {
-            let target = approval_id.prefixed(PREFIX);
-            tx.audit(
-                &actor,
-                "approval.refuse",
-                &target,
-                &json!({"why": why}),
-                now,
-            )
-        })
     }
 }
