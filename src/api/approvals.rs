@@ -117,6 +117,8 @@ pub fn reassign(request: &Request<'_>) -> Result<Answer> {
         ),
         Reassigned::HasAnswered => wrong("from", "from has answered already"),
         Reassigned::AlreadyAsked => wrong("to", "to is asked already"),
+        Reassigned::ToAnswered => wrong("to", "to has answered already"),
+        Reassigned::ToRequester => wrong("to", "to asked for the run and may not answer"),
         Reassigned::Unknown => Err(Error::not_found(NO_APPROVAL)),
     }
 }

@@ -57,6 +57,8 @@ pub struct Approval {
     pub requester: Option<String>,
     /// The row of the key that started the run.
     pub started_by: Option<i64>,
+    /// Whether it was the admin key, which has no row.
+    pub started_by_admin: bool,
     /// Who may answer, and who no longer may; in the order in which they came to it.
     pub recipients: Vec<Recipient>,
     /// What was answered, the first first. The last one decided it, if it was decided by a person.
@@ -148,7 +150,7 @@ impl Approval {
 const SCAN: i64 = 20_000;
 
 const SELECT: &str = "
-    SELECT a.*, r.run_id AS of_run, r.api_key, r.deployment AS of_deployment, d.name AS deployment_name,
+    SELECT a.*, r.run_id AS of_run, r.api_key, r.source, r.deployment AS of_deployment, d.name AS deployment_name,
            va.name AS variant_name, v.number AS version_number,
            (SELECT min(due_at) FROM approval_timers t WHERE t.approval = a.id AND t.what = 'remind') AS reminder
     FROM approvals a JOIN runs r ON r.id = a.run JOIN versions v ON v.id = r.version
@@ -166,6 +168,7 @@ fn status(row: &Row<'_>) -> rusqlite::Result<ApprovalStatus> {
 /// Without those asked and what they answered.
 fn bare(row: &Row<'_>) -> rusqlite::Result<Approval> {
     let ask = row.get_ref("ask")?.as_str()?;
+    let started_by: Option<i64> = row.get("api_key")?;
     Ok(Approval {
         id: row.get("id")?,
         approval_id: Id(row.get("approval_id")?),
@@ -179,7 +182,8 @@ fn bare(row: &Row<'_>) -> rusqlite::Result<Approval> {
         status: status(row)?,
         ask: serde_json::from_str(ask).map_err(|fault| unreadable("ask", fault))?,
         requester: row.get("requester")?,
-        started_by: row.get("api_key")?,
+        started_by,
+        started_by_admin: started_by.is_none() && row.get_ref("source")?.as_str()? == "api",
         recipients: Vec::new(),
         answers: Vec::new(),
         output: json_column(row, "output")?,

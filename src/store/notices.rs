@@ -127,8 +127,8 @@ fn place(notices: &Notices, channel: Channel, member: &Member) -> Option<(String
     })
 }
 
-/// A text, or as much of it as may be told.
-fn cut(text: &str, most: usize) -> String {
+/// A text, or as much of it as may be told, in characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}…", &text[..at]),

@@ -1,6 +1,7 @@
 //! An answer, from whoever gives it: counted once, and what it decides, in one commit.
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::flow::answer::{Offer, Verdict, is_same_answer, output, shown, verdict};
@@ -11,7 +12,9 @@ use crate::store::Store;
 use crate::store::approvals::settle::Settled;
 use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
 use crate::store::audit::Actor;
+use crate::store::instance::hex;
 use crate::store::members::{self, Member};
+use crate::store::notices::cut;
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -57,6 +60,12 @@ pub enum Decided {
     /// There is no such approval.
     Unknown,
 }
+
+/// What an answer comes by that the admin key brought.
+const ADMIN_KEY: &str = "admin key";
+
+/// How much of an answer, and of a comment, the audit has, in characters: its rows stay for ever.
+const NOTED: usize = 200;
 
 /// Whoever answers is no active member.
 pub const NOT_ACTIVE: &str = "whoever answers must be an active member";
@@ -147,7 +156,7 @@ fn resolve(
 }
 
 /// Why whoever asked for the run may not answer, if it is them.
-fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'static str> {
+fn excluded(approval: &Approval, counts: &Counts, decide: &Decide) -> Option<&'static str> {
     if !approval.ask.not_requester {
         return None;
     }
@@ -155,7 +164,12 @@ fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'
     if requester.is_some_and(|text| counts.is_named(text)) {
         return Some(REQUESTER);
     }
-    (key.is_some() && key == approval.started_by).then_some(STARTER)
+    let is_starter = match decide.key {
+        // The admin key has no row.
+        None => decide.via == ADMIN_KEY && approval.started_by_admin,
+        key => key == approval.started_by,
+    };
+    is_starter.then_some(STARTER)
 }
 
 /// What stands already, if the answer finds something standing.
@@ -185,7 +199,7 @@ impl Tx<'_> {
                 return Ok(Decided::Refused(approval, why));
             }
         };
-        if let Some(why) = excluded(&approval, &counts, decide.key) {
+        if let Some(why) = excluded(&approval, &counts, decide) {
             self.refuse(&approval, decide, &counts.by, why, now)?;
             return Ok(Decided::Refused(approval, why));
         }
@@ -240,20 +254,37 @@ impl Tx<'_> {
             .collect();
         answers.push(given.clone());
         let verdict = verdict(&approval.ask, &answers, eligible(&approval));
+        let answer = shown(&approval.ask, &given.answer);
         let detail = json!({
             "by": given.by,
-            "answer": shown(&approval.ask, &given.answer),
-            "comment": given.comment,
+            "answer": cut(&answer, NOTED),
+            "answer_sha256": digest(&answer),
+            "comment": given.comment.as_deref().map(|text| cut(text, NOTED)),
+            "comment_sha256": given.comment.as_deref().map(digest),
             "decides": !matches!(verdict, Verdict::Open),
         });
         let actor = actor(decide, &given.by);
         let target = approval.approval_id.prefixed(PREFIX);
         self.audit(&actor, "approval.answer", &target, &detail, now)?;
+        match self.conclude(&approval, verdict, Some(&given), now)? {
+            true => Ok(Decided::Stands(by_row(self.conn, approval.id)?)),
+            false => Ok(Decided::Counted(by_row(self.conn, approval.id)?)),
+        }
+    }
+
+    /// What the answers come to, settled. Returns whether it is decided.
+    pub(super) fn conclude(
+        &mut self,
+        approval: &Approval,
+        verdict: Verdict,
+        deciding: Option<&Given>,
+        now: Timestamp,
+    ) -> Result<bool> {
         let settled = match verdict {
-            Verdict::Open => return Ok(Decided::Counted(by_row(self.conn, approval.id)?)),
+            Verdict::Open => return Ok(false),
             Verdict::Decided(status) => Settled {
                 status,
-                step: Ok(output(&approval.ask, status, Some(&given), now)),
+                step: Ok(output(&approval.ask, status, deciding, now)),
             },
             Verdict::Deadlock => Settled {
                 status: ApprovalStatus::Cancelled,
@@ -263,8 +294,8 @@ impl Tx<'_> {
                 }),
             },
         };
-        self.settle(&approval, &settled, now)?;
-        Ok(Decided::Stands(by_row(self.conn, approval.id)?))
+        self.settle(approval, &settled, now)?;
+        Ok(true)
     }
 
     fn refuse(
@@ -281,6 +312,11 @@ impl Tx<'_> {
     }
 }
 
+/// What tells whether a text that is kept elsewhere is the one that was given.
+fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}
+
 fn actor(decide: &Decide, by: &str) -> Actor {
     Actor {
         name: format!("{} for {by}", decide.via),
@@ -290,13 +326,15 @@ fn actor(decide: &Decide, by: &str) -> Actor {
 
 /// How many of those asked may answer. 0: anyone.
 pub(super) fn eligible(approval: &Approval) -> usize {
-    let excluded = |member: &Member| {
-        let requester = approval.requester.as_deref();
-        approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
-    };
     let mut asked: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
-    asked.retain(|member| !excluded(member));
+    asked.retain(|member| !is_excluded(approval, member));
     asked.len()
+}
+
+/// Whether a member asked for the run, and may therefore not answer.
+pub(super) fn is_excluded(approval: &Approval, member: &Member) -> bool {
+    let requester = approval.requester.as_deref();
+    approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
 }
 
 impl Store {

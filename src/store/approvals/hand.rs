@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use crate::error::Result;
-use crate::flow::approval::ApprovalStatus;
+use crate::flow::answer::verdict;
+use crate::flow::approval::{ApprovalStatus, Given};
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::approvals::decide::{eligible, is_excluded};
 use crate::store::approvals::{Approval, PREFIX, Recipient, by_id, by_row};
 use crate::store::audit::Actor;
 use crate::store::members;
@@ -27,6 +29,10 @@ pub enum Reassigned {
     HasAnswered,
     /// `to` is asked already.
     AlreadyAsked,
+    /// `to` has answered already: for themselves, or in someone's stead.
+    ToAnswered,
+    /// `to` asked for the run, and may not answer.
+    ToRequester,
     /// There is no such approval.
     Unknown,
 }
@@ -82,6 +88,12 @@ impl Tx<'_> {
         if asked.iter().any(|one| one.member.id == member.id) {
             return Ok(Reassigned::AlreadyAsked);
         }
+        if is_excluded(&approval, &member) {
+            return Ok(Reassigned::ToRequester);
+        }
+        if approval.answer_of(&member.public_id()).is_some() {
+            return Ok(Reassigned::ToAnswered);
+        }
         let rank = approval.recipients.len();
         if let Some(from) = from {
             let id = from.member.public_id();
@@ -100,8 +112,22 @@ impl Tx<'_> {
         let target = approval_id.prefixed(PREFIX);
         self.audit(actor, "approval.reassign", &target, &detail, now)?;
         let approval = by_row(self.conn, approval.id)?;
+        if self.judge_again(&approval, now)? {
+            return Ok(Reassigned::Done(by_row(self.conn, approval.id)?));
+        }
         self.tell(&approval, &[&member], "approval.requested", now)?;
         Ok(Reassigned::Done(approval))
+    }
+
+    /// Others may answer now: whether what was answered decides it.
+    fn judge_again(&mut self, approval: &Approval, now: Timestamp) -> Result<bool> {
+        let given: Vec<Given> = approval
+            .answers
+            .iter()
+            .map(|one| one.given.clone())
+            .collect();
+        let verdict = verdict(&approval.ask, &given, eligible(approval));
+        self.conclude(approval, verdict, given.last(), now)
     }
 }
 
