@@ -287,7 +287,7 @@ fn whole<'a>(
     let answers = approval.answers.iter().map(|one| answer(approval, one));
     Ok(WholeApproval {
         approval: row(approval),
-        ask: serde_json::to_value(&approval.ask).map_err(Error::internal)?,
+        ask: serde_json::to_value(&*approval.ask).map_err(Error::internal)?,
         recipients: recipients.collect(),
         answers: answers.collect(),
         output: approval.output.as_ref(),

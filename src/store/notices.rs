@@ -4,14 +4,16 @@
 //! language, is the sender's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use rusqlite::OptionalExtension;
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;
-use crate::flow::approval::{ApprovalStatus, Channel};
+use crate::flow::approval::Channel;
 use crate::id::{Dice, Id};
-use crate::store::approvals::{Approval, PREFIX, by_row, people};
-use crate::store::links::may_be_told;
+use crate::store::approvals::{Approval, PREFIX, people, recipients};
+use crate::store::links::is_asked;
 use crate::store::members::{self, Member};
 use crate::store::owed::Owed;
 use crate::store::writer::Tx;
@@ -279,13 +281,16 @@ impl Tx<'_> {
         let Some(channel) = Channel::parse(channel) else {
             return Ok(None);
         };
-        let approval = by_row(self.conn, approval)?;
+        let pending: Option<u64> = self
+            .sql("SELECT link_ttl FROM approvals WHERE id = ?1 AND status = 'pending'")?
+            .query_row([approval], |row| row.get(0))
+            .optional()?;
+        let Some(ttl) = pending else { return Ok(None) };
         let member = people::member(self.conn, member)?;
-        if approval.status != ApprovalStatus::Pending || !may_be_told(&approval, &member, now) {
+        if !is_asked(&recipients(self.conn, approval)?, &member, now) {
             return Ok(None);
         }
-        let ttl = approval.ask.link_ttl();
-        let minted = self.mint(approval.id, Some(member.id), ttl, now)?;
+        let minted = self.mint(approval, Some(member.id), Duration::from_millis(ttl), now)?;
         Ok(Some(NoticeClaim {
             channel,
             token: minted.token,

@@ -13,7 +13,7 @@ use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError};
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Approval, PREFIX, by_row};
+use crate::store::approvals::{Approval, PREFIX, after, by_row};
 use crate::store::audit::Actor;
 use crate::store::members;
 use crate::store::writer::Tx;
@@ -126,7 +126,7 @@ impl Tx<'_> {
         };
         let rank = approval.recipients.len();
         self.add_recipient(approval.id, member.id, "escalated", rank, now)?;
-        let approval = by_row(self.conn, approval.id)?;
+        let approval = after(self.conn, approval)?;
         let told = match approval.answer_of(&member.public_id()) {
             None => self.tell(&approval, &[&member], "approval.escalated", now)?,
             Some(_) => 0,

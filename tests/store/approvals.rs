@@ -184,8 +184,8 @@ fn a_question_parks_its_run_and_an_answer_lets_it_go_on() {
     let one = asked(&shop, ask(&["ANNA@office.test"]), None);
     assert_eq!(status(&shop, &one), RunStatus::AwaitingApproval);
     assert!(shop.claim(9).is_empty(), "nothing is held or queued");
-    let waits = shop.store.pending_approval(one.run).expect("readable");
-    assert_eq!(waits.expect("it waits").asked_text(), "anna@office.test");
+    let waits = shop.store.waits_for(one.run).expect("readable");
+    assert_eq!(waits.expect("it waits").recipient, "anna@office.test");
     assert_eq!((one.expires_at, one.path.as_str()), (at(72), "gate"));
     assert_eq!(told(&shop, &one), ["requested"]);
     sound(&shop);
@@ -489,7 +489,7 @@ fn the_admin_key_that_started_the_run_may_be_excluded() {
     let link = by_way_of("link", None);
     assert!(matches!(link, Decided::Stands(_)), "{link:?}");
     drop(shop.claim(9));
-    let keyed = started(&shop, one.ask.clone(), None, Some(7));
+    let keyed = started(&shop, (*one.ask).clone(), None, Some(7));
     let decide = Decide {
         via: "admin key".to_owned(),
         ..saying(&keyed, by(&anna), Answer::Decision(true))

@@ -203,6 +203,23 @@ fn a_question_that_cannot_be_read_holds_up_no_other() {
 }
 
 #[test]
+fn whoever_needs_not_know_what_was_asked_does_not_read_it() {
+    let shop = Shop::open(4, &["a"]);
+    let anna = member(&shop, "Anna");
+    let one = asked(&shop, ask(&["Anna"]), None);
+    let file = rusqlite::Connection::open(shop.store.path()).expect("the file opens");
+    file.execute("UPDATE approvals SET ask = '{}'", [])
+        .expect("changed behind its back");
+    assert!(shop.store.approval(one.approval_id).is_err());
+    let waits = shop.store.waits_for(one.run).expect("readable");
+    assert_eq!(waits.expect("it waits").recipient, "anna@office.test");
+    let claim = shop.take(1, NOW).pop().expect("it is due");
+    let notice = claim.notice.as_ref().expect("it is a notification");
+    assert_eq!(notice.email, anna.email);
+    assert_eq!(notice.link_expires_at, at(1));
+}
+
+#[test]
 fn one_commit_tells_so_many_and_no_more() {
     let shop = Shop::open(4, &["a"]);
     let names: Vec<String> = (0..90).map(|at| format!("M{at}")).collect();

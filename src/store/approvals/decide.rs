@@ -1,5 +1,6 @@
 //! An answer, from whoever gives it: counted once, and what it decides, in one commit.
 
+use rusqlite::Connection;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -10,7 +11,7 @@ use crate::flow::step::{ErrorClass, StepError};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
+use crate::store::approvals::{Answered, Approval, PREFIX, after, now_of, people};
 use crate::store::audit::Actor;
 use crate::store::instance::hex;
 use crate::store::members::{self, Member};
@@ -123,14 +124,14 @@ impl Counts {
 
 /// Whose answer it would be.
 fn resolve(
-    tx: &Tx<'_>,
+    conn: &Connection,
     approval: &Approval,
     person: &Person,
     now: Timestamp,
 ) -> Result<std::result::Result<Counts, &'static str>> {
     let member = match person {
-        Person::Member(id) => members::by_id(tx.conn, *id)?,
-        Person::Named(text) => members::called(tx.conn, text)?,
+        Person::Member(id) => members::by_id(conn, *id)?,
+        Person::Named(text) => members::called(conn, text)?,
     };
     let member = match (member, person) {
         (Some(member), _) => member,
@@ -183,40 +184,60 @@ fn standing<'a>(approval: &'a Approval, counts: &Counts) -> Option<Option<&'a An
     (approval.status != ApprovalStatus::Pending).then(|| approval.standing())
 }
 
+/// What an answer comes upon.
+enum Found {
+    /// Nothing: it counts.
+    Open(Counts),
+    /// The same, from the same person or as the decision.
+    Same,
+    /// Another, or the end. Who it is.
+    Taken(String),
+    /// This person may not answer: who it is, and why not.
+    Refused(String, &'static str),
+}
+
+fn find(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp) -> Result<Found> {
+    let counts = match resolve(conn, approval, &decide.person, now)? {
+        Ok(counts) => counts,
+        Err(why) => {
+            let who = match &decide.person {
+                Person::Member(id) => id.prefixed(members::PREFIX),
+                Person::Named(text) => text.clone(),
+            };
+            return Ok(Found::Refused(who, why));
+        }
+    };
+    if let Some(why) = excluded(approval, &counts, decide) {
+        return Ok(Found::Refused(counts.by, why));
+    }
+    Ok(match standing(approval, &counts) {
+        Some(Some(standing)) if is_same_answer(&standing.given.answer, &decide.offer.answer) => {
+            Found::Same
+        }
+        Some(_) => Found::Taken(counts.by),
+        None => Found::Open(counts),
+    })
+}
+
 impl Tx<'_> {
-    fn decide(&mut self, decide: &Decide, now: Timestamp) -> Result<Decided> {
-        let Some(approval) = by_id(self.conn, decide.approval_id)? else {
+    /// `known`: the approval as it stood a moment ago.
+    fn decide(&mut self, known: &Approval, decide: &Decide, now: Timestamp) -> Result<Decided> {
+        let Some(approval) = now_of(self.conn, known)? else {
             return Ok(Decided::Unknown);
         };
-        let counts = match resolve(self, &approval, &decide.person, now)? {
-            Ok(counts) => counts,
-            Err(why) => {
-                let who = match &decide.person {
-                    Person::Member(id) => id.prefixed(members::PREFIX),
-                    Person::Named(text) => text.clone(),
-                };
-                self.refuse(&approval, decide, &who, why, now)?;
-                return Ok(Decided::Refused(approval, why));
-            }
-        };
-        if let Some(why) = excluded(&approval, &counts, decide) {
-            self.refuse(&approval, decide, &counts.by, why, now)?;
-            return Ok(Decided::Refused(approval, why));
-        }
-        match standing(&approval, &counts) {
-            Some(Some(standing))
-                if is_same_answer(&standing.given.answer, &decide.offer.answer) =>
-            {
-                return Ok(Decided::Same(approval));
-            }
-            Some(_) => {
+        match find(self.conn, &approval, decide, now)? {
+            Found::Open(counts) => self.count(approval, counts, decide, now),
+            Found::Same => Ok(Decided::Same(approval)),
+            Found::Taken(by) => {
                 let why = "it was answered otherwise before";
-                self.refuse(&approval, decide, &counts.by, why, now)?;
-                return Ok(Decided::Taken(approval));
+                self.refuse(&approval, decide, &by, why, now)?;
+                Ok(Decided::Taken(approval))
             }
-            None => {}
+            Found::Refused(by, why) => {
+                self.refuse(&approval, decide, &by, why, now)?;
+                Ok(Decided::Refused(approval, why))
+            }
         }
-        self.count(approval, counts, decide, now)
     }
 
     /// An answer that counts, and what it comes to.
@@ -267,8 +288,8 @@ impl Tx<'_> {
         let target = approval.approval_id.prefixed(PREFIX);
         self.audit(&actor, "approval.answer", &target, &detail, now)?;
         match self.conclude(&approval, verdict, Some(&given), now)? {
-            true => Ok(Decided::Stands(by_row(self.conn, approval.id)?)),
-            false => Ok(Decided::Counted(by_row(self.conn, approval.id)?)),
+            true => Ok(Decided::Stands(after(self.conn, &approval)?)),
+            false => Ok(Decided::Counted(after(self.conn, &approval)?)),
         }
     }
 
@@ -341,6 +362,13 @@ impl Store {
     /// Counts an answer, and lets the run go on if it decides: one commit. The first answer of a person stands, and the
     /// first decision of all; what is refused leaves a row in the audit and changes nothing else.
     pub fn decide(&self, decide: Decide, now: Timestamp) -> Result<Decided> {
-        self.write(move |tx| tx.decide(&decide, now))
+        // The question is read here, so that the writer need not; and an answer that stands already stands for ever.
+        let Some(known) = self.approval(decide.approval_id)? else {
+            return Ok(Decided::Unknown);
+        };
+        if let Found::Same = self.read(|conn| find(conn, &known, &decide, now))? {
+            return Ok(Decided::Same(known));
+        }
+        self.write(move |tx| tx.decide(&known, &decide, now))
     }
 }
