@@ -182,6 +182,21 @@ fn a_sealed_file_is_verified_with_its_master_key_only() {
 }
 
 #[test]
+fn a_key_in_clear_where_it_should_be_sealed_is_no_sound_audit() {
+    let house = lived_in(House::start());
+    let output = verify(&house, &[], &[("SKEP_MASTER_KEY", MASTER)]);
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("somebody put another key there"), "{said}");
+    // Started with it once, it is sealed.
+    house.stop();
+    house.replan(|plan| plan.env("SKEP_MASTER_KEY", MASTER));
+    house.launch();
+    let output = verify(&house, &[], &[("SKEP_MASTER_KEY", MASTER)]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+#[test]
 fn a_backup_is_verified_too_and_is_told_from_what_came_after() {
     let house = lived_in(House::start());
     let made = house.cli(&["backup", "copy.db"]);

@@ -72,9 +72,6 @@ pub fn answer(request: &Request<'_>) -> Result<Answer> {
     if form::is_foreign(&request.call.head, request.api.public_url()) {
         return visit.forged("the answer came from another site");
     }
-    if request.call.body.len() > form::MOST {
-        return Ok(visit.refused(413, visit.words.too_large));
-    }
     let entered = form::fields(request.call)?;
     if !form::is_ours(&visit.form_token, &entered) {
         return visit.forged("the form's token is wrong");
@@ -87,6 +84,28 @@ pub fn answer(request: &Request<'_>) -> Result<Answer> {
         return Ok(visit.expired(410, &entered));
     }
     visit.decide(&entered)
+}
+
+/// Whether a request is of the page, whatever its link.
+pub fn is_page(path: &str) -> bool {
+    let head = PATTERN.split('{').next().unwrap_or_default();
+    path.starts_with(head)
+}
+
+/// What the page says to an answer that is over the server's limit, which was not read, so that only the browser has it.
+pub fn too_large(languages: &str) -> Reply {
+    let words = words::accepted(Some(languages));
+    page_of(
+        413,
+        page::message(&Message {
+            words,
+            title: words.refused_title,
+            texts: &[words.too_large],
+            kept: &[],
+            fresh: None,
+            back: None,
+        }),
+    )
 }
 
 /// A link that leads somewhere, and whoever follows it.
@@ -427,12 +446,15 @@ fn policy() -> &'static str {
 }
 
 fn reply(status: u16, page: Markup) -> Answer {
-    let reply = Reply {
+    Answer::Now(page_of(status, page))
+}
+
+fn page_of(status: u16, page: Markup) -> Reply {
+    guarded(Reply {
         status,
         headers: vec![("Content-Type", "text/html; charset=utf-8".to_owned())],
         body: page.into_string().into_bytes(),
-    };
-    Answer::Now(guarded(reply))
+    })
 }
 
 /// Back to the page, which shows what became of it: to load it again sends nothing again.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::deliveries::address;
 use crate::api::fields;
 use crate::api::query;
 use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
@@ -129,18 +130,22 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let workflow_run = WholeRun {
         run: shown(request, run)?,
         steps: steps.rows.iter().map(step).collect(),
-        deliveries: deliveries.rows.iter().map(owed).collect(),
+        deliveries: deliveries
+            .rows
+            .iter()
+            .map(|row| owed(request, row))
+            .collect(),
     };
     Ok(Answer::Now(Reply::json(200, &ShownRun { workflow_run })))
 }
 
 /// A delivery as a run carries it.
-fn owed(row: &DeliveryRow) -> OwedDelivery<'_> {
+fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> OwedDelivery<'a> {
     OwedDelivery {
         id: row.delivery_id.prefixed("dlv_"),
         event_type: &row.event_type,
         status: row.status.as_str(),
-        url: &row.url,
+        url: address(request, row),
         next_attempt_at: row.next_attempt_at,
     }
 }

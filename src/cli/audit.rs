@@ -80,13 +80,14 @@ fn verify_command() -> Command {
 
 fn verify(matches: &ArgMatches, screen: &Screen) -> Done {
     let config = settings::of_data(matches)?;
+    let master_keys = config.master_keys();
     let noted = text(matches, "noted").map(read_noted).transpose()?;
     let (onlooker, watch) = Onlooker::start(screen)?;
-    let found = verify_file(&config.data, &config.master_keys(), noted, &watch);
+    let found = verify_file(&config.data, &master_keys, noted, &watch);
     let took = onlooker.end().as_millis() as u64;
     let found = found
         .map_err(|error| Failure::new(format!("the audit was not verified: {}", error.message)))?;
-    let wrong = wrong(&found);
+    let wrong = wrong(&found, !master_keys.is_empty());
     if screen.json {
         screen.value(&as_json(&config.data, &found, &wrong, took))?;
     } else {
@@ -145,10 +146,17 @@ fn as_json(data: &Path, found: &Verified, wrong: &[String], took: u64) -> serde_
     })
 }
 
-/// What is wrong, in sentences.
-fn wrong(found: &Verified) -> Vec<String> {
+/// What is wrong, in sentences. `has_master_key`: one was given, so that the file's key should be sealed by it.
+fn wrong(found: &Verified, has_master_key: bool) -> Vec<String> {
     let state = &found.state;
     let mut wrong = Vec::new();
+    if has_master_key && !found.is_sealed {
+        wrong.push(
+            "A master_key is given, but the file's key lies in it in clear: either no server was started with that \
+             master_key yet, or somebody put another key there, and a chain made with it."
+                .to_owned(),
+        );
+    }
     if let Some(row) = state.first_bad {
         wrong.push(format!(
             "Row {row} is the first that is not as it was written: it was changed or put in, or rows before it were \
@@ -232,12 +240,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_sentences() {
-        assert!(wrong(&found(sound())).is_empty());
-        let bad = wrong(&found(AuditState {
+        assert!(wrong(&found(sound()), true).is_empty());
+        let bad = AuditState {
             first_bad: Some(3),
             bad: 2,
             ..sound()
-        }));
+        };
+        let bad = wrong(&found(bad), true);
         assert!(bad[0].starts_with("Row 3 is the first "), "{bad:?}");
         assert!(bad[0].ends_with("2 of 7 rows do not fit."), "{bad:?}");
         let cut = AuditState {
@@ -245,17 +254,23 @@ mod tests {
             recorded: 9,
             ..sound()
         };
-        let said = wrong(&found(cut.clone()));
+        let said = wrong(&found(cut.clone()), true);
         let sentence =
             "The end was cut off: 9 rows were written, and the last that is there is row 7.";
         assert_eq!(said, [sentence]);
-        let said = wrong(&found(AuditState { recorded: 7, ..cut }));
+        let said = wrong(&found(AuditState { recorded: 7, ..cut }), true);
         assert!(said[0].starts_with("The end, row 7, is not"), "{said:?}");
         let other = Verified {
             has_noted: Some(false),
             ..found(sound())
         };
-        assert_eq!(wrong(&other).len(), 1);
+        assert_eq!(wrong(&other, true).len(), 1);
+        let clear = Verified {
+            is_sealed: false,
+            ..found(sound())
+        };
+        assert!(wrong(&clear, false).is_empty());
+        assert!(wrong(&clear, true)[0].contains("lies in it in clear"));
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl std::fmt::Debug for NoticeClaim {
     }
 }
 
-/// Where a notification goes: its URL, and the origin that it keeps busy.
+/// Where a notification goes, as it is shown, and the origin that it keeps busy. Of a member's own URL the origin alone
+/// is shown, for its path may be a secret: the attempt has the whole from the member's row.
 fn place(notices: &Notices, channel: Channel, member: &Member) -> Option<(String, String)> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Some(match channel {
@@ -117,13 +118,12 @@ fn place(notices: &Notices, channel: Channel, member: &Member) -> Option<(String
             notices.telegram_origin.clone(),
         ),
         Channel::Webhook => {
-            let url = text(&member.webhook_url);
-            let origin = match url::Url::parse(&url) {
+            let origin = match url::Url::parse(&text(&member.webhook_url)) {
                 Ok(url) => url.origin().ascii_serialization(),
                 // Every attempt says so; it can be mended while the question waits.
                 Err(_) => "webhook://".to_owned(),
             };
-            (url, origin)
+            (format!("{}/…", origin.trim_end_matches('/')), origin)
         }
         Channel::None => return None,
     })
