@@ -201,6 +201,7 @@ CREATE TABLE approvals (
     status      TEXT    NOT NULL CHECK (status IN ('pending', 'approved', 'rejected', 'answered', 'timed_out',
                                                    'cancelled')),
     ask         TEXT    NOT NULL CHECK (json_valid(ask)),
+    link_ttl    INTEGER NOT NULL CHECK (link_ttl >= 0), -- how long a link in a message is good for, in ms
     requester   TEXT,                                   -- the run's user, who may be excluded
     output      TEXT    CHECK (output IS NULL OR json_valid(output)),   -- the step's, once it is decided
     expires_at  INTEGER NOT NULL,

@@ -225,14 +225,14 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> 
 
 /// The question that a run waits for. None: it was answered between two looks.
 fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
-    let approval = request.store().pending_approval(run.id)?;
-    Ok(approval.map(|approval| WaitingOn {
+    let waits = request.store().waits_for(run.id)?;
+    Ok(waits.map(|waits| WaitingOn {
         kind: "approval",
-        until: Some(approval.expires_at),
-        approval_id: Some(approval.approval_id.prefixed(approvals::PREFIX)),
-        recipient: Some(approval.asked_text()),
-        expires_at: Some(approval.expires_at),
-        step: Some(approval.path),
+        until: Some(waits.expires_at),
+        approval_id: Some(waits.approval_id.prefixed(approvals::PREFIX)),
+        recipient: Some(waits.recipient),
+        expires_at: Some(waits.expires_at),
+        step: Some(waits.path),
     }))
 }
 

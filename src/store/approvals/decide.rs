@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::flow::answer::{Offer, Verdict, is_same_answer, output, shown, verdict};
@@ -11,9 +12,11 @@ use crate::id::Id;
 use crate::store::Store;
 use crate::store::approvals::refusal::{Refusal, is_due};
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
+use crate::store::approvals::{Answered, Approval, PREFIX, after, now_of, people};
 use crate::store::audit::Actor;
+use crate::store::instance::hex;
 use crate::store::members::{self, Member};
+use crate::store::notices::cut;
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -65,6 +68,12 @@ pub enum Decided {
     Unknown,
 }
 
+/// What an answer comes by that the admin key brought.
+const ADMIN_KEY: &str = "admin key";
+
+/// How much of an answer, and of a comment, the audit has, in characters: its rows stay for ever.
+const NOTED: usize = 200;
+
 /// Whoever answers is no active member.
 pub const NOT_ACTIVE: &str = "whoever answers must be an active member";
 /// Whoever answers is not asked.
@@ -80,12 +89,12 @@ const TAKEN: &str = "it was answered otherwise before";
 /// What an answer comes upon.
 enum Found {
     /// Nothing: it counts.
-    Counts(Counts),
-    /// Its like.
+    Open(Counts),
+    /// The same, from the same person or as the decision.
     Same,
-    /// Another answer, from whoever this one is by.
+    /// Another, or the end. Who it is.
     Taken(String),
-    /// Who may not answer, and why.
+    /// This person may not answer: who it is, and why not.
     Refused(String, &'static str),
 }
 
@@ -93,7 +102,7 @@ impl Found {
     /// What is noted of it, and of whom.
     fn refused(&self) -> Option<(&str, &'static str)> {
         match self {
-            Found::Counts(_) | Found::Same => None,
+            Found::Open(_) | Found::Same => None,
             Found::Taken(by) => Some((by, TAKEN)),
             Found::Refused(by, why) => Some((by, why)),
         }
@@ -182,7 +191,7 @@ fn resolve(
 }
 
 /// Why whoever asked for the run may not answer, if it is them.
-fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'static str> {
+fn excluded(approval: &Approval, counts: &Counts, decide: &Decide) -> Option<&'static str> {
     if !approval.ask.not_requester {
         return None;
     }
@@ -190,7 +199,12 @@ fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'
     if requester.is_some_and(|text| counts.is_named(text)) {
         return Some(REQUESTER);
     }
-    (key.is_some() && key == approval.started_by).then_some(STARTER)
+    let is_starter = match decide.key {
+        // The admin key has no row.
+        None => decide.via == ADMIN_KEY && approval.started_by_admin,
+        key => key == approval.started_by,
+    };
+    is_starter.then_some(STARTER)
 }
 
 /// What stands already, if the answer finds something standing.
@@ -205,7 +219,7 @@ fn standing<'a>(approval: &'a Approval, counts: &Counts) -> Option<Option<&'a An
 }
 
 /// What an answer comes upon. Changes nothing.
-fn judge(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp) -> Result<Found> {
+fn find(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp) -> Result<Found> {
     let counts = match resolve(conn, approval, &decide.person, now)? {
         Ok(counts) => counts,
         Err(why) => {
@@ -216,7 +230,7 @@ fn judge(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp
             return Ok(Found::Refused(who, why));
         }
     };
-    if let Some(why) = excluded(approval, &counts, decide.key) {
+    if let Some(why) = excluded(approval, &counts, decide) {
         return Ok(Found::Refused(counts.by, why));
     }
     Ok(match standing(approval, &counts) {
@@ -224,26 +238,7 @@ fn judge(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp
             Found::Same
         }
         Some(_) => Found::Taken(counts.by),
-        None => Found::Counts(counts),
-    })
-}
-
-/// What an answer is told that changes nothing, and of which there is nothing to note. `None`: the writer must see it.
-fn idle(conn: &Connection, decide: &Decide, now: Timestamp) -> Result<Option<Decided>> {
-    let Some(approval) = by_id(conn, decide.approval_id)? else {
-        return Ok(Some(Decided::Unknown));
-    };
-    let found = judge(conn, &approval, decide, now)?;
-    if let Some((_, why)) = found.refused()
-        && is_due(conn, &refusal(&approval, decide, why), now)?
-    {
-        return Ok(None);
-    }
-    Ok(match found {
-        Found::Counts(_) => None,
-        Found::Same => Some(Decided::Same(approval)),
-        Found::Taken(_) => Some(Decided::Taken(approval)),
-        Found::Refused(_, why) => Some(Decided::Refused(approval, why)),
+        None => Found::Open(counts),
     })
 }
 
@@ -256,18 +251,19 @@ fn refusal(approval: &Approval, decide: &Decide, why: &'static str) -> Refusal {
 }
 
 impl Tx<'_> {
-    fn decide(&mut self, decide: &Decide, now: Timestamp) -> Result<Decided> {
-        let Some(approval) = by_id(self.conn, decide.approval_id)? else {
+    /// `known`: the approval as it stood a moment ago.
+    fn decide(&mut self, known: &Approval, decide: &Decide, now: Timestamp) -> Result<Decided> {
+        let Some(approval) = now_of(self.conn, known)? else {
             return Ok(Decided::Unknown);
         };
-        let found = judge(self.conn, &approval, decide, now)?;
+        let found = find(self.conn, &approval, decide, now)?;
         if let Some((by, why)) = found.refused() {
             let (actor, detail) = (actor(decide, by), json!({"by": by, "why": why}));
             let refusal = refusal(&approval, decide, why);
             self.note_refusal(&approval, &refusal, (&actor, &detail), now)?;
         }
         match found {
-            Found::Counts(counts) => self.count(approval, counts, decide, now),
+            Found::Open(counts) => self.count(approval, counts, decide, now),
             Found::Same => Ok(Decided::Same(approval)),
             Found::Taken(_) => Ok(Decided::Taken(approval)),
             Found::Refused(_, why) => Ok(Decided::Refused(approval, why)),
@@ -309,20 +305,37 @@ impl Tx<'_> {
             .collect();
         answers.push(given.clone());
         let verdict = verdict(&approval.ask, &answers, eligible(&approval));
+        let answer = shown(&approval.ask, &given.answer);
         let detail = json!({
             "by": given.by,
-            "answer": shown(&approval.ask, &given.answer),
-            "comment": given.comment,
+            "answer": cut(&answer, NOTED),
+            "answer_sha256": digest(&answer),
+            "comment": given.comment.as_deref().map(|text| cut(text, NOTED)),
+            "comment_sha256": given.comment.as_deref().map(digest),
             "decides": !matches!(verdict, Verdict::Open),
         });
         let actor = actor(decide, &given.by);
         let target = approval.approval_id.prefixed(PREFIX);
         self.audit(&actor, "approval.answer", &target, &detail, now)?;
+        match self.conclude(&approval, verdict, Some(&given), now)? {
+            true => Ok(Decided::Stands(after(self.conn, &approval)?)),
+            false => Ok(Decided::Counted(after(self.conn, &approval)?)),
+        }
+    }
+
+    /// What the answers come to, settled. Returns whether it is decided.
+    pub(super) fn conclude(
+        &mut self,
+        approval: &Approval,
+        verdict: Verdict,
+        deciding: Option<&Given>,
+        now: Timestamp,
+    ) -> Result<bool> {
         let settled = match verdict {
-            Verdict::Open => return Ok(Decided::Counted(by_row(self.conn, approval.id)?)),
+            Verdict::Open => return Ok(false),
             Verdict::Decided(status) => Settled {
                 status,
-                step: Ok(output(&approval.ask, status, Some(&given), now)),
+                step: Ok(output(&approval.ask, status, deciding, now)),
             },
             Verdict::Deadlock => Settled {
                 status: ApprovalStatus::Cancelled,
@@ -332,9 +345,14 @@ impl Tx<'_> {
                 }),
             },
         };
-        self.settle(&approval, &settled, now)?;
-        Ok(Decided::Stands(by_row(self.conn, approval.id)?))
+        self.settle(approval, &settled, now)?;
+        Ok(true)
     }
+}
+
+/// What tells whether a text that is kept elsewhere is the one that was given.
+fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text))
 }
 
 fn actor(decide: &Decide, by: &str) -> Actor {
@@ -346,22 +364,39 @@ fn actor(decide: &Decide, by: &str) -> Actor {
 
 /// How many of those asked may answer. 0: anyone.
 pub(super) fn eligible(approval: &Approval) -> usize {
-    let excluded = |member: &Member| {
-        let requester = approval.requester.as_deref();
-        approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
-    };
     let mut asked: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
-    asked.retain(|member| !excluded(member));
+    asked.retain(|member| !is_excluded(approval, member));
     asked.len()
+}
+
+/// Whether a member asked for the run, and may therefore not answer.
+pub(super) fn is_excluded(approval: &Approval, member: &Member) -> bool {
+    let requester = approval.requester.as_deref();
+    approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
 }
 
 impl Store {
     /// Counts an answer, and lets the run go on if it decides: one commit. The first answer of a person stands, and the
     /// first decision of all; what is refused changes nothing, and is noted in the audit now and then.
     pub fn decide(&self, decide: Decide, now: Timestamp) -> Result<Decided> {
-        if let Some(decided) = self.read(|conn| idle(conn, &decide, now))? {
-            return Ok(decided);
+        // The question is read here, so that the writer need not; and what changes nothing needs no commit.
+        let Some(known) = self.approval(decide.approval_id)? else {
+            return Ok(Decided::Unknown);
+        };
+        let idle = self.read(|conn| {
+            let found = find(conn, &known, &decide, now)?;
+            let notes = match found.refused() {
+                Some((_, why)) => is_due(conn, &refusal(&known, &decide, why), now)?,
+                None => matches!(found, Found::Open(_)),
+            };
+            Ok((!notes).then_some(found))
+        })?;
+        match idle {
+            Some(Found::Same) => return Ok(Decided::Same(known)),
+            Some(Found::Taken(_)) => return Ok(Decided::Taken(known)),
+            Some(Found::Refused(_, why)) => return Ok(Decided::Refused(known, why)),
+            Some(Found::Open(_)) | None => {}
         }
-        self.write(move |tx| tx.decide(&decide, now))
+        self.write(move |tx| tx.decide(&known, &decide, now))
     }
 }
