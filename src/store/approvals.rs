@@ -318,12 +318,21 @@ pub(super) fn by_id(conn: &Connection, approval_id: Id) -> Result<Option<Approva
 impl Store {
     /// One approval. `None`: no such approval.
     pub fn approval(&self, approval_id: Id) -> Result<Option<Approval>> {
-        self.read(|conn| by_id(conn, approval_id))
+        self.read_at_once(|conn| by_id(conn, approval_id))
+    }
+
+    /// A look at one state of the file, however many statements it takes: an approval must not be shown as pending with
+    /// the answer that decided it.
+    pub(super) fn read_at_once<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.read(|conn| {
+            let _state = conn.unchecked_transaction()?;
+            look(conn)
+        })
     }
 
     /// The question that a run waits for, without the question. `None`: it waits for none.
     pub fn waits_for(&self, run: i64) -> Result<Option<WaitsFor>> {
-        self.read(|conn| {
+        self.read_at_once(|conn| {
             let found = conn
                 .prepare_cached(
                     "SELECT id, approval_id, path, expires_at FROM approvals WHERE run = ?1 AND status = 'pending'",
@@ -348,7 +357,7 @@ impl Store {
 
     /// Approvals, newest first. A page may be short and still have a next one.
     pub fn list_approvals(&self, filter: &ApprovalFilter, page: Page) -> Result<Paged<Approval>> {
-        self.read(|conn| list(conn, filter, page))
+        self.read_at_once(|conn| list(conn, filter, page))
     }
 }
 

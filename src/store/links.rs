@@ -212,7 +212,7 @@ impl Store {
     /// What a token leads to, expired or not. `None`: nowhere, or it is of someone who is no longer asked.
     pub fn link(&self, token: &str, now: Timestamp) -> Result<Option<LinkView>> {
         let hash = hash(token);
-        self.read(|conn| view(conn, hash, now))
+        self.read_at_once(|conn| view(conn, hash, now))
     }
 
     /// A link for that member, or for whoever asked for it as an administrator; good for `ttl`, or as long as the links in
@@ -279,7 +279,7 @@ impl Store {
             approval,
             member: Some(member),
             ..
-        }) = self.read(|conn| view(conn, hash, now))?
+        }) = self.read_at_once(|conn| view(conn, hash, now))?
         else {
             return Ok(Fresh::Unknown);
         };
