@@ -201,6 +201,7 @@ CREATE TABLE approvals (
     status      TEXT    NOT NULL CHECK (status IN ('pending', 'approved', 'rejected', 'answered', 'timed_out',
                                                    'cancelled')),
     ask         TEXT    NOT NULL CHECK (json_valid(ask)),
+    link_ttl    INTEGER NOT NULL CHECK (link_ttl >= 0), -- how long a link in a message is good for, in ms
     requester   TEXT,                                   -- the run's user, who may be excluded
     output      TEXT    CHECK (output IS NULL OR json_valid(output)),   -- the step's, once it is decided
     expires_at  INTEGER NOT NULL,
@@ -229,10 +230,10 @@ CREATE INDEX recipients_member ON recipients (member);
 CREATE TABLE answers (
     id       INTEGER PRIMARY KEY,
     approval INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
-    person   TEXT    NOT NULL,                          -- 'mem_…', or the name given where anyone may answer
+    person   TEXT    NOT NULL,                          -- 'mem_…', or 'name:…' where anyone may answer
     hand     TEXT    NOT NULL,                          -- whose hand it was: the person's, or a delegate's
     by       TEXT    NOT NULL,                          -- as people know them
-    via      TEXT    NOT NULL,                          -- 'link', 'key NAME', 'admin key'
+    via      TEXT    NOT NULL,                          -- 'link', 'open link', 'key NAME', 'admin key'
     answer   TEXT    NOT NULL CHECK (json_valid(answer)),
     comment  TEXT,
     at       INTEGER NOT NULL,
@@ -262,6 +263,15 @@ CREATE TABLE links (
 ) STRICT, WITHOUT ROWID;
 -- fresh_link: how many a person has had
 CREATE INDEX links_approval ON links (approval, member, minted_at);
+
+-- What was refused of an approval, and when that was last noted in the audit: a reason is noted once an hour.
+CREATE TABLE refusals (
+    approval INTEGER NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    source   BLOB    NOT NULL CHECK (length(source) IN (0, 32)),   -- the link's hash; empty: a key
+    why      TEXT    NOT NULL,
+    noted_at INTEGER NOT NULL,
+    PRIMARY KEY (approval, source, why)
+) STRICT, WITHOUT ROWID;
 
 -- One event owed to a URL: a callback, or a notification to a person. The body of a callback is sent byte-identical on
 -- every attempt; that of a notification says what is told, and the link is put in when an attempt is claimed.

@@ -99,6 +99,8 @@ pub struct Config {
     pub mail_reply_to: Option<String>,
     /// A mail's subject, with `{question}` and `{deployment}`; without it, in the recipient's language.
     pub mail_subject: Option<String>,
+    /// How long an attempt to hand a mail over may take.
+    pub mail_timeout: Duration,
     /// The bot that writes chat messages.
     pub telegram_token: Option<Secret>,
     /// Its API.
@@ -203,6 +205,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(mail_from, "", "ADDRESS", value::some_line, "Who writes the mails; needed with smtp_url"),
     setting!(mail_reply_to, "", "ADDRESS", value::some_line, "Where answers to mails go"),
     setting!(mail_subject, "", "TEXT", value::mail_subject, "A mail's subject, with {question} and {deployment} (default: words in the recipient's language)"),
+    setting!(mail_timeout, "60s", "DURATION", value::positive_duration, "How long an attempt to hand a mail over may take"),
     setting!(secret telegram_token, "TOKEN", value::secret, "The Telegram bot that writes chat messages"),
     setting!(telegram_url, "https://api.telegram.org", "URL", value::base_url, "Where Telegram's bot API is"),
     setting!(secret master_key, "KEY", value::secret, "Seals the secrets in the database file"),
@@ -268,6 +271,7 @@ impl Config {
             mail_from: None,
             mail_reply_to: None,
             mail_subject: None,
+            mail_timeout: Duration::ZERO,
             telegram_token: None,
             telegram_url: String::new(),
             master_key: None,

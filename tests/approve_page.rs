@@ -137,6 +137,19 @@ fn a_text_is_given_and_a_wrong_one_keeps_what_was_typed() {
 }
 
 #[test]
+fn the_longest_text_arrives_in_any_script() {
+    let house = House::start();
+    let ana = member(&house, "Ana", "en");
+    let human = json!({"mode": "text", "question": "The text?", "recipient": ana});
+    let question = asked(&house, "flow", &human);
+    let path = link(&house, &question.id);
+    // Nine bytes of a form each.
+    let long = "蜂".repeat(10_000);
+    is_accepted(&fill_in(&house, &path, &[("text", &long)]), &path);
+    assert_eq!(output(&house, &question)["text"], long.as_str());
+}
+
+#[test]
 fn an_option_is_searched_and_chosen() {
     let house = House::start();
     let ana = member(&house, "Ana", "en");
@@ -357,9 +370,16 @@ fn where_nobody_is_asked_the_page_asks_for_a_name() {
         &["href=\"#by\"", "Write your name.", "kept</textarea>"],
     );
     is_untouched(&house, &question);
+    member(&house, "Zoe", "en");
     let fields = [("decision", "approved"), ("by", " Zoe ")];
     is_accepted(&fill_in(&house, &path, &fields), &path);
     assert_eq!(output(&house, &question)["responded_by"], "Zoe");
+    let answer = &approval(&house, &question.id)["answers"][0];
+    assert_eq!(
+        (&answer["by"], &answer["via"]),
+        (&json!("Zoe"), &json!("open link")),
+        "a name that was typed is no member's"
+    );
     let german = Ask::new(house.address(), "GET", &path).header("Accept-Language", "fr, de;q=0.7");
     says(&german.send(), &["<html lang=\"de\">", "Zugestimmt", "Zoe"]);
 }
@@ -382,13 +402,21 @@ fn a_form_has_a_bound_and_behind_a_base_path_all_stays_relative() {
     let page = open(&house, path);
     let last = path.rsplit('/').next().unwrap_or_default();
     says(&page, &[&format!("action=\"{last}\"")]);
-    let large = "x".repeat(64 << 10);
+    let large = "x".repeat(1 << 20);
     let answer = fill_in(
         &house,
         path,
         &[("decision", "approved"), ("comment", &large)],
     );
     assert_eq!(answer.status, 413);
+    says(
+        &answer,
+        &["<html lang=\"en\">", "longer than this server takes"],
+    );
+    assert_eq!(
+        answer.header("content-security-policy"),
+        page.header("content-security-policy")
+    );
     is_untouched(&house, &question);
     let token = form_token(&page);
     let fields = [("form_token", token.as_str()), ("decision", "approved")];

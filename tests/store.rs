@@ -28,6 +28,8 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 #[path = "store/approvals.rs"]
 mod approvals;
+#[path = "store/refused.rs"]
+mod refused;
 #[path = "store/told.rs"]
 mod told;
 

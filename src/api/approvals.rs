@@ -72,6 +72,7 @@ pub fn decide(request: &Request<'_>) -> Result<Answer> {
         offer,
         via: actor.name,
         key: request.admission.who.key_id(),
+        link: None,
         address: actor.address,
     };
     match request.store().decide(decide, request.now())? {
@@ -117,6 +118,8 @@ pub fn reassign(request: &Request<'_>) -> Result<Answer> {
         ),
         Reassigned::HasAnswered => wrong("from", "from has answered already"),
         Reassigned::AlreadyAsked => wrong("to", "to is asked already"),
+        Reassigned::ToAnswered => wrong("to", "to has answered already"),
+        Reassigned::ToRequester => wrong("to", "to asked for the run and may not answer"),
         Reassigned::Unknown => Err(Error::not_found(NO_APPROVAL)),
     }
 }
@@ -285,7 +288,7 @@ fn whole<'a>(
     let answers = approval.answers.iter().map(|one| answer(approval, one));
     Ok(WholeApproval {
         approval: row(approval),
-        ask: serde_json::to_value(&approval.ask).map_err(Error::internal)?,
+        ask: serde_json::to_value(&*approval.ask).map_err(Error::internal)?,
         recipients: recipients.collect(),
         answers: answers.collect(),
         output: approval.output.as_ref(),

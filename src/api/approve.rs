@@ -36,6 +36,9 @@ pub const PATTERN: &str = "/approve/{token}";
 /// How an answer came that was given on the page.
 const VIA: &str = "link";
 
+/// How one came by a link that is nobody's in particular.
+const VIA_OPEN: &str = "open link";
+
 /// The most characters of the name that someone gives where anyone may answer.
 const NAME: usize = 100;
 
@@ -72,9 +75,6 @@ pub fn answer(request: &Request<'_>) -> Result<Answer> {
     if form::is_foreign(&request.call.head, request.api.public_url()) {
         return visit.forged("the answer came from another site");
     }
-    if request.call.body.len() > form::MOST {
-        return Ok(visit.refused(413, visit.words.too_large));
-    }
     let entered = form::fields(request.call)?;
     if !form::is_ours(&visit.form_token, &entered) {
         return visit.forged("the form's token is wrong");
@@ -87,6 +87,28 @@ pub fn answer(request: &Request<'_>) -> Result<Answer> {
         return Ok(visit.expired(410, &entered));
     }
     visit.decide(&entered)
+}
+
+/// Whether a request is of the page, whatever its link.
+pub fn is_page(path: &str) -> bool {
+    let head = PATTERN.split('{').next().unwrap_or_default();
+    path.starts_with(head)
+}
+
+/// What the page says to an answer that is over the server's limit, which was not read, so that only the browser has it.
+pub fn too_large(languages: &str) -> Reply {
+    let words = words::accepted(Some(languages));
+    page_of(
+        413,
+        page::message(&Message {
+            words,
+            title: words.refused_title,
+            texts: &[words.too_large],
+            kept: &[],
+            fresh: None,
+            back: None,
+        }),
+    )
 }
 
 /// A link that leads somewhere, and whoever follows it.
@@ -137,7 +159,7 @@ impl<'a> Visit<'a> {
     /// Notes what was refused.
     fn note(&self, why: &'static str) -> Result<()> {
         let (store, now) = (self.request.store(), self.request.now());
-        store.note_refusal(self.link.approval.approval_id, why, self.actor(), now)
+        store.note_refusal(&self.link, why, self.actor(), now)
     }
 
     fn message(&self, status: u16, title: &str, texts: &[&str]) -> Answer {
@@ -241,10 +263,14 @@ impl<'a> Visit<'a> {
     fn put(&self, person: Person, offer: Offer) -> Result<Answer> {
         let decide = Decide {
             approval_id: self.link.approval.approval_id,
-            person,
             offer,
-            via: VIA.to_owned(),
+            via: match person {
+                Person::Anyone(_) => VIA_OPEN.to_owned(),
+                Person::Member(_) | Person::Named(_) => VIA.to_owned(),
+            },
             key: None,
+            link: Some(self.link.hash),
+            person,
             address: self.request.actor().address,
         };
         let decided = self.request.store().decide(decide, self.request.now())?;
@@ -272,7 +298,7 @@ impl<'a> Visit<'a> {
         }
         let name = entered.one("by").trim();
         match name.chars().count() {
-            1..=NAME => Ok(Person::Named(name.to_owned())),
+            1..=NAME => Ok(Person::Anyone(name.to_owned())),
             _ => Err(Wrong {
                 field: "by".to_owned(),
                 text: self.words.wrong_name.to_owned(),
@@ -427,12 +453,15 @@ fn policy() -> &'static str {
 }
 
 fn reply(status: u16, page: Markup) -> Answer {
-    let reply = Reply {
+    Answer::Now(page_of(status, page))
+}
+
+fn page_of(status: u16, page: Markup) -> Reply {
+    guarded(Reply {
         status,
         headers: vec![("Content-Type", "text/html; charset=utf-8".to_owned())],
         body: page.into_string().into_bytes(),
-    };
-    Answer::Now(guarded(reply))
+    })
 }
 
 /// Back to the page, which shows what became of it: to load it again sends nothing again.

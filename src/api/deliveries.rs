@@ -1,5 +1,7 @@
 //! Deliveries: listed, shown with every attempt, sent again (contract, sections 6 and 7).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::flow::delivery::DeliveryStatus;
 use crate::id::Id;
 use crate::store::deliveries::{AttemptRow, DeliveryFilter, DeliveryRow};
+
+/// The channel of what is owed to the receiver of a run's end, and to no person.
+const CALLBACK: &str = "callback";
 
 const NO_DELIVERY: &str = "Delivery not found";
 
@@ -35,7 +40,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     // A page may be short: what other keys started is left out of it.
     let own = paged.rows.iter().filter(|row| request.may_see(row.api_key));
     Ok(Answer::Now(query::list(
-        own.map(shown).collect(),
+        own.map(|row| shown(request, row)).collect(),
         paged.next,
     )))
 }
@@ -44,8 +49,14 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let (row, attempts) = find(request)?;
     let delivery = WholeDelivery {
-        delivery: shown(&row),
-        attempts: attempts.iter().map(attempt).collect(),
+        delivery: shown(request, &row),
+        attempts: attempts
+            .iter()
+            .map(|one| match is_private(request, &row) {
+                false => attempt(one),
+                true => veiled(attempt(one)),
+            })
+            .collect(),
     };
     Ok(Answer::Now(Reply::json(200, &delivery)))
 }
@@ -57,7 +68,7 @@ pub fn redeliver(request: &Request<'_>) -> Result<Answer> {
         .store()
         .redeliver(row.delivery_id, request.actor(), request.now())?
         .ok_or_else(|| Error::not_found(NO_DELIVERY))?;
-    Ok(Answer::Now(Reply::json(202, &shown(&row))))
+    Ok(Answer::Now(Reply::json(202, &shown(request, &row))))
 }
 
 /// The delivery that the path names, if the caller may see it.
@@ -71,15 +82,47 @@ fn find(request: &Request<'_>) -> Result<(DeliveryRow, Vec<AttemptRow>)> {
         .ok_or_else(|| Error::not_found(NO_DELIVERY))
 }
 
+/// Whether a delivery goes to a person, whose address is not for a key that sees its own runs alone.
+fn is_private(request: &Request<'_>, row: &DeliveryRow) -> bool {
+    row.channel != CALLBACK && request.sees_only().is_some()
+}
+
+/// Where a delivery goes, as far as the caller may know.
+pub fn address<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> Cow<'a, str> {
+    if !is_private(request, row) {
+        return Cow::Borrowed(&row.url);
+    }
+    // `mailto:…`, and of what has a host no more than that.
+    let end = match row.url.find("://") {
+        Some(at) => row.url[at + 3..]
+            .find('/')
+            .map_or(row.url.len(), |path| at + 3 + path + 1),
+        None => row.url.find(':').map_or(0, |at| at + 1),
+    };
+    Cow::Owned(format!("{}…", &row.url[..end]))
+}
+
+/// An attempt to tell a person, for whoever may not know where they are: mail servers repeat addresses.
+fn veiled(attempt: Attempt<'_>) -> Attempt<'_> {
+    Attempt {
+        request_headers: None,
+        response_headers: None,
+        response_body: None,
+        response_encoding: None,
+        error: None,
+        ..attempt
+    }
+}
+
 /// A delivery without its attempts.
-fn shown(row: &DeliveryRow) -> Delivery<'_> {
+fn shown<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> Delivery<'a> {
     Delivery {
         id: row.delivery_id.prefixed("dlv_"),
         request_id: row.run_id.request_id(),
         run_id: row.run_id,
         event_id: &row.event_id,
         event_type: &row.event_type,
-        url: &row.url,
+        url: address(request, row),
         status: row.status.as_str(),
         next_attempt_at: row.next_attempt_at,
         created_at: row.created_at,

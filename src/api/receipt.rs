@@ -33,7 +33,7 @@ pub fn receipt(request: &Request<'_>, approval: &Approval) -> Option<Receipt> {
         "variant": approval.variant,
         "version": approval.version,
         "step": approval.path,
-        "ask": approval.ask,
+        "ask": *approval.ask,
         "answers": answers,
         "status": approval.status,
         "decided_at": decided_at,

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::deliveries::address;
 use crate::api::fields;
 use crate::api::query;
 use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
@@ -129,18 +130,22 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let workflow_run = WholeRun {
         run: shown(request, run)?,
         steps: steps.rows.iter().map(step).collect(),
-        deliveries: deliveries.rows.iter().map(owed).collect(),
+        deliveries: deliveries
+            .rows
+            .iter()
+            .map(|row| owed(request, row))
+            .collect(),
     };
     Ok(Answer::Now(Reply::json(200, &ShownRun { workflow_run })))
 }
 
 /// A delivery as a run carries it.
-fn owed(row: &DeliveryRow) -> OwedDelivery<'_> {
+fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> OwedDelivery<'a> {
     OwedDelivery {
         id: row.delivery_id.prefixed("dlv_"),
         event_type: &row.event_type,
         status: row.status.as_str(),
-        url: &row.url,
+        url: address(request, row),
         next_attempt_at: row.next_attempt_at,
     }
 }
@@ -220,14 +225,14 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> 
 
 /// The question that a run waits for. None: it was answered between two looks.
 fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
-    let approval = request.store().pending_approval(run.id)?;
-    Ok(approval.map(|approval| WaitingOn {
+    let waits = request.store().waits_for(run.id)?;
+    Ok(waits.map(|waits| WaitingOn {
         kind: "approval",
-        until: Some(approval.expires_at),
-        approval_id: Some(approval.approval_id.prefixed(approvals::PREFIX)),
-        recipient: Some(approval.asked_text()),
-        expires_at: Some(approval.expires_at),
-        step: Some(approval.path),
+        until: Some(waits.expires_at),
+        approval_id: Some(waits.approval_id.prefixed(approvals::PREFIX)),
+        recipient: Some(waits.recipient),
+        expires_at: Some(waits.expires_at),
+        step: Some(waits.path),
     }))
 }
 

@@ -34,7 +34,7 @@ use crate::api::call::{Answer, Call, Head, Reply};
 use crate::api::door::{Door, Respond, Responder};
 use crate::api::edge::{self, Line};
 use crate::api::server::lanes::{Holding, Job, Lanes, Waiting, lanes};
-use crate::api::server::response::{Seen, refusal};
+use crate::api::server::response::Seen;
 use crate::api::server::socket::Socket;
 use crate::bell::locked;
 use crate::error::{Code, Error, Result};
@@ -433,7 +433,11 @@ impl Edge {
             false => self.answer(head, line, body, &mut progress).await,
         };
         let refused = matches!(&outcome, Err(error) if error.code == Code::BadRequest);
-        let mut response = response::of(outcome.unwrap_or_else(refusal), &seen, &self.answers);
+        let mut response = response::of(
+            outcome.unwrap_or_else(|error| response::told(error, &seen)),
+            &seen,
+            &self.answers,
+        );
         let close = stopping || refused || progress.body_left || progress.had_trailers;
         if close {
             response

@@ -3,6 +3,7 @@
 //! Everything is read before the file is opened, so that what is misconfigured is said and nothing is started.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ pub(super) struct World {
     mail: Option<MailServer>,
     telegram: Option<Telegram>,
     subject: Option<String>,
+    mail_timeout: Duration,
 }
 
 impl World {
@@ -34,6 +36,7 @@ impl World {
             mail: mail_of(config)?,
             telegram: telegram_of(config)?,
             subject: config.mail_subject.clone(),
+            mail_timeout: config.mail_timeout,
         })
     }
 
@@ -61,6 +64,7 @@ impl World {
         Channels {
             public_url: public_url.trim_end_matches('/').to_owned(),
             subject: self.subject,
+            mail_timeout: self.mail_timeout,
             telegram: self.telegram,
         }
     }

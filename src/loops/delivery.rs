@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::bell::{Bell, Stop};
 use crate::error::Code;
-use crate::flow::delivery::{Heard, Verdict};
+use crate::flow::delivery::{EXCHANGE_DEADLINE, Heard, Verdict};
 use crate::flow::step::ErrorClass;
 use crate::id::Dice;
 use crate::loops::wait_out;
@@ -35,14 +35,28 @@ const KEEP: usize = 32 << 10;
 const READ: usize = 64 << 10;
 
 /// How people are told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Channels {
     /// What heads a link, without a slash at the end.
     pub public_url: String,
     /// A mail's subject, with `{question}` and `{deployment}`.
     pub subject: Option<String>,
+    /// How long an attempt to hand a mail over may take: servers may greylist, or look a sender up, before they answer.
+    pub mail_timeout: Duration,
     /// The bot that writes chat messages.
     pub telegram: Option<Telegram>,
+}
+
+impl Default for Channels {
+    /// No channel but members' webhooks.
+    fn default() -> Channels {
+        Channels {
+            public_url: String::new(),
+            subject: None,
+            mail_timeout: EXCHANGE_DEADLINE,
+            telegram: None,
+        }
+    }
 }
 
 /// What a sender works with.

@@ -88,7 +88,7 @@ impl Upkeep {
             let late = self.store.grant_grace(self.downtime_grace, now)?;
             if late > 0 {
                 log::info!(
-                    "{late} timers of approvals fell due while nobody could answer; they have a grace"
+                    "{late} approvals would have ended before anyone could answer; they have a grace"
                 );
             }
         }
@@ -116,24 +116,31 @@ impl Upkeep {
         if self.is_paused {
             return NAP;
         }
-        let work = || -> Result<Duration> {
-            let woken = self.store.wake_due(WAKE, now)?;
-            let fired = self.store.fire_timers(WAKE, now)?;
-            self.expire(now)?;
-            let rest = self.prune(now)?.unwrap_or(NAP);
-            let is_more = woken == WAKE || fired == WAKE;
-            Ok(if is_more { Duration::ZERO } else { rest })
+        // Each whatever the others came to: what one of them cannot do must not stop the rest.
+        let woken = self.store.wake_due(WAKE, now);
+        let fired = self.store.fire_timers(WAKE, now);
+        let expired = self.expire(now);
+        let pruned = self.prune(now);
+        let is_more = [&woken, &fired].map(|done| matches!(done, Ok(WAKE)));
+        let faults = [woken.err(), fired.err(), expired.err()];
+        let (rest, fault) = match pruned {
+            Ok(rest) => (rest.unwrap_or(NAP), None),
+            Err(fault) => (NAP, Some(fault)),
         };
-        match work() {
-            Ok(Duration::ZERO) => Duration::ZERO,
-            Ok(rest) => match self.store.next_wake() {
-                Ok(Some(at)) => at.since(self.clock.now()).min(rest),
-                Ok(None) | Err(_) => rest,
-            },
-            Err(fault) => {
-                log::error!("upkeep failed: {fault}; trying again");
-                NAP
-            }
+        let mut has_failed = false;
+        for fault in faults.into_iter().flatten().chain(fault) {
+            log::error!("upkeep failed: {fault}; trying again");
+            has_failed = true;
+        }
+        if has_failed {
+            return NAP;
+        }
+        if is_more.contains(&true) {
+            return Duration::ZERO;
+        }
+        match self.store.next_wake() {
+            Ok(Some(at)) => at.since(self.clock.now()).min(rest),
+            Ok(None) | Err(_) => rest,
         }
     }
 

@@ -7,12 +7,15 @@ mod ask;
 mod decide;
 mod hand;
 pub(super) mod people;
+mod refusal;
 pub(super) mod settle;
+
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::approval::{Answer, ApprovalStatus, Ask, Given};
 use crate::id::Id;
 use crate::store::Store;
@@ -51,12 +54,14 @@ pub struct Approval {
     pub path: String,
     /// Where it stands.
     pub status: ApprovalStatus,
-    /// What was asked, as it was shown.
-    pub ask: Ask,
+    /// What was asked, as it was shown. It never changes, and may be long: whoever looks again need not read it again.
+    pub ask: Arc<Ask>,
     /// The run's user, who may be excluded.
     pub requester: Option<String>,
     /// The row of the key that started the run.
     pub started_by: Option<i64>,
+    /// Whether it was the admin key, which has no row.
+    pub started_by_admin: bool,
     /// Who may answer, and who no longer may; in the order in which they came to it.
     pub recipients: Vec<Recipient>,
     /// What was answered, the first first. The last one decided it, if it was decided by a person.
@@ -86,6 +91,25 @@ pub struct Recipient {
     pub until: Option<Timestamp>,
 }
 
+/// What a run waits for, in short.
+#[derive(Debug, Clone)]
+pub struct WaitsFor {
+    /// The approval.
+    pub approval_id: Id,
+    /// The path of the step that asks.
+    pub path: String,
+    /// Those who may answer now, as people know them.
+    pub recipient: String,
+    /// Until when it waits.
+    pub expires_at: Timestamp,
+}
+
+fn known_as(recipients: &[Recipient]) -> String {
+    let asked = recipients.iter().filter(|one| one.until.is_none());
+    let names: Vec<&str> = asked.map(|one| one.member.known_as()).collect();
+    names.join(", ")
+}
+
 /// An answer on record.
 #[derive(Debug, Clone)]
 pub struct Answered {
@@ -93,7 +117,7 @@ pub struct Answered {
     pub given: Given,
     /// Whose hand it was: the member's id, a delegate's own, or the name given where anyone may answer.
     pub hand: String,
-    /// `link`, `key NAME`, `admin key`.
+    /// `link`, `open link` (whoever had it), `key NAME`, `admin key`.
     pub via: String,
     /// When.
     pub at: Timestamp,
@@ -123,8 +147,7 @@ impl Approval {
 
     /// Those who may answer now, as people know them.
     pub fn asked_text(&self) -> String {
-        let names: Vec<&str> = self.asked().map(|one| one.member.known_as()).collect();
-        names.join(", ")
+        known_as(&self.recipients)
     }
 
     /// What that person answered, if anything: the member's id, or the name given where anyone may answer.
@@ -147,12 +170,17 @@ impl Approval {
 /// How many rows a page of the list looks at.
 const SCAN: i64 = 20_000;
 
-const SELECT: &str = "
-    SELECT a.*, r.run_id AS of_run, r.api_key, r.deployment AS of_deployment, d.name AS deployment_name,
-           va.name AS variant_name, v.number AS version_number,
-           (SELECT min(due_at) FROM approval_timers t WHERE t.approval = a.id AND t.what = 'remind') AS reminder
-    FROM approvals a JOIN runs r ON r.id = a.run JOIN versions v ON v.id = r.version
-    JOIN variants va ON va.id = v.variant JOIN deployments d ON d.id = r.deployment";
+/// The columns of an approval. `ask`: where its question comes from.
+fn select(ask: &str) -> String {
+    format!(
+        "SELECT a.id, a.approval_id, a.run, a.path, a.status, {ask} AS ask, a.requester, a.output, a.expires_at,
+             a.created_at, a.decided_at, r.run_id AS of_run, r.api_key, r.source, r.deployment AS of_deployment,
+             d.name AS deployment_name, va.name AS variant_name, v.number AS version_number,
+             (SELECT min(due_at) FROM approval_timers t WHERE t.approval = a.id AND t.what = 'remind') AS reminder
+         FROM approvals a JOIN runs r ON r.id = a.run JOIN versions v ON v.id = r.version
+         JOIN variants va ON va.id = v.variant JOIN deployments d ON d.id = r.deployment"
+    )
+}
 
 fn unreadable(what: &str, fault: impl std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnName(format!("{what}: {fault}"))
@@ -163,9 +191,16 @@ fn status(row: &Row<'_>) -> rusqlite::Result<ApprovalStatus> {
     ApprovalStatus::parse(&word).ok_or_else(|| unreadable("status", word))
 }
 
-/// Without those asked and what they answered.
+/// Without those asked and what they answered; what was asked is read.
 fn bare(row: &Row<'_>) -> rusqlite::Result<Approval> {
     let ask = row.get_ref("ask")?.as_str()?;
+    let ask = serde_json::from_str(ask).map_err(|fault| unreadable("ask", fault))?;
+    bare_of(row, Arc::new(ask))
+}
+
+/// The same; what was asked is known.
+fn bare_of(row: &Row<'_>, ask: Arc<Ask>) -> rusqlite::Result<Approval> {
+    let started_by: Option<i64> = row.get("api_key")?;
     Ok(Approval {
         id: row.get("id")?,
         approval_id: Id(row.get("approval_id")?),
@@ -177,9 +212,10 @@ fn bare(row: &Row<'_>) -> rusqlite::Result<Approval> {
         deployment_id: row.get("of_deployment")?,
         path: row.get("path")?,
         status: status(row)?,
-        ask: serde_json::from_str(ask).map_err(|fault| unreadable("ask", fault))?,
+        ask,
         requester: row.get("requester")?,
-        started_by: row.get("api_key")?,
+        started_by,
+        started_by_admin: started_by.is_none() && row.get_ref("source")?.as_str()? == "api",
         recipients: Vec::new(),
         answers: Vec::new(),
         output: json_column(row, "output")?,
@@ -207,26 +243,32 @@ fn answered(row: &Row<'_>) -> rusqlite::Result<Answered> {
     })
 }
 
-/// Fills in those asked and what they answered.
-fn whole(conn: &Connection, mut approval: Approval) -> Result<Approval> {
+/// Those asked, in the order in which they came to it.
+pub(super) fn recipients(conn: &Connection, approval: i64) -> Result<Vec<Recipient>> {
     let found = conn
         .prepare_cached(
             "SELECT member, because, since, until FROM recipients WHERE approval = ?1
              ORDER BY since, rank, member",
         )?
-        .query_map([approval.id], |row| {
+        .query_map([approval], |row| {
             let times = (Timestamp(row.get(2)?), time_column(row, "until")?);
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, times))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    for (member, because, (since, until)) in found {
-        approval.recipients.push(Recipient {
+    let recipient = |(member, because, (since, until))| {
+        Ok(Recipient {
             member: people::member(conn, member)?,
             because,
             since,
             until,
-        });
-    }
+        })
+    };
+    found.into_iter().map(recipient).collect()
+}
+
+/// Fills in those asked and what they answered.
+fn whole(conn: &Connection, mut approval: Approval) -> Result<Approval> {
+    approval.recipients = recipients(conn, approval.id)?;
     approval.answers = conn
         .prepare_cached("SELECT * FROM answers WHERE approval = ?1 ORDER BY id")?
         .query_map([approval.id], answered)?
@@ -234,10 +276,32 @@ fn whole(conn: &Connection, mut approval: Approval) -> Result<Approval> {
     Ok(approval)
 }
 
+/// One approval as it stands now, by its row; what was asked is known. `None`: it is gone.
+pub(super) fn by_row_of(conn: &Connection, id: i64, ask: &Arc<Ask>) -> Result<Option<Approval>> {
+    let sql = format!("{} WHERE a.id = ?1", select("NULL"));
+    let approval = conn
+        .prepare_cached(&sql)?
+        .query_row([id], |row| bare_of(row, ask.clone()))
+        .optional()?;
+    approval.map(|one| whole(conn, one)).transpose()
+}
+
+/// The same approval as it stands now. `None`: it is gone.
+pub(super) fn now_of(conn: &Connection, known: &Approval) -> Result<Option<Approval>> {
+    let found = by_row_of(conn, known.id, &known.ask)?;
+    // The row of one that is gone may be another's.
+    Ok(found.filter(|found| found.approval_id == known.approval_id))
+}
+
+/// The same approval, after something was written of it.
+pub(super) fn after(conn: &Connection, known: &Approval) -> Result<Approval> {
+    now_of(conn, known)?.ok_or_else(|| Error::internal("an approval is gone in its own commit"))
+}
+
 /// One approval, by its row.
 pub(super) fn by_row(conn: &Connection, id: i64) -> Result<Approval> {
     let approval = conn
-        .prepare_cached(&format!("{SELECT} WHERE a.id = ?1"))?
+        .prepare_cached(&format!("{} WHERE a.id = ?1", select("a.ask")))?
         .query_row([id], bare)?;
     whole(conn, approval)
 }
@@ -245,7 +309,7 @@ pub(super) fn by_row(conn: &Connection, id: i64) -> Result<Approval> {
 /// One approval, by its id. `None`: no such approval.
 pub(super) fn by_id(conn: &Connection, approval_id: Id) -> Result<Option<Approval>> {
     let approval = conn
-        .prepare_cached(&format!("{SELECT} WHERE a.approval_id = ?1"))?
+        .prepare_cached(&format!("{} WHERE a.approval_id = ?1", select("a.ask")))?
         .query_row([approval_id.0], bare)
         .optional()?;
     approval.map(|one| whole(conn, one)).transpose()
@@ -254,25 +318,46 @@ pub(super) fn by_id(conn: &Connection, approval_id: Id) -> Result<Option<Approva
 impl Store {
     /// One approval. `None`: no such approval.
     pub fn approval(&self, approval_id: Id) -> Result<Option<Approval>> {
-        self.read(|conn| by_id(conn, approval_id))
+        self.read_at_once(|conn| by_id(conn, approval_id))
     }
 
-    /// The question that a run waits for. `None`: it waits for none.
-    pub fn pending_approval(&self, run: i64) -> Result<Option<Approval>> {
+    /// A look at one state of the file, however many statements it takes: an approval must not be shown as pending with
+    /// the answer that decided it.
+    pub(super) fn read_at_once<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.read(|conn| {
-            let approval = conn
-                .prepare_cached(&format!(
-                    "{SELECT} WHERE a.run = ?1 AND a.status = 'pending'"
-                ))?
-                .query_row([run], bare)
+            let _state = conn.unchecked_transaction()?;
+            look(conn)
+        })
+    }
+
+    /// The question that a run waits for, without the question. `None`: it waits for none.
+    pub fn waits_for(&self, run: i64) -> Result<Option<WaitsFor>> {
+        self.read_at_once(|conn| {
+            let found = conn
+                .prepare_cached(
+                    "SELECT id, approval_id, path, expires_at FROM approvals WHERE run = ?1 AND status = 'pending'",
+                )?
+                .query_row([run], |row| {
+                    let waits = WaitsFor {
+                        approval_id: Id(row.get(1)?),
+                        path: row.get(2)?,
+                        recipient: String::new(),
+                        expires_at: Timestamp(row.get(3)?),
+                    };
+                    Ok((row.get(0)?, waits))
+                })
                 .optional()?;
-            approval.map(|one| whole(conn, one)).transpose()
+            let Some((id, mut waits)) = found else {
+                return Ok(None);
+            };
+            waits.recipient = known_as(&recipients(conn, id)?);
+            Ok(Some(waits))
         })
     }
 
     /// Approvals, newest first. A page may be short and still have a next one.
     pub fn list_approvals(&self, filter: &ApprovalFilter, page: Page) -> Result<Paged<Approval>> {
-        self.read(|conn| list(conn, filter, page))
+        self.read_at_once(|conn| list(conn, filter, page))
     }
 }
 
@@ -316,7 +401,8 @@ fn list(conn: &Connection, filter: &ApprovalFilter, page: Page) -> Result<Paged<
     all.append(&mut values);
     all.push((page.limit as i64 + 1).into());
     let mut statement = conn.prepare_cached(&format!(
-        "{SELECT} WHERE a.id < ? AND a.id >= ?{sql} ORDER BY a.id DESC LIMIT ?"
+        "{} WHERE a.id < ? AND a.id >= ?{sql} ORDER BY a.id DESC LIMIT ?",
+        select("a.ask")
     ))?;
     let rows = statement.query(params_from_iter(all))?;
     let found = Paged::gather(rows, page.limit, bare, weight, |one| one.id)?;

@@ -27,6 +27,7 @@ pub struct DeliveryRow {
     pub api_key: Option<i64>,
     pub event_id: String,
     pub event_type: String,
+    pub channel: String,
     pub url: String,
     pub status: DeliveryStatus,
     pub next_attempt_at: Option<Timestamp>,
@@ -83,8 +84,8 @@ const ATTEMPTS_SHOWN: usize = 100;
 
 /// Without the body: it is not shown, and may be long.
 const SELECT: &str = "
-    SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.url, d.status, d.next_attempt_at, d.created_at, d.ended_at,
-           r.run_id AS of_run, r.api_key
+    SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.channel, d.url, d.status, d.next_attempt_at, d.created_at,
+           d.ended_at, r.run_id AS of_run, r.api_key
     FROM deliveries d JOIN runs r ON r.id = d.run";
 
 pub(super) fn delivery_status<I: RowIndex>(
@@ -104,6 +105,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         api_key: row.get("api_key")?,
         event_id: row.get("event_id")?,
         event_type: row.get("event_type")?,
+        channel: row.get("channel")?,
         url: row.get("url")?,
         status: delivery_status(row, "status")?,
         next_attempt_at: time_column(row, "next_attempt_at")?,

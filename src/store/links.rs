@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::flow::approval::{ApprovalStatus, Channel};
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::approvals::{Approval, PREFIX, by_id, by_row, people};
+use crate::store::approvals::{Approval, PREFIX, Recipient, by_row, now_of, people};
 use crate::store::audit::Actor;
 use crate::store::members::{self, Member};
 use crate::store::writer::Tx;
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Minted {
 pub struct LinkView {
     /// The question.
     pub approval: Approval,
-    /// Whose link it is; `None`: made for an administrator.
+    /// Whose link it is; `None`: nobody's in particular, for the question is open to all.
     pub member: Option<Member>,
     /// Until when it is good.
     pub expires_at: Timestamp,
@@ -94,6 +94,8 @@ fn view(conn: &Connection, hash: [u8; 32], now: Timestamp) -> Result<Option<Link
             }
             Some(member)
         }
+        // Nobody's in particular: it ends when somebody is asked.
+        None if !approval.is_open_to_all() => return Ok(None),
         None => None,
     };
     Ok(Some(LinkView {
@@ -107,8 +109,14 @@ fn view(conn: &Connection, hash: [u8; 32], now: Timestamp) -> Result<Option<Link
 
 /// Whether a member is asked, or stands in for someone who is.
 pub(super) fn may_be_told(approval: &Approval, member: &Member, now: Timestamp) -> bool {
+    is_asked(&approval.recipients, member, now)
+}
+
+/// The same, of those who were ever asked.
+pub(super) fn is_asked(recipients: &[Recipient], member: &Member, now: Timestamp) -> bool {
+    let mut asked = recipients.iter().filter(|one| one.until.is_none());
     member.active
-        && approval.asked().any(|one| {
+        && asked.any(|one| {
             one.member.id == member.id || people::stands_in(member.member_id, &one.member, now)
         })
 }
@@ -139,13 +147,16 @@ impl Tx<'_> {
         Ok(minted)
     }
 
-    fn fresh_link(&mut self, hash: [u8; 32], actor: &Actor, now: Timestamp) -> Result<Fresh> {
-        let Some(LinkView {
-            approval,
-            member: Some(member),
-            ..
-        }) = view(self.conn, hash, now)?
-        else {
+    /// `known`: what the link led to a moment ago.
+    fn fresh_link(
+        &mut self,
+        known: &Approval,
+        member: &Member,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Fresh> {
+        let approval = now_of(self.conn, known)?;
+        let Some(approval) = approval.filter(|one| may_be_told(one, member, now)) else {
             return Ok(Fresh::Unknown);
         };
         if approval.status != ApprovalStatus::Pending || approval.ask.channel == Channel::None {
@@ -163,7 +174,7 @@ impl Tx<'_> {
         if recent >= most {
             return Ok(Fresh::TooMany);
         }
-        self.tell_one(&approval, &member, "approval.resent", now)?;
+        self.tell_one(&approval, member, "approval.resent", now)?;
         let target = approval.approval_id.prefixed(PREFIX);
         let detail = json!({"fresh_link_for": member.known_as()});
         self.audit(actor, "approval.resend", &target, &detail, now)?;
@@ -177,22 +188,22 @@ impl Tx<'_> {
                 "UPDATE links SET viewed_at = ?2 WHERE hash = ?1 AND (viewed_at IS NULL OR viewed_at <= ?3)",
             )?
             .execute((hash, now.0, before))?;
-        let Some(view) = (noted > 0)
-            .then(|| view(self.conn, hash, now))
-            .transpose()?
-            .flatten()
-        else {
+        if noted == 0 {
             return Ok(());
-        };
-        let whose = view
-            .member
-            .as_ref()
-            .map_or("an administrator", Member::known_as);
+        }
+        let (approval, member): ([u8; 16], Option<i64>) = self
+            .sql(
+                "SELECT a.approval_id, l.member FROM links l JOIN approvals a ON a.id = l.approval WHERE l.hash = ?1",
+            )?
+            .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let member = member.map(|row| people::member(self.conn, row));
+        let member = member.transpose()?;
+        let whose = member.as_ref().map_or("an administrator", Member::known_as);
         let actor = Actor {
             name: format!("link of {whose}"),
             address,
         };
-        let target = view.approval.approval_id.prefixed(PREFIX);
+        let target = Id(approval).prefixed(PREFIX);
         self.audit(&actor, "approval.view", &target, &json!(null), now)
     }
 }
@@ -201,7 +212,7 @@ impl Store {
     /// What a token leads to, expired or not. `None`: nowhere, or it is of someone who is no longer asked.
     pub fn link(&self, token: &str, now: Timestamp) -> Result<Option<LinkView>> {
         let hash = hash(token);
-        self.read(|conn| view(conn, hash, now))
+        self.read_at_once(|conn| view(conn, hash, now))
     }
 
     /// A link for that member, or for whoever asked for it as an administrator; good for `ttl`, or as long as the links in
@@ -214,8 +225,11 @@ impl Store {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Result<Option<Minted>> {
+        let Some(known) = self.approval(approval_id)? else {
+            return Ok(None);
+        };
         self.write(move |tx| {
-            let Some(approval) = by_id(tx.conn, approval_id)? else {
+            let Some(approval) = now_of(tx.conn, &known)? else {
                 return Ok(None);
             };
             let member = match member {
@@ -223,6 +237,7 @@ impl Store {
                     Some(member) if may_be_told(&approval, &member, now) => Some(member),
                     Some(_) | None => return Ok(None),
                 },
+                None if !approval.is_open_to_all() => return Ok(None),
                 None => None,
             };
             let ttl = ttl.unwrap_or_else(|| approval.ask.link_ttl());
@@ -260,6 +275,14 @@ impl Store {
     /// Sends a fresh link to the person whose link this was, good or expired.
     pub fn fresh_link(&self, token: &str, actor: Actor, now: Timestamp) -> Result<Fresh> {
         let hash = hash(token);
-        self.write(move |tx| tx.fresh_link(hash, &actor, now))
+        let Some(LinkView {
+            approval,
+            member: Some(member),
+            ..
+        }) = self.read_at_once(|conn| view(conn, hash, now))?
+        else {
+            return Ok(Fresh::Unknown);
+        };
+        self.write(move |tx| tx.fresh_link(&approval, &member, &actor, now))
     }
 }

@@ -4,14 +4,16 @@
 //! language, is the sender's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use rusqlite::OptionalExtension;
+use serde_json::{Map, Value, json};
 
 use crate::error::Result;
-use crate::flow::approval::{ApprovalStatus, Channel};
+use crate::flow::approval::Channel;
 use crate::id::{Dice, Id};
-use crate::store::approvals::{Approval, PREFIX, by_row, people};
-use crate::store::links::may_be_told;
+use crate::store::approvals::{Approval, PREFIX, people, recipients};
+use crate::store::links::is_asked;
 use crate::store::members::{self, Member};
 use crate::store::owed::Owed;
 use crate::store::writer::Tx;
@@ -19,6 +21,15 @@ use crate::time::Timestamp;
 
 /// How many options a notification names.
 const OPTIONS_NAMED: usize = 20;
+
+/// How much of a label it has, in characters.
+const LABEL_TOLD: usize = 200;
+
+/// How much of the context it has, in bytes: it is stored for each who is told.
+const CONTEXT_TOLD: usize = 4_096;
+
+/// How much of one value of it, in characters.
+const VALUE_TOLD: usize = 500;
 
 /// What stands for a link's token wherever something is stored.
 pub const MASKED: &str = "••••";
@@ -89,7 +100,8 @@ impl std::fmt::Debug for NoticeClaim {
     }
 }
 
-/// Where a notification goes: its URL, and the origin that it keeps busy.
+/// Where a notification goes, as it is shown, and the origin that it keeps busy. Of a member's own URL the origin alone
+/// is shown, for its path may be a secret: the attempt has the whole from the member's row.
 fn place(notices: &Notices, channel: Channel, member: &Member) -> Option<(String, String)> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Some(match channel {
@@ -106,27 +118,58 @@ fn place(notices: &Notices, channel: Channel, member: &Member) -> Option<(String
             notices.telegram_origin.clone(),
         ),
         Channel::Webhook => {
-            let url = text(&member.webhook_url);
-            let origin = match url::Url::parse(&url) {
+            let origin = match url::Url::parse(&text(&member.webhook_url)) {
                 Ok(url) => url.origin().ascii_serialization(),
                 // Every attempt says so; it can be mended while the question waits.
                 Err(_) => "webhook://".to_owned(),
             };
-            (url, origin)
+            (format!("{}/…", origin.trim_end_matches('/')), origin)
         }
         Channel::None => return None,
     })
 }
 
-fn body(
-    notices: &Notices,
-    approval: &Approval,
-    member: &Member,
-    event_type: &str,
-    now: Timestamp,
-) -> Value {
+/// A text, or as much of it as may be told, in characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
+
+/// As much of the context as goes out with every notification, in order; the page shows all of it.
+fn told_context(context: &Map<String, Value>) -> Map<String, Value> {
+    let mut told = Map::new();
+    let mut left = CONTEXT_TOLD;
+    for (name, value) in context {
+        let text = match value {
+            Value::String(text) => Value::String(cut(text, VALUE_TOLD)),
+            Value::Array(_) | Value::Object(_) => {
+                let text = value.to_string();
+                match text.chars().nth(VALUE_TOLD) {
+                    None => value.clone(),
+                    Some(_) => Value::String(cut(&text, VALUE_TOLD)),
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        };
+        let name = cut(name, VALUE_TOLD);
+        let size = name.len() + text.to_string().len();
+        if size > left {
+            told.insert("…".to_owned(), Value::String("…".to_owned()));
+            break;
+        }
+        left -= size;
+        told.insert(name, text);
+    }
+    told
+}
+
+/// What is told of a question, to whomever.
+fn neutral(notices: &Notices, approval: &Approval, event_type: &str, now: Timestamp) -> Value {
     let ask = &approval.ask;
-    let options: Vec<&str> = ask.options.iter().map(|one| one.label.as_str()).collect();
+    let options = ask.options.iter().take(OPTIONS_NAMED);
+    let options: Vec<String> = options.map(|one| cut(&one.label, LABEL_TOLD)).collect();
     json!({
         "event_type": event_type,
         "approval_id": approval.approval_id.prefixed(PREFIX),
@@ -137,14 +180,10 @@ fn body(
         "step": approval.path,
         "mode": ask.mode,
         "question": ask.question,
-        "context": ask.context,
-        "options": options.get(..OPTIONS_NAMED).unwrap_or(&options),
+        "context": told_context(&ask.context),
+        "options": options,
         "need": ask.need,
-        "recipient": {
-            "id": member.public_id(),
-            "name": member.name,
-            "language": member.language,
-        },
+        "recipient": null,
         "created_at": now,
         "expires_at": approval.expires_at,
         "link_expires_at": null,
@@ -153,13 +192,13 @@ fn body(
 }
 
 impl Tx<'_> {
-    /// Tells everyone who is asked and has not answered.
+    /// Tells everyone who is asked and has not answered. Returns how many people that were.
     pub(super) fn tell_all(
         &mut self,
         approval: &Approval,
         event_type: &'static str,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let waits = |member: &&Member| approval.answer_of(&member.public_id()).is_none();
         let asked: Vec<&Member> = approval
             .asked()
@@ -169,25 +208,26 @@ impl Tx<'_> {
         self.tell(approval, &asked, event_type, now)
     }
 
-    /// Tells these, and whoever stands in for them.
+    /// Tells these, and whoever stands in for them. Returns how many people that were.
     pub(super) fn tell(
         &mut self,
         approval: &Approval,
         members: &[&Member],
         event_type: &'static str,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let mut told: Vec<i64> = Vec::new();
+        let body = neutral(&self.desk.notices, approval, event_type, now);
         for member in members {
             let stand_in = members::delegate_of(self.conn, member, now)?;
             for one in [Some(*member), stand_in.as_ref()].into_iter().flatten() {
                 if one.active && !told.contains(&one.id) {
                     told.push(one.id);
-                    self.tell_one(approval, one, event_type, now)?;
+                    self.tell_with(approval, one, event_type, body.clone(), now)?;
                 }
             }
         }
-        Ok(())
+        Ok(told.len())
     }
 
     /// Tells one person.
@@ -198,11 +238,27 @@ impl Tx<'_> {
         event_type: &'static str,
         now: Timestamp,
     ) -> Result<()> {
+        let body = neutral(&self.desk.notices, approval, event_type, now);
+        self.tell_with(approval, member, event_type, body, now)
+    }
+
+    fn tell_with(
+        &mut self,
+        approval: &Approval,
+        member: &Member,
+        event_type: &'static str,
+        mut body: Value,
+        now: Timestamp,
+    ) -> Result<()> {
         let channel = approval.ask.channel;
         let Some(place) = place(&self.desk.notices, channel, member) else {
             return Ok(());
         };
-        let body = body(&self.desk.notices, approval, member, event_type, now);
+        body["recipient"] = json!({
+            "id": member.public_id(),
+            "name": member.name,
+            "language": member.language,
+        });
         let owed = Owed::notice(
             Id::new(now, &self.desk.dice),
             event_type,
@@ -225,13 +281,16 @@ impl Tx<'_> {
         let Some(channel) = Channel::parse(channel) else {
             return Ok(None);
         };
-        let approval = by_row(self.conn, approval)?;
+        let pending: Option<u64> = self
+            .sql("SELECT link_ttl FROM approvals WHERE id = ?1 AND status = 'pending'")?
+            .query_row([approval], |row| row.get(0))
+            .optional()?;
+        let Some(ttl) = pending else { return Ok(None) };
         let member = people::member(self.conn, member)?;
-        if approval.status != ApprovalStatus::Pending || !may_be_told(&approval, &member, now) {
+        if !is_asked(&recipients(self.conn, approval)?, &member, now) {
             return Ok(None);
         }
-        let ttl = approval.ask.link_ttl();
-        let minted = self.mint(approval.id, Some(member.id), ttl, now)?;
+        let minted = self.mint(approval, Some(member.id), Duration::from_millis(ttl), now)?;
         Ok(Some(NoticeClaim {
             channel,
             token: minted.token,

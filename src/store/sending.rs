@@ -51,7 +51,7 @@ pub struct DeliveryClaim {
     pub failures: u32,
     /// The deployment's secrets; `None`: they cannot be opened.
     pub secrets: Option<Secrets>,
-    /// The deployment's schedule.
+    /// The deployment's schedule; a notification keeps the default one.
     pub schedule: Vec<Duration>,
     /// How long the exchange may take.
     pub deadline: Duration,
@@ -143,8 +143,13 @@ impl DeliveryClaim {
         }
     }
 
+    /// How the deployment wants its callbacks sent. A person is told as the schedule of all says, whatever a receiver of
+    /// callbacks was given.
     fn set_terms(&mut self, deployment: &DeploymentRow, secrets: Secrets) {
         self.secrets = Some(secrets);
+        if self.notice.is_some() {
+            return;
+        }
         if let Some(own) = &deployment.retry_schedule {
             self.schedule = own.clone();
         }

@@ -3,21 +3,45 @@
 
 use std::time::Duration;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::flow::answer::output;
 use crate::flow::approval::{ApprovalStatus, OnTimeout};
 use crate::flow::run::Event;
 use crate::flow::step::{ErrorClass, StepError};
 use crate::store::Store;
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Approval, PREFIX, by_row};
+use crate::store::approvals::{Approval, PREFIX, after, by_row};
 use crate::store::audit::Actor;
 use crate::store::members;
 use crate::store::writer::Tx;
 use crate::time::{Timestamp, millis};
+
+/// How many rows one commit changes at start.
+const CHUNK: usize = 1_000;
+
+/// Over how long ends that were put off together are spread, in milliseconds.
+const SPREAD_MS: u64 = 10_000;
+
+/// One commit tells no more people, give or take those of one question.
+const MOST_TOLD: usize = 200;
+
+/// One commit reads no more bytes of questions, give or take one.
+const MOST_READ: usize = 4 << 20;
+
+/// How long a timer waits that could not be fired.
+const PUT_OFF: Duration = Duration::from_secs(60);
+
+/// What a timer cost the writer.
+#[derive(Debug, Default)]
+struct Cost {
+    /// Notifications.
+    told: usize,
+    /// Bytes of its question.
+    read: usize,
+}
 
 impl Tx<'_> {
     /// Everything that time will bring to a new question.
@@ -43,25 +67,34 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// One timer, if it is still there.
-    fn fire(&mut self, id: i64, now: Timestamp) -> Result<bool> {
-        let timer: Option<(i64, String)> = self
-            .sql("DELETE FROM approval_timers WHERE id = ?1 RETURNING approval, what")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+    /// One timer, if it is still there and due: ids come again. Returns what it cost.
+    fn fire(&mut self, id: i64, now: Timestamp) -> Result<Cost> {
+        let timer: Option<(i64, String, bool, usize)> = self
+            .sql(
+                "SELECT a.id, t.what, a.expires_at <= ?2, octet_length(a.ask)
+                 FROM approval_timers t JOIN approvals a ON a.id = t.approval
+                 WHERE t.id = ?1 AND t.due_at <= ?2 AND a.status = 'pending'",
+            )?
+            .query_row((id, now.0), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .optional()?;
-        let Some((approval, what)) = timer else {
-            return Ok(false);
+        let Some((approval, what, is_over, read)) = timer else {
+            return Ok(Cost::default());
         };
         let approval = by_row(self.conn, approval)?;
-        if approval.status != ApprovalStatus::Pending {
-            return Ok(false);
+        // Where a question is at its end, there is nothing left for its other timers to do.
+        if is_over || what == "expire" {
+            let told = self.expire(&approval, now)?;
+            return Ok(Cost { told, read });
         }
-        match what.as_str() {
+        self.sql("DELETE FROM approval_timers WHERE id = ?1")?
+            .execute([id])?;
+        let told = match what.as_str() {
             "remind" => self.remind(&approval, now)?,
-            "escalate" => self.escalate(&approval, now)?,
-            _ => self.expire(&approval, now)?,
-        }
-        Ok(true)
+            _ => self.escalate(&approval, now)?,
+        };
+        Ok(Cost { told, read })
     }
 
     fn note_timer(
@@ -75,41 +108,47 @@ impl Tx<'_> {
         self.audit(&Actor::system(), action, &target, detail, now)
     }
 
-    fn remind(&mut self, approval: &Approval, now: Timestamp) -> Result<()> {
-        self.tell_all(approval, "approval.reminder", now)?;
-        self.note_timer(approval, "approval.remind", &json!(null), now)
+    fn remind(&mut self, approval: &Approval, now: Timestamp) -> Result<usize> {
+        let told = self.tell_all(approval, "approval.reminder", now)?;
+        self.note_timer(approval, "approval.remind", &json!(null), now)?;
+        Ok(told)
     }
 
-    fn escalate(&mut self, approval: &Approval, now: Timestamp) -> Result<()> {
+    fn escalate(&mut self, approval: &Approval, now: Timestamp) -> Result<usize> {
         let Some(escalation) = &approval.ask.escalate else {
-            return Ok(());
+            return Ok(0);
         };
         let found = members::called(self.conn, &escalation.recipient)?;
         let Some(member) = found else {
             let detail = json!({"to": escalation.recipient, "failed": "not an active member"});
-            return self.note_timer(approval, "approval.escalate", &detail, now);
+            self.note_timer(approval, "approval.escalate", &detail, now)?;
+            return Ok(0);
         };
         let rank = approval.recipients.len();
         self.add_recipient(approval.id, member.id, "escalated", rank, now)?;
-        let approval = by_row(self.conn, approval.id)?;
-        if approval.answer_of(&member.public_id()).is_none() {
-            self.tell(&approval, &[&member], "approval.escalated", now)?;
-        }
+        let approval = after(self.conn, approval)?;
+        let told = match approval.answer_of(&member.public_id()) {
+            None => self.tell(&approval, &[&member], "approval.escalated", now)?,
+            Some(_) => 0,
+        };
         let detail = json!({"to": member.known_as()});
-        self.note_timer(&approval, "approval.escalate", &detail, now)
+        self.note_timer(&approval, "approval.escalate", &detail, now)?;
+        Ok(told)
     }
 
     /// Nobody has answered in time.
-    fn expire(&mut self, approval: &Approval, now: Timestamp) -> Result<()> {
+    fn expire(&mut self, approval: &Approval, now: Timestamp) -> Result<usize> {
         let waits = self
-            .sql("DELETE FROM approval_timers WHERE approval = ?1 AND what = 'escalate'")?
-            .execute([approval.id])?;
+            .sql("DELETE FROM approval_timers WHERE approval = ?1 RETURNING what = 'escalate'")?
+            .query_map([approval.id], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<bool>>>()?;
         let step = match approval.ask.on_timeout {
-            OnTimeout::Escalate if waits > 0 => {
-                self.escalate(approval, now)?;
+            OnTimeout::Escalate if waits.contains(&true) => {
+                let told = self.escalate(approval, now)?;
                 let again = now.plus(approval.ask.timeout());
                 self.set_timer(approval.id, "expire", again)?;
-                return self.move_end(approval.id, again);
+                self.move_end(approval.id, again)?;
+                return Ok(told);
             }
             OnTimeout::Continue => Ok(output(&approval.ask, ApprovalStatus::TimedOut, None, now)),
             OnTimeout::Fail | OnTimeout::Escalate => Err(StepError {
@@ -130,7 +169,8 @@ impl Tx<'_> {
         };
         self.settle(approval, &settled, now)?;
         let detail = json!({"on_timeout": approval.ask.on_timeout});
-        self.note_timer(approval, "approval.timeout", &detail, now)
+        self.note_timer(approval, "approval.timeout", &detail, now)?;
+        Ok(0)
     }
 
     /// The question waits until then.
@@ -145,29 +185,72 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What fell due while nobody could have answered.
-    fn grant_grace(&self, until: Timestamp, now: Timestamp) -> Result<usize> {
-        // Of the reminders that fell due, one is sent.
-        self.sql(
-            "DELETE FROM approval_timers WHERE what = 'remind' AND due_at <= ?1 AND EXISTS (
-                 SELECT 1 FROM approval_timers o WHERE o.approval = approval_timers.approval
-                     AND o.what = 'remind' AND o.due_at <= ?1 AND o.id > approval_timers.id)",
-        )?
-        .execute([now.0])?;
-        let late = self
-            .sql("SELECT approval FROM approval_timers WHERE due_at <= ?1 AND what = 'expire'")?
-            .query_map([now.0], |row| row.get(0))?
-            .collect::<rusqlite::Result<Vec<i64>>>()?;
-        for approval in late {
-            self.move_end(approval, until)?;
-        }
-        Ok(self
+    /// Of the reminders of a question that fell due, one is sent. Looks at those behind a timer; returns how far it came.
+    fn drop_missed(&self, after: i64, now: Timestamp) -> Result<Option<i64>> {
+        let missed = self
             .sql(
-                "UPDATE approval_timers SET due_at = ?2
-                 WHERE what IN ('expire', 'escalate') AND due_at <= ?1",
+                "SELECT t.id FROM approval_timers t
+                 WHERE t.id > ?1 AND t.what = 'remind' AND t.due_at <= ?2 AND EXISTS (
+                     SELECT 1 FROM approval_timers o WHERE o.approval = t.approval
+                         AND o.what = 'remind' AND o.due_at <= ?2 AND o.id > t.id)
+                 ORDER BY t.id LIMIT ?3",
             )?
-            .execute((now.0, until.0))?)
+            .query_map((after, now.0, CHUNK), |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<i64>>>()?;
+        for id in &missed {
+            self.sql("DELETE FROM approval_timers WHERE id = ?1")?
+                .execute([*id])?;
+        }
+        Ok(missed.last().copied())
     }
+
+    /// Ends that come before `until` come then; an escalation at the end moves with it, any other is sent late. `moved`:
+    /// how many there were before.
+    fn grant_grace(&self, until: Timestamp, moved: usize) -> Result<usize> {
+        let ends = self
+            .sql(
+                "SELECT id, approval FROM approval_timers WHERE due_at < ?1 AND what = 'expire'
+                 ORDER BY due_at, id LIMIT ?2",
+            )?
+            .query_map((until.0, CHUNK), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+        for (at, (timer, approval)) in ends.iter().enumerate() {
+            let spread = (moved + at) as u64 % SPREAD_MS;
+            let until = until.plus(Duration::from_millis(spread));
+            self.sql(
+                "UPDATE approval_timers SET due_at = ?3 WHERE id = ?1 OR approval = ?2 AND what = 'escalate'
+                     AND due_at >= (SELECT expires_at FROM approvals WHERE id = ?2)",
+            )?
+            .execute((timer, approval, until.0))?;
+            self.move_end(*approval, until)?;
+        }
+        Ok(ends.len())
+    }
+
+    /// Does what time brings to up to `limit` questions; what would hold up others waits for the next commit.
+    fn fire_some(&mut self, limit: usize, now: Timestamp) -> Result<usize> {
+        let due = due(self.conn, limit, now)?;
+        let mut all = Cost::default();
+        for (at, id) in due.iter().enumerate() {
+            if all.told >= MOST_TOLD || all.read >= MOST_READ {
+                return Ok(at);
+            }
+            let cost = self.fire(*id, now)?;
+            all.told += cost.told;
+            all.read += cost.read;
+        }
+        Ok(due.len())
+    }
+}
+
+/// The timers that are due, the most overdue first.
+fn due(conn: &Connection, limit: usize, now: Timestamp) -> Result<Vec<i64>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT id FROM approval_timers WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?2",
+        )?
+        .query_map((now.0, limit), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// A duration as a definition would say it.
@@ -189,25 +272,51 @@ fn words(duration: Duration) -> String {
 }
 
 impl Store {
-    /// Does what time brings to up to `limit` questions. Returns how many timers were taken.
+    /// Does what time brings to up to `limit` questions. Returns how many timers were taken. One that cannot be fired is
+    /// logged and put off; it holds up no other.
     pub fn fire_timers(&self, limit: usize, now: Timestamp) -> Result<usize> {
         // Nothing is written where nothing is due.
         if self.next_timer()?.is_none_or(|at| at > now) {
             return Ok(0);
         }
-        self.write(move |tx| {
-            let due = tx
-                // The ends first: where a question is at its end, there is nothing left for its other timers to do.
-                .sql(
-                    "SELECT id FROM approval_timers WHERE due_at <= ?1
-                     ORDER BY what <> 'expire', due_at, id LIMIT ?2",
-                )?
-                .query_map((now.0, limit as i64), |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<i64>>>()?;
-            for id in &due {
-                tx.fire(*id, now)?;
+        match self.write(move |tx| tx.fire_some(limit, now)) {
+            Err(fault) if fault.code != Code::Unavailable => self.fire_each(limit, now),
+            done => done,
+        }
+    }
+
+    /// The same, each in a commit of its own.
+    fn fire_each(&self, limit: usize, now: Timestamp) -> Result<usize> {
+        let due = self.look(|conn| due(conn, limit, now))?;
+        for id in &due {
+            let id = *id;
+            match self.write(move |tx| tx.fire(id, now)) {
+                Ok(_) => {}
+                Err(fault) if fault.code == Code::Unavailable => return Err(fault),
+                Err(fault) => {
+                    log::error!("timer {id} of an approval cannot be fired: {fault}; put off");
+                    self.put_off(id, now.plus(PUT_OFF))?;
+                }
             }
-            Ok(due.len())
+        }
+        Ok(due.len())
+    }
+
+    /// A timer that cannot be fired now is tried again then; if it is the end of its question, that waits for it.
+    fn put_off(&self, id: i64, until: Timestamp) -> Result<()> {
+        self.write(move |tx| {
+            let ends: Option<i64> = tx
+                .sql(
+                    "UPDATE approval_timers SET due_at = ?2 WHERE id = ?1
+                     RETURNING CASE what WHEN 'expire' THEN approval END",
+                )?
+                .query_row((id, until.0), |row| row.get(0))
+                .optional()?
+                .flatten();
+            match ends {
+                Some(approval) => tx.move_end(approval, until),
+                None => Ok(()),
+            }
         })
     }
 
@@ -247,12 +356,23 @@ impl Store {
         })
     }
 
-    /// At start: the time when Skep was down counts, but what fell due in it has `grace` from now. Returns how many
-    /// timers that were.
+    /// At start: the time when Skep was down counts, but no question ends before `grace` from now, give or take seconds,
+    /// so that they do not all end at once. Returns how many ends were put off.
     pub fn grant_grace(&self, grace: Duration, now: Timestamp) -> Result<usize> {
-        if self.next_timer()?.is_none_or(|at| at > now) {
+        let until = now.plus(grace);
+        if self.next_timer()?.is_none_or(|at| at >= until) {
             return Ok(0);
         }
-        self.write(move |tx| tx.grant_grace(now.plus(grace), now))
+        let mut after = 0;
+        while let Some(last) = self.write(move |tx| tx.drop_missed(after, now))? {
+            after = last;
+        }
+        let mut moved = 0;
+        loop {
+            match self.write(move |tx| tx.grant_grace(until, moved))? {
+                0 => return Ok(moved),
+                some => moved += some,
+            }
+        }
     }
 }

@@ -80,9 +80,13 @@ fn whoever_asked_for_the_run_does_not_answer_it_however_they_are_written() {
             refused.refused(403, "insufficient_scope");
         }
         assert_eq!(parked.show(&house)["status"], "pending");
-        assert_eq!(parked.count(&house, "approval.refuse"), 2);
-        let decided = parked.decide(&house, BOB, &yes()).is(200);
-        stands(&decided, "approved", 1);
+        assert_eq!(parked.count(&house, "approval.refuse"), 1);
+        // Nor does the key that started it, whomever it names.
+        let own = parked.decide(&house, BOB, &yes());
+        own.refused(403, "insufficient_scope");
+        let link = parked.link(&house, &json!({"recipient": BOB}));
+        assert_eq!(link.answer(&house, &[("decision", "approved")]).status, 303);
+        stands(&parked.show(&house), "approved", 1);
     }
 }
 

@@ -239,7 +239,7 @@ fn time_that_is_left_goes_on_over_a_restart() {
     let house = settle();
     let parked = asked(
         &house,
-        "question: Q, recipient: anna@office.test, channel: none, timeout: 30m",
+        "question: Q, recipient: anna@office.test, channel: none, timeout: 2h",
     );
     let before = parked.show(&house)["expires_at"].clone();
     house.kill();

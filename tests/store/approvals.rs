@@ -3,10 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use skep::flow::answer::Offer;
 use skep::flow::approval::{Answer, ApprovalStatus, Ask, Channel, Choice, Mode, OnTimeout};
 use skep::flow::step::{StepRecord, StepStatus};
-use skep::store::approvals::{Approval, ApprovalFilter, Asked, Decide, Decided, Person};
+use skep::store::approvals::{
+    Approval, ApprovalFilter, Asked, Decide, Decided, Person, Reassigned,
+};
 use skep::store::check;
 use skep::store::members::{Member, MemberPatch, NewMember};
 use skep::store::watch::Watch;
@@ -72,9 +75,14 @@ pub fn member(shop: &Shop, name: &str) -> Member {
 
 /// A run that asks; its approval. The run is started by `by`.
 pub fn asked(shop: &Shop, ask: Ask, by: Option<&str>) -> Approval {
+    started(shop, ask, by, Some(7))
+}
+
+/// The same, started by that key; none: by the admin key.
+fn started(shop: &Shop, ask: Ask, by: Option<&str>, api_key: Option<i64>) -> Approval {
     let new = NewRun {
         user: by.map(str::to_owned),
-        api_key: Some(7),
+        api_key,
         ..shop.new_run("a", "http://receiver.test/")
     };
     let run_id = new.run_id;
@@ -104,8 +112,8 @@ pub fn by(member: &Member) -> Person {
     Person::Member(member.member_id)
 }
 
-pub fn say(shop: &Shop, approval: &Approval, person: Person, answer: Answer) -> Decided {
-    let decide = Decide {
+fn saying(approval: &Approval, person: Person, answer: Answer) -> Decide {
+    Decide {
         approval_id: approval.approval_id,
         person,
         offer: Offer {
@@ -114,8 +122,13 @@ pub fn say(shop: &Shop, approval: &Approval, person: Person, answer: Answer) -> 
         },
         via: "link".to_owned(),
         key: None,
+        link: None,
         address: None,
-    };
+    }
+}
+
+pub fn say(shop: &Shop, approval: &Approval, person: Person, answer: Answer) -> Decided {
+    let decide = saying(approval, person, answer);
     shop.store.decide(decide, NOW).expect("written")
 }
 
@@ -172,8 +185,8 @@ fn a_question_parks_its_run_and_an_answer_lets_it_go_on() {
     let one = asked(&shop, ask(&["ANNA@office.test"]), None);
     assert_eq!(status(&shop, &one), RunStatus::AwaitingApproval);
     assert!(shop.claim(9).is_empty(), "nothing is held or queued");
-    let waits = shop.store.pending_approval(one.run).expect("readable");
-    assert_eq!(waits.expect("it waits").asked_text(), "anna@office.test");
+    let waits = shop.store.waits_for(one.run).expect("readable");
+    assert_eq!(waits.expect("it waits").recipient, "anna@office.test");
     assert_eq!((one.expires_at, one.path.as_str()), (at(72), "gate"));
     assert_eq!(told(&shop, &one), ["requested"]);
     sound(&shop);
@@ -212,7 +225,7 @@ fn the_first_answer_stands_and_the_same_again_is_the_same() {
         assert_eq!(standing.given.by, "anna@office.test");
     }
     assert_eq!(again(&shop, &one).answers.len(), 1);
-    assert_eq!(actions(&shop, &one), ["ask", "answer", "refuse", "refuse"]);
+    assert_eq!(actions(&shop, &one), ["ask", "answer", "refuse"]);
     let unknown = Decide {
         approval_id: Id::new(NOW, &Dice::System),
         person: by(&anna),
@@ -222,6 +235,7 @@ fn the_first_answer_stands_and_the_same_again_is_the_same() {
         },
         via: "link".to_owned(),
         key: None,
+        link: None,
         address: None,
     };
     let unknown = shop.store.decide(unknown, NOW).expect("looked for");
@@ -385,6 +399,7 @@ fn a_delegate_answers_for_a_member_until_the_date() {
         },
         via: "link".to_owned(),
         key: None,
+        link: None,
         address: None,
     };
     let over = asked(&shop, ask(&["Anna"]), None);
@@ -420,6 +435,7 @@ fn whoever_asked_for_the_run_may_be_excluded() {
         },
         via: "key ci".to_owned(),
         key: Some(key),
+        link: None,
         address: None,
     };
     let own = shop.store.decide(by_key(7), NOW).expect("written");
@@ -452,5 +468,111 @@ fn where_nobody_is_named_anyone_may_answer() {
         panic!("{stands:?}")
     };
     assert_eq!(stands.answers[0].given.by, "Carl");
+    sound(&shop);
+}
+
+#[test]
+fn the_admin_key_that_started_the_run_may_be_excluded() {
+    let shop = Shop::open(4, &["a"]);
+    let anna = member(&shop, "Anna");
+    let strict = Ask {
+        not_requester: true,
+        ..ask(&["Anna"])
+    };
+    let one = started(&shop, strict, None, None);
+    let by_way_of = |via: &str, key| {
+        let decide = Decide {
+            via: via.to_owned(),
+            key,
+            ..saying(&one, by(&anna), Answer::Decision(true))
+        };
+        shop.store.decide(decide, NOW).expect("written")
+    };
+    let own = by_way_of("admin key", None);
+    assert!(matches!(own, Decided::Refused(..)), "{own:?}");
+    let link = by_way_of("link", None);
+    assert!(matches!(link, Decided::Stands(_)), "{link:?}");
+    drop(shop.claim(9));
+    let keyed = started(&shop, (*one.ask).clone(), None, Some(7));
+    let decide = Decide {
+        via: "admin key".to_owned(),
+        ..saying(&keyed, by(&anna), Answer::Decision(true))
+    };
+    let other = shop.store.decide(decide, NOW).expect("written");
+    assert!(matches!(other, Decided::Stands(_)), "{other:?}");
+}
+
+#[test]
+fn the_audit_has_the_head_of_an_answer_and_what_proves_the_rest() {
+    let shop = Shop::open(4, &["a"]);
+    let anna = member(&shop, "Anna");
+    let text = Ask {
+        mode: Mode::Text,
+        max_length: 10_000,
+        ..ask(&["Anna"])
+    };
+    let one = asked(&shop, text, None);
+    let whole = "ä".repeat(10_000);
+    let decide = Decide {
+        offer: Offer {
+            answer: Answer::Text(whole.clone()),
+            comment: Some("because".to_owned()),
+        },
+        ..saying(&one, by(&anna), Answer::Text(whole.clone()))
+    };
+    let Decided::Stands(stands) = shop.store.decide(decide, NOW).expect("written") else {
+        panic!("it was not counted");
+    };
+    assert_eq!(stands.answers[0].given.answer, Answer::Text(whole.clone()));
+    let audit = shop.store.list_audit(Page::first(9)).expect("readable");
+    let mut rows = audit.rows.iter();
+    let row = rows.find(|row| row.action == "approval.answer");
+    let detail = &row.expect("it is noted").detail;
+    assert_eq!(detail["answer"], json!(format!("{}…", "ä".repeat(200))));
+    let digest = skep::store::instance::hex(&Sha256::digest(&whole));
+    assert_eq!(detail["answer_sha256"], json!(digest));
+    assert_eq!(detail["comment"], json!("because"));
+    let digest = skep::store::instance::hex(&Sha256::digest("because"));
+    assert_eq!(detail["comment_sha256"], json!(digest));
+}
+
+#[test]
+fn a_question_is_handed_to_none_who_could_not_answer_it() {
+    let shop = Shop::open(4, &["a"]);
+    let people = ["Anna", "Bob", "Carl", "Dora"].map(|name| member(&shop, name));
+    let [anna, bob, carl, dora] = &people;
+    let stands_in = MemberPatch {
+        delegate: Some(Some((carl.member_id, at(9)))),
+        ..MemberPatch::default()
+    };
+    let patched = shop
+        .store
+        .patch_member(anna.member_id, stands_in, Actor::system(), NOW);
+    patched.expect("written");
+    let both = Ask {
+        need: 2,
+        not_requester: true,
+        ..ask(&["Anna", "Bob"])
+    };
+    let one = asked(&shop, both, Some("dora"));
+    let hand = |to: &Member| {
+        let (from, who) = (Some(bob.member_id), Actor::system());
+        let done = shop
+            .store
+            .reassign(one.approval_id, from, to.member_id, who, NOW);
+        done.expect("written")
+    };
+    let counted = say(&shop, &one, by(carl), Answer::Decision(true));
+    assert!(matches!(counted, Decided::Counted(_)), "{counted:?}");
+    let refused = hand(dora);
+    assert!(matches!(refused, Reassigned::ToRequester), "{refused:?}");
+    let refused = hand(carl);
+    assert!(matches!(refused, Reassigned::ToAnswered), "{refused:?}");
+    assert_eq!(
+        again(&shop, &one).asked_text(),
+        "anna@office.test, bob@office.test"
+    );
+    let stands = say(&shop, &one, by(bob), Answer::Decision(true));
+    assert!(matches!(stands, Decided::Stands(_)), "{stands:?}");
     sound(&shop);
 }

@@ -1,5 +1,7 @@
 //! Questions over time, and what people are told of them: timers, notifications, links, and what goes with a run.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use skep::flow::approval::{Answer, ApprovalStatus, Ask, Channel, Escalation, OnTimeout};
 use skep::flow::step::StepStatus;
@@ -129,6 +131,127 @@ fn what_fell_due_while_nobody_could_answer_has_a_grace() {
 }
 
 #[test]
+fn an_end_just_after_a_start_has_the_grace_and_no_escalation_is_lost() {
+    let shop = Shop::open(4, &["a"]);
+    let (_, boss) = (member(&shop, "Anna"), member(&shop, "Boss"));
+    let escalating = |after: u64, on_timeout| Ask {
+        on_timeout,
+        escalate: Some(Escalation {
+            after_ms: after * 3_600_000,
+            recipient: "Boss".to_owned(),
+        }),
+        ..ask(&["Anna"])
+    };
+    let missed = asked(&shop, escalating(24, OnTimeout::Fail), None);
+    let start = Timestamp(at(72).0 - 1_000);
+    assert_eq!(shop.store.grant_grace(HOUR, start).expect("written"), 1);
+    shop.store.fire_timers(100, start).expect("written");
+    let graced = again(&shop, &missed);
+    assert_eq!(graced.expires_at, start.plus(HOUR));
+    assert!(graced.asked().any(|one| one.member.id == boss.id));
+    assert_eq!(told(&shop, &missed), ["requested", "escalated"]);
+    sound(&shop);
+
+    // One that is the end comes with the end, and leaves as long again.
+    let last = asked(&shop, escalating(72, OnTimeout::Escalate), None);
+    assert_eq!(shop.store.grant_grace(HOUR, at(80)).expect("written"), 2);
+    shop.store.fire_timers(100, at(80)).expect("written");
+    assert_eq!(
+        told(&shop, &last),
+        ["requested"],
+        "not before the grace is over"
+    );
+    shop.store.fire_timers(100, at(82)).expect("written");
+    assert_eq!(again(&shop, &missed).status, ApprovalStatus::TimedOut);
+    assert_eq!(told(&shop, &last), ["requested", "escalated"]);
+    assert_eq!(again(&shop, &last).expires_at, at(82 + 72));
+    sound(&shop);
+}
+
+#[test]
+fn ends_that_were_put_off_together_are_spread() {
+    let shop = Shop::open(4, &["a"]);
+    member(&shop, "Anna");
+    let both = [0; 2].map(|_| asked(&shop, ask(&["Anna"]), None));
+    assert_eq!(shop.store.grant_grace(HOUR, at(99)).expect("written"), 2);
+    let ends = both.map(|one| again(&shop, &one).expires_at.0 - at(100).0);
+    assert_eq!(ends, [0, 1]);
+    assert_eq!(shop.store.grant_grace(HOUR, at(99)).expect("written"), 0);
+    sound(&shop);
+}
+
+#[test]
+fn a_question_that_cannot_be_read_holds_up_no_other() {
+    let shop = Shop::open(4, &["a"]);
+    member(&shop, "Anna");
+    let [bad, good] = [0; 2].map(|_| asked(&shop, ask(&["Anna"]), None));
+    let file = rusqlite::Connection::open(shop.store.path()).expect("the file opens");
+    file.execute("UPDATE approvals SET ask = '{}' WHERE id = ?1", [bad.id])
+        .expect("changed behind its back");
+    assert_eq!(shop.store.fire_timers(100, at(72)).expect("done"), 2);
+    assert_eq!(again(&shop, &good).status, ApprovalStatus::TimedOut);
+    let soon = at(72).plus(Duration::from_secs(60));
+    assert_eq!(shop.store.next_wake().expect("readable"), Some(soon));
+    file.execute(
+        "UPDATE approvals SET ask = (SELECT ask FROM approvals WHERE id = ?2) WHERE id = ?1",
+        [bad.id, good.id],
+    )
+    .expect("mended");
+    sound(&shop);
+    shop.store.fire_timers(100, soon).expect("written");
+    assert_eq!(again(&shop, &bad).status, ApprovalStatus::TimedOut);
+}
+
+#[test]
+fn whoever_needs_not_know_what_was_asked_does_not_read_it() {
+    let shop = Shop::open(4, &["a"]);
+    let anna = member(&shop, "Anna");
+    let one = asked(&shop, ask(&["Anna"]), None);
+    let file = rusqlite::Connection::open(shop.store.path()).expect("the file opens");
+    file.execute("UPDATE approvals SET ask = '{}'", [])
+        .expect("changed behind its back");
+    assert!(shop.store.approval(one.approval_id).is_err());
+    let waits = shop.store.waits_for(one.run).expect("readable");
+    assert_eq!(waits.expect("it waits").recipient, "anna@office.test");
+    let claim = shop.take(1, NOW).pop().expect("it is due");
+    let notice = claim.notice.as_ref().expect("it is a notification");
+    assert_eq!(notice.email, anna.email);
+    assert_eq!(notice.link_expires_at, at(1));
+}
+
+#[test]
+fn one_commit_tells_so_many_and_no_more() {
+    let shop = Shop::open(4, &["a"]);
+    let names: Vec<String> = (0..90).map(|at| format!("M{at}")).collect();
+    for name in &names {
+        member(&shop, name);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut context = Map::new();
+    for row in 0..50 {
+        context.insert(format!("Row {row}"), json!("ä".repeat(600)));
+    }
+    let many = || Ask {
+        remind_ms: vec![3_600_000],
+        context: context.clone(),
+        ..ask(&names)
+    };
+    let all = [0; 4].map(|_| asked(&shop, many(), None));
+    let fire = || shop.store.fire_timers(100, at(1)).expect("written");
+    assert_eq!((fire(), fire(), fire()), (3, 1, 0));
+    // What is told is stored for each: it has the head of the context, and the page has all of it.
+    let claim = shop.take(1, NOW).pop().expect("one is due");
+    let body: Value = serde_json::from_str(&claim.body).expect("JSON");
+    let told = body["context"].as_object().expect("rows");
+    let rows: Vec<&String> = told.keys().collect();
+    assert_eq!(rows, ["Row 0", "Row 1", "Row 2", "Row 3", "…"]);
+    let text = told["Row 0"].as_str().expect("a text");
+    assert_eq!(text, format!("{}…", "ä".repeat(500)));
+    assert!(claim.body.len() < 8_000, "{}", claim.body.len());
+    assert_eq!(again(&shop, &all[0]).ask.context, context);
+}
+
+#[test]
 fn nobody_is_told_of_what_is_decided() {
     let shop = Shop::open(4, &["a"]);
     let [anna, bob] = ["Anna", "Bob"].map(|name| member(&shop, name));
@@ -217,8 +340,7 @@ fn only_the_hash_of_a_link_is_kept() {
     let minted = shop
         .store
         .mint_link(one.approval_id, None, Actor::system(), Some(HOUR), NOW);
-    let minted = minted.expect("written").expect("it is pending");
-    assert!(look(&minted.token, NOW).expect("good").member.is_none());
+    assert!(minted.expect("looked for").is_none(), "it is somebody's");
     let foreign = Some(anna.member_id);
     let minted = shop
         .store

@@ -8,9 +8,6 @@ use crate::error::{Code, Error, Result};
 use crate::id::Id;
 use crate::store::instance::{InstanceKey, hex};
 
-/// The most bytes of a form.
-pub const MOST: usize = 64 << 10;
-
 /// The type of a form.
 const TYPE: &str = "application/x-www-form-urlencoded";
 

@@ -209,7 +209,8 @@ pub static EN: Words = Words {
     forged: "The answer did not come from the form on this page.",
     requester: "You asked for this yourself, so somebody else has to answer.",
     not_asked: "You are not among those who are asked.",
-    too_large: "The answer is too large.",
+    too_large: "Your answer is longer than this server takes, and nothing was recorded. Go back \
+                in your browser, where what you wrote still is, and shorten it.",
     open_again: "Open the question again",
 };
 
@@ -315,7 +316,9 @@ static DE: Words = Words {
     forged: "Die Antwort kam nicht aus dem Formular dieser Seite.",
     requester: "Sie haben dies selbst beantragt; daher muss jemand anderes antworten.",
     not_asked: "Sie gehören nicht zu denen, die gefragt sind.",
-    too_large: "Die Antwort ist zu groß.",
+    too_large: "Ihre Antwort ist länger, als dieser Server annimmt; nichts wurde gespeichert. \
+                Gehen Sie im Browser zurück, dort steht noch, was Sie geschrieben haben, und \
+                kürzen Sie es.",
     open_again: "Die Frage noch einmal öffnen",
 };
 
@@ -416,7 +419,8 @@ static ES: Words = Words {
     forged: "La respuesta no venía del formulario de esta página.",
     requester: "Usted mismo lo ha solicitado, así que debe responder otra persona.",
     not_asked: "Usted no está entre las personas consultadas.",
-    too_large: "La respuesta es demasiado grande.",
+    too_large: "Su respuesta es más larga de lo que este servidor acepta y no se ha guardado \
+                nada. Vuelva atrás en el navegador, donde sigue lo que escribió, y acórtela.",
     open_again: "Abrir la pregunta de nuevo",
 };
 

@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 
+use crate::api::approve;
 use crate::api::budget::{Budget, Held};
 use crate::api::call::{Head, Reply};
 use crate::error::{Code, Error, Result};
@@ -28,6 +29,8 @@ pub struct Seen {
     is_safe: bool,
     /// Whether the answer must not be cached unless it says so.
     is_api: bool,
+    /// The languages that a person asks for, if it is a person's page.
+    page: Option<String>,
 }
 
 impl Seen {
@@ -38,6 +41,10 @@ impl Seen {
             peer: head.peer,
             is_safe: matches!(head.method.as_str(), "GET" | "HEAD"),
             is_api: head.path.starts_with("/v1/"),
+            page: approve::is_page(&head.path).then(|| {
+                let languages = head.header("accept-language");
+                languages.unwrap_or_default().to_owned()
+            }),
         }
     }
 }
@@ -50,6 +57,14 @@ pub fn refusal(mut error: Error) -> Reply {
         error = error.with("id", id);
     }
     Reply::error(&error)
+}
+
+/// An error's answer, for a person on the page where it is one that a person can mend.
+pub fn told(error: Error, seen: &Seen) -> Reply {
+    match (&seen.page, error.code) {
+        (Some(languages), Code::BodyTooLarge) => approve::too_large(languages),
+        _ => refusal(error),
+    }
 }
 
 /// An error as bytes, for a connection that the library does not serve, or no longer.

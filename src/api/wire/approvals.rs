@@ -122,7 +122,7 @@ pub struct ApprovalRecipient<'a> {
 pub struct ApprovalAnswer<'a> {
     /// Who: an e-mail address or name; `BOB for ANNA` where Bob stood in for Anna.
     pub by: &'a str,
-    /// How it came: `link`, `key NAME`, `admin key`.
+    /// How it came: `link`, `open link` (whoever had it), `key NAME`, `admin key`.
     pub via: &'a str,
     /// What: `choice` (the option's place, from 0), `text`, `decision` (true: approved) or `form`.
     #[schemars(extend("type" = "object"))]

@@ -1,5 +1,7 @@
 //! Deliveries and their attempts, as they are sent.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,7 +27,7 @@ pub struct Delivery<'a> {
     /// `workflow.completed`, `workflow.failed` or `workflow.cancelled`.
     pub event_type: &'a str,
     /// Where to.
-    pub url: &'a str,
+    pub url: Cow<'a, str>,
     /// Where it stands.
     #[schemars(extend("enum" = DeliveryStatus::ALL.map(DeliveryStatus::as_str)))]
     pub status: &'static str,

@@ -1,5 +1,7 @@
 //! Runs, their steps, and requests, as they are sent.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -179,7 +181,7 @@ pub struct OwedDelivery<'a> {
     #[schemars(extend("enum" = DeliveryStatus::ALL.map(DeliveryStatus::as_str)))]
     pub status: &'static str,
     /// Where to.
-    pub url: &'a str,
+    pub url: Cow<'a, str>,
     /// When it is sent next.
     pub next_attempt_at: Option<Timestamp>,
 }

@@ -1,5 +1,6 @@
 //! From the step to the question: templates rendered, options read, limits kept.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::flow::approval::{Ask, Choice, Escalation, Mode};
@@ -14,6 +15,12 @@ use crate::flow::values::as_text;
 
 /// The members of an option that are its label, where the definition does not say; the first that there is.
 const LABELS: [&str; 3] = ["label", "title", "name"];
+
+/// How long the context is at most, written as JSON: it is shown on one page.
+const LONGEST_CONTEXT: usize = 64 << 10;
+
+/// How long a question is at most with all that belongs to it, written as JSON.
+const LONGEST_ASK: usize = 1 << 20;
 
 /// What templates are rendered with.
 struct View<'s, 'a> {
@@ -55,7 +62,12 @@ impl Human {
                 recipient: recipient(&value, "escalate.recipient")?,
             });
         }
-        Ok(ask)
+        match json_length(&ask) {
+            0..=LONGEST_ASK => Ok(ask),
+            length => Err(format!(
+                "the question has {length} bytes with its options and context; at most {LONGEST_ASK} can be asked"
+            )),
+        }
     }
 
     fn options(&self, items: Value) -> Result<Vec<Choice>, String> {
@@ -134,6 +146,11 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// How many bytes that is as JSON; what cannot be written is longer than anything.
+fn json_length(value: &impl Serialize) -> usize {
+    serde_json::to_string(value).map_or(usize::MAX, |text| text.len())
+}
+
 fn question(value: &Value) -> Result<String, String> {
     if value.is_array() || value.is_object() {
         let came = kind_of(value);
@@ -157,7 +174,12 @@ fn context(value: Value) -> Result<Map<String, Value>, String> {
             "`human.context` has {} rows; at most {MAX_CONTEXT} can be shown",
             rows.len()
         )),
-        Value::Object(rows) => Ok(rows),
+        Value::Object(rows) => match json_length(&rows) {
+            0..=LONGEST_CONTEXT => Ok(rows),
+            length => Err(format!(
+                "`human.context` has {length} bytes as JSON; at most {LONGEST_CONTEXT} can be shown"
+            )),
+        },
         other => Err(format!(
             "`human.context` must be an object, got {}",
             kind_of(&other)

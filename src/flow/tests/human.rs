@@ -349,6 +349,24 @@ fn a_rendering_that_gives_no_question_fails_the_step_and_says_why() {
     );
 }
 
+#[test]
+fn a_question_that_no_page_could_show_is_not_asked() {
+    let context = "question: Q, recipient: r, context: '{{ start.x }}'";
+    let long = |length: usize| json!({"x": {"a": "x".repeat(length)}});
+    asked_with(&asking(context), long(65_536 - 8));
+    assert_eq!(
+        unasked(context, long(65_536 - 7)),
+        "`human.context` has 65537 bytes as JSON; at most 65536 can be shown"
+    );
+    let options = "mode: choices, question: Q, recipient: r, options: '{{ start.x }}'";
+    let item = json!({"label": "l", "text": "x".repeat(1_100)});
+    let message = unasked(options, json!({"x": vec![item; 500]}));
+    assert!(
+        message.ends_with("bytes with its options and context; at most 1048576 can be asked"),
+        "{message}"
+    );
+}
+
 // ---- what follows ----
 
 #[test]

@@ -51,7 +51,7 @@ impl Sender {
             html: &letter.html,
             id: &claim.delivery_id.prefixed("dlv_"),
             language: letter.language,
-            deadline: claim.deadline,
+            deadline: self.channels.mail_timeout,
         };
         let exchange = caught(|| self.outside.mail(&mail, &self.stop));
         let shown = [("To", to.clone()), ("Subject", letter.subject)];

@@ -1,15 +1,17 @@
 //! A question begins: the run parks, and whoever is asked is told, in one commit.
 
+use std::sync::Arc;
+
 use rusqlite::params;
 use serde_json::{Value, json};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::approval::{ApprovalStatus, Ask};
 use crate::flow::human::KIND;
 use crate::flow::step::{ErrorClass, StepError, StepStatus};
 use crate::id::Id;
 use crate::store::approvals::decide::eligible;
-use crate::store::approvals::{PREFIX, by_row};
+use crate::store::approvals::{PREFIX, by_row_of};
 use crate::store::audit::Actor;
 use crate::store::members::{self, Member};
 use crate::store::steps::{Finished, Opened};
@@ -20,7 +22,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Asked {
     path: String,
-    ask: Ask,
+    ask: Arc<Ask>,
     /// `ask`, written out before the writer has to wait for it.
     text: String,
     /// What the trace shows as the step's input.
@@ -42,7 +44,7 @@ impl Asked {
         });
         Asked {
             path,
-            ask,
+            ask: Arc::new(ask),
             text,
             input,
         }
@@ -65,7 +67,8 @@ impl Tx<'_> {
             Err(why) => return self.cannot_ask(run, asked, why, now),
         };
         let id = self.write_approval(run, asked, &people, expires_at, now)?;
-        let approval = by_row(self.conn, id)?;
+        let approval = by_row_of(self.conn, id, &asked.ask)?
+            .ok_or_else(|| Error::internal("an approval is gone in its own commit"))?;
         let escalates = usize::from(asked.ask.escalate.is_some());
         if !people.is_empty() && eligible(&approval) + escalates < asked.ask.need {
             self.sql("DELETE FROM approvals WHERE id = ?1")?
@@ -138,8 +141,9 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<i64> {
         self.sql(
-            "INSERT INTO approvals (approval_id, run, path, status, ask, requester, expires_at, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, (SELECT user FROM runs WHERE id = ?2), ?6, ?7)",
+            "INSERT INTO approvals (approval_id, run, path, status, ask, link_ttl, requester, expires_at,
+                 created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT user FROM runs WHERE id = ?2), ?7, ?8)",
         )?
         .execute(params![
             Id::new(now, &self.desk.dice).0,
@@ -147,6 +151,7 @@ impl Tx<'_> {
             asked.path,
             ApprovalStatus::Pending.as_str(),
             asked.text,
+            i64::try_from(asked.ask.link_ttl_ms).unwrap_or(i64::MAX),
             expires_at.0,
             now.0,
         ])?;

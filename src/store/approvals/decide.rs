@@ -1,6 +1,8 @@
 //! An answer, from whoever gives it: counted once, and what it decides, in one commit.
 
+use rusqlite::Connection;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::flow::answer::{Offer, Verdict, is_same_answer, output, shown, verdict};
@@ -8,10 +10,13 @@ use crate::flow::approval::{ApprovalStatus, Given};
 use crate::flow::step::{ErrorClass, StepError};
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::approvals::refusal::{Refusal, is_due};
 use crate::store::approvals::settle::Settled;
-use crate::store::approvals::{Answered, Approval, PREFIX, by_id, by_row, people};
+use crate::store::approvals::{Answered, Approval, PREFIX, after, now_of, people};
 use crate::store::audit::Actor;
+use crate::store::instance::hex;
 use crate::store::members::{self, Member};
+use crate::store::notices::cut;
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -24,10 +29,12 @@ pub struct Decide {
     pub person: Person,
     /// What.
     pub offer: Offer,
-    /// How it came: `link`, `key NAME`, `admin key`. The audit's actor is `VIA for BY`.
+    /// How it came: `link`, `open link`, `key NAME`, `admin key`. The audit's actor is `VIA for BY`.
     pub via: String,
     /// The row of the API key that it came by, if it came by one.
     pub key: Option<i64>,
+    /// The hash of the link that it came by, if it came by one.
+    pub link: Option<[u8; 32]>,
     /// The client's address.
     pub address: Option<String>,
 }
@@ -39,6 +46,9 @@ pub enum Person {
     Member(Id),
     /// Whoever is called so: a member's e-mail address, id or name; any name where anyone may answer.
     Named(String),
+    /// Whoever has the link of a question that anyone may answer; the name that they give is nobody else's, whatever it
+    /// is.
+    Anyone(String),
 }
 
 /// What became of an answer.
@@ -58,6 +68,12 @@ pub enum Decided {
     Unknown,
 }
 
+/// What an answer comes by that the admin key brought.
+const ADMIN_KEY: &str = "admin key";
+
+/// How much of an answer, and of a comment, the audit has, in characters: its rows stay for ever.
+const NOTED: usize = 200;
+
 /// Whoever answers is no active member.
 pub const NOT_ACTIVE: &str = "whoever answers must be an active member";
 /// Whoever answers is not asked.
@@ -66,6 +82,32 @@ pub const NOT_ASKED: &str = "only those who are asked may answer";
 pub const REQUESTER: &str = "whoever asked for the run may not answer";
 /// `not_requester`: by key.
 pub const STARTER: &str = "the key that started the run may not answer";
+
+/// What stands is another answer.
+const TAKEN: &str = "it was answered otherwise before";
+
+/// What an answer comes upon.
+enum Found {
+    /// Nothing: it counts.
+    Open(Counts),
+    /// The same, from the same person or as the decision.
+    Same,
+    /// Another, or the end. Who it is.
+    Taken(String),
+    /// This person may not answer: who it is, and why not.
+    Refused(String, &'static str),
+}
+
+impl Found {
+    /// What is noted of it, and of whom.
+    fn refused(&self) -> Option<(&str, &'static str)> {
+        match self {
+            Found::Open(_) | Found::Same => None,
+            Found::Taken(by) => Some((by, TAKEN)),
+            Found::Refused(by, why) => Some((by, why)),
+        }
+    }
+}
 
 /// Whose answer it is, and whose hand gave it.
 struct Counts {
@@ -96,12 +138,13 @@ impl Counts {
         }
     }
 
-    /// Someone who is no member, where anyone may answer.
+    /// Someone who is no member, where anyone may answer. No such person is a member by their name.
     fn anyone(name: &str) -> Counts {
+        let person = format!("name:{name}");
         Counts {
-            person: name.to_owned(),
+            hand: person.clone(),
+            person,
             by: name.to_owned(),
-            hand: name.to_owned(),
             members: Vec::new(),
         }
     }
@@ -114,18 +157,19 @@ impl Counts {
 
 /// Whose answer it would be.
 fn resolve(
-    tx: &Tx<'_>,
+    conn: &Connection,
     approval: &Approval,
     person: &Person,
     now: Timestamp,
 ) -> Result<std::result::Result<Counts, &'static str>> {
     let member = match person {
-        Person::Member(id) => members::by_id(tx.conn, *id)?,
-        Person::Named(text) => members::called(tx.conn, text)?,
+        Person::Member(id) => members::by_id(conn, *id)?,
+        Person::Named(text) => members::called(conn, text)?,
+        Person::Anyone(_) => None,
     };
     let member = match (member, person) {
         (Some(member), _) => member,
-        (None, Person::Named(text)) if approval.is_open_to_all() => {
+        (None, Person::Named(text) | Person::Anyone(text)) if approval.is_open_to_all() => {
             return Ok(Ok(Counts::anyone(text.trim())));
         }
         (None, _) => return Ok(Err(NOT_ASKED)),
@@ -147,7 +191,7 @@ fn resolve(
 }
 
 /// Why whoever asked for the run may not answer, if it is them.
-fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'static str> {
+fn excluded(approval: &Approval, counts: &Counts, decide: &Decide) -> Option<&'static str> {
     if !approval.ask.not_requester {
         return None;
     }
@@ -155,7 +199,12 @@ fn excluded(approval: &Approval, counts: &Counts, key: Option<i64>) -> Option<&'
     if requester.is_some_and(|text| counts.is_named(text)) {
         return Some(REQUESTER);
     }
-    (key.is_some() && key == approval.started_by).then_some(STARTER)
+    let is_starter = match decide.key {
+        // The admin key has no row.
+        None => decide.via == ADMIN_KEY && approval.started_by_admin,
+        key => key == approval.started_by,
+    };
+    is_starter.then_some(STARTER)
 }
 
 /// What stands already, if the answer finds something standing.
@@ -169,40 +218,56 @@ fn standing<'a>(approval: &'a Approval, counts: &Counts) -> Option<Option<&'a An
     (approval.status != ApprovalStatus::Pending).then(|| approval.standing())
 }
 
+/// What an answer comes upon. Changes nothing.
+fn find(conn: &Connection, approval: &Approval, decide: &Decide, now: Timestamp) -> Result<Found> {
+    let counts = match resolve(conn, approval, &decide.person, now)? {
+        Ok(counts) => counts,
+        Err(why) => {
+            let who = match &decide.person {
+                Person::Member(id) => id.prefixed(members::PREFIX),
+                Person::Named(text) | Person::Anyone(text) => text.clone(),
+            };
+            return Ok(Found::Refused(who, why));
+        }
+    };
+    if let Some(why) = excluded(approval, &counts, decide) {
+        return Ok(Found::Refused(counts.by, why));
+    }
+    Ok(match standing(approval, &counts) {
+        Some(Some(standing)) if is_same_answer(&standing.given.answer, &decide.offer.answer) => {
+            Found::Same
+        }
+        Some(_) => Found::Taken(counts.by),
+        None => Found::Open(counts),
+    })
+}
+
+fn refusal(approval: &Approval, decide: &Decide, why: &'static str) -> Refusal {
+    Refusal {
+        approval: approval.id,
+        link: decide.link,
+        why,
+    }
+}
+
 impl Tx<'_> {
-    fn decide(&mut self, decide: &Decide, now: Timestamp) -> Result<Decided> {
-        let Some(approval) = by_id(self.conn, decide.approval_id)? else {
+    /// `known`: the approval as it stood a moment ago.
+    fn decide(&mut self, known: &Approval, decide: &Decide, now: Timestamp) -> Result<Decided> {
+        let Some(approval) = now_of(self.conn, known)? else {
             return Ok(Decided::Unknown);
         };
-        let counts = match resolve(self, &approval, &decide.person, now)? {
-            Ok(counts) => counts,
-            Err(why) => {
-                let who = match &decide.person {
-                    Person::Member(id) => id.prefixed(members::PREFIX),
-                    Person::Named(text) => text.clone(),
-                };
-                self.refuse(&approval, decide, &who, why, now)?;
-                return Ok(Decided::Refused(approval, why));
-            }
-        };
-        if let Some(why) = excluded(&approval, &counts, decide.key) {
-            self.refuse(&approval, decide, &counts.by, why, now)?;
-            return Ok(Decided::Refused(approval, why));
+        let found = find(self.conn, &approval, decide, now)?;
+        if let Some((by, why)) = found.refused() {
+            let (actor, detail) = (actor(decide, by), json!({"by": by, "why": why}));
+            let refusal = refusal(&approval, decide, why);
+            self.note_refusal(&approval, &refusal, (&actor, &detail), now)?;
         }
-        match standing(&approval, &counts) {
-            Some(Some(standing))
-                if is_same_answer(&standing.given.answer, &decide.offer.answer) =>
-            {
-                return Ok(Decided::Same(approval));
-            }
-            Some(_) => {
-                let why = "it was answered otherwise before";
-                self.refuse(&approval, decide, &counts.by, why, now)?;
-                return Ok(Decided::Taken(approval));
-            }
-            None => {}
+        match found {
+            Found::Open(counts) => self.count(approval, counts, decide, now),
+            Found::Same => Ok(Decided::Same(approval)),
+            Found::Taken(_) => Ok(Decided::Taken(approval)),
+            Found::Refused(_, why) => Ok(Decided::Refused(approval, why)),
         }
-        self.count(approval, counts, decide, now)
     }
 
     /// An answer that counts, and what it comes to.
@@ -240,20 +305,37 @@ impl Tx<'_> {
             .collect();
         answers.push(given.clone());
         let verdict = verdict(&approval.ask, &answers, eligible(&approval));
+        let answer = shown(&approval.ask, &given.answer);
         let detail = json!({
             "by": given.by,
-            "answer": shown(&approval.ask, &given.answer),
-            "comment": given.comment,
+            "answer": cut(&answer, NOTED),
+            "answer_sha256": digest(&answer),
+            "comment": given.comment.as_deref().map(|text| cut(text, NOTED)),
+            "comment_sha256": given.comment.as_deref().map(digest),
             "decides": !matches!(verdict, Verdict::Open),
         });
         let actor = actor(decide, &given.by);
         let target = approval.approval_id.prefixed(PREFIX);
         self.audit(&actor, "approval.answer", &target, &detail, now)?;
+        match self.conclude(&approval, verdict, Some(&given), now)? {
+            true => Ok(Decided::Stands(after(self.conn, &approval)?)),
+            false => Ok(Decided::Counted(after(self.conn, &approval)?)),
+        }
+    }
+
+    /// What the answers come to, settled. Returns whether it is decided.
+    pub(super) fn conclude(
+        &mut self,
+        approval: &Approval,
+        verdict: Verdict,
+        deciding: Option<&Given>,
+        now: Timestamp,
+    ) -> Result<bool> {
         let settled = match verdict {
-            Verdict::Open => return Ok(Decided::Counted(by_row(self.conn, approval.id)?)),
+            Verdict::Open => return Ok(false),
             Verdict::Decided(status) => Settled {
                 status,
-                step: Ok(output(&approval.ask, status, Some(&given), now)),
+                step: Ok(output(&approval.ask, status, deciding, now)),
             },
             Verdict::Deadlock => Settled {
                 status: ApprovalStatus::Cancelled,
@@ -263,22 +345,14 @@ impl Tx<'_> {
                 }),
             },
         };
-        self.settle(&approval, &settled, now)?;
-        Ok(Decided::Stands(by_row(self.conn, approval.id)?))
+        self.settle(approval, &settled, now)?;
+        Ok(true)
     }
+}
 
-    fn refuse(
-        &self,
-        approval: &Approval,
-        decide: &Decide,
-        by: &str,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        let target = approval.approval_id.prefixed(PREFIX);
-        let detail = json!({"by": by, "why": why});
-        self.audit(&actor(decide, by), "approval.refuse", &target, &detail, now)
-    }
+/// What tells whether a text that is kept elsewhere is the one that was given.
+fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text))
 }
 
 fn actor(decide: &Decide, by: &str) -> Actor {
@@ -290,19 +364,39 @@ fn actor(decide: &Decide, by: &str) -> Actor {
 
 /// How many of those asked may answer. 0: anyone.
 pub(super) fn eligible(approval: &Approval) -> usize {
-    let excluded = |member: &Member| {
-        let requester = approval.requester.as_deref();
-        approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
-    };
     let mut asked: Vec<&Member> = approval.asked().map(|one| &one.member).collect();
-    asked.retain(|member| !excluded(member));
+    asked.retain(|member| !is_excluded(approval, member));
     asked.len()
+}
+
+/// Whether a member asked for the run, and may therefore not answer.
+pub(super) fn is_excluded(approval: &Approval, member: &Member) -> bool {
+    let requester = approval.requester.as_deref();
+    approval.ask.not_requester && requester.is_some_and(|text| people::is_named(member, text))
 }
 
 impl Store {
     /// Counts an answer, and lets the run go on if it decides: one commit. The first answer of a person stands, and the
-    /// first decision of all; what is refused leaves a row in the audit and changes nothing else.
+    /// first decision of all; what is refused changes nothing, and is noted in the audit now and then.
     pub fn decide(&self, decide: Decide, now: Timestamp) -> Result<Decided> {
-        self.write(move |tx| tx.decide(&decide, now))
+        // The question is read here, so that the writer need not; and what changes nothing needs no commit.
+        let Some(known) = self.approval(decide.approval_id)? else {
+            return Ok(Decided::Unknown);
+        };
+        let idle = self.read(|conn| {
+            let found = find(conn, &known, &decide, now)?;
+            let notes = match found.refused() {
+                Some((_, why)) => is_due(conn, &refusal(&known, &decide, why), now)?,
+                None => matches!(found, Found::Open(_)),
+            };
+            Ok((!notes).then_some(found))
+        })?;
+        match idle {
+            Some(Found::Same) => return Ok(Decided::Same(known)),
+            Some(Found::Taken(_)) => return Ok(Decided::Taken(known)),
+            Some(Found::Refused(_, why)) => return Ok(Decided::Refused(known, why)),
+            Some(Found::Open(_)) | None => {}
+        }
+        self.write(move |tx| tx.decide(&known, &decide, now))
     }
 }

@@ -1,12 +1,14 @@
-//! A question in other hands: told again, handed on, and what was refused, noted.
+//! A question in other hands: told again, or handed on.
 
 use serde_json::json;
 
 use crate::error::Result;
-use crate::flow::approval::ApprovalStatus;
+use crate::flow::answer::verdict;
+use crate::flow::approval::{ApprovalStatus, Given};
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::approvals::{Approval, PREFIX, Recipient, by_id, by_row};
+use crate::store::approvals::decide::{eligible, is_excluded};
+use crate::store::approvals::{Approval, PREFIX, Recipient, after, now_of};
 use crate::store::audit::Actor;
 use crate::store::members;
 use crate::store::writer::Tx;
@@ -27,6 +29,10 @@ pub enum Reassigned {
     HasAnswered,
     /// `to` is asked already.
     AlreadyAsked,
+    /// `to` has answered already: for themselves, or in someone's stead.
+    ToAnswered,
+    /// `to` asked for the run, and may not answer.
+    ToRequester,
     /// There is no such approval.
     Unknown,
 }
@@ -34,16 +40,16 @@ pub enum Reassigned {
 impl Tx<'_> {
     fn resend(
         &mut self,
-        approval_id: Id,
+        known: &Approval,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Option<Approval>> {
-        let Some(approval) = by_id(self.conn, approval_id)? else {
+        let Some(approval) = now_of(self.conn, known)? else {
             return Ok(None);
         };
         if approval.status == ApprovalStatus::Pending {
             self.tell_all(&approval, "approval.resent", now)?;
-            let target = approval_id.prefixed(PREFIX);
+            let target = approval.approval_id.prefixed(PREFIX);
             self.audit(actor, "approval.resend", &target, &json!(null), now)?;
         }
         Ok(Some(approval))
@@ -51,13 +57,13 @@ impl Tx<'_> {
 
     fn reassign(
         &mut self,
-        approval_id: Id,
+        known: &Approval,
         from: Option<Id>,
         to: Id,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Reassigned> {
-        let Some(approval) = by_id(self.conn, approval_id)? else {
+        let Some(approval) = now_of(self.conn, known)? else {
             return Ok(Reassigned::Unknown);
         };
         if approval.status != ApprovalStatus::Pending {
@@ -82,6 +88,12 @@ impl Tx<'_> {
         if asked.iter().any(|one| one.member.id == member.id) {
             return Ok(Reassigned::AlreadyAsked);
         }
+        if is_excluded(&approval, &member) {
+            return Ok(Reassigned::ToRequester);
+        }
+        if approval.answer_of(&member.public_id()).is_some() {
+            return Ok(Reassigned::ToAnswered);
+        }
         let rank = approval.recipients.len();
         if let Some(from) = from {
             let id = from.member.public_id();
@@ -97,11 +109,25 @@ impl Tx<'_> {
             "from": from.map(|one| one.member.known_as()),
             "to": member.known_as(),
         });
-        let target = approval_id.prefixed(PREFIX);
+        let target = approval.approval_id.prefixed(PREFIX);
         self.audit(actor, "approval.reassign", &target, &detail, now)?;
-        let approval = by_row(self.conn, approval.id)?;
+        let approval = after(self.conn, &approval)?;
+        if self.judge_again(&approval, now)? {
+            return Ok(Reassigned::Done(after(self.conn, &approval)?));
+        }
         self.tell(&approval, &[&member], "approval.requested", now)?;
         Ok(Reassigned::Done(approval))
+    }
+
+    /// Others may answer now: whether what was answered decides it.
+    fn judge_again(&mut self, approval: &Approval, now: Timestamp) -> Result<bool> {
+        let given: Vec<Given> = approval
+            .answers
+            .iter()
+            .map(|one| one.given.clone())
+            .collect();
+        let verdict = verdict(&approval.ask, &given, eligible(approval));
+        self.conclude(approval, verdict, given.last(), now)
     }
 }
 
@@ -114,7 +140,10 @@ impl Store {
         actor: Actor,
         now: Timestamp,
     ) -> Result<Option<Approval>> {
-        self.write(move |tx| tx.resend(approval_id, &actor, now))
+        let Some(known) = self.approval(approval_id)? else {
+            return Ok(None);
+        };
+        self.write(move |tx| tx.resend(&known, &actor, now))
     }
 
     /// Asks the member `to` instead of `from`; nobody else is asked less. `from` may be left out where one person is
@@ -127,26 +156,9 @@ impl Store {
         actor: Actor,
         now: Timestamp,
     ) -> Result<Reassigned> {
-        self.write(move |tx| tx.reassign(approval_id, from, to, &actor, now))
-    }
-
-    /// Notes what was refused before it came to [`Store::decide`]: a forged form, an expired link.
-    pub fn note_refusal(
-        &self,
-        approval_id: Id,
-        why: &'static str,
-        actor: Actor,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.write(move |tx| {
-            let target = approval_id.prefixed(PREFIX);
-            tx.audit(
-                &actor,
-                "approval.refuse",
-                &target,
-                &json!({"why": why}),
-                now,
-            )
-        })
+        let Some(known) = self.approval(approval_id)? else {
+            return Ok(Reassigned::Unknown);
+        };
+        self.write(move |tx| tx.reassign(&known, from, to, &actor, now))
     }
 }

@@ -25,9 +25,10 @@ const SOUND: &str = "
         (6, 'a', 'delay', 'waiting', 0, NULL, 1, NULL, 9, 1, NULL),
         (7, 'a', 'human', 'waiting', 0, NULL, 1, NULL, 9, 1, NULL),
         (8, 'a', 'human', 'completed', 0, NULL, 1, '1', NULL, 1, 2);
-    INSERT INTO approvals (id, approval_id, run, path, status, ask, output, expires_at, created_at, decided_at) VALUES
-        (1, randomblob(16), 7, 'a', 'pending', '{}', NULL, 9, 1, NULL),
-        (2, randomblob(16), 8, 'a', 'approved', '{}', '1', 9, 1, 2);
+    INSERT INTO approvals (id, approval_id, run, path, status, ask, link_ttl, output, expires_at, created_at,
+                           decided_at) VALUES
+        (1, randomblob(16), 7, 'a', 'pending', '{}', 1, NULL, 9, 1, NULL),
+        (2, randomblob(16), 8, 'a', 'approved', '{}', 1, '1', 9, 1, 2);
     INSERT INTO approval_timers (approval, what, due_at) VALUES (1, 'expire', 9), (1, 'remind', 9);
     INSERT INTO members (id, member_id, name, created_at) VALUES (1, randomblob(16), 'm', 1);
     INSERT INTO answers (approval, person, hand, by, via, answer, at) VALUES (2, 'm', 'm', 'm', 'link', '{}', 2);

@@ -268,6 +268,7 @@ impl History {
             },
             via: "link".to_owned(),
             key: None,
+            link: None,
             address: None,
         };
         let done = store.decide(decide, now);
