@@ -136,13 +136,14 @@ impl Expr {
         let compiled = match plain {
             true => None,
             false => {
-                // The original first: the crate's complaint is then about what the author wrote.
-                environment()
-                    .compile_expression(source)
-                    .map_err(|error| syntax(&error))?;
-                let expression = environment()
-                    .compile_expression_owned(text)
-                    .map_err(|error| syntax(&error))?;
+                let compiled = environment().compile_expression_owned(text);
+                // The complaint is to be about what the author wrote. Only then: the crate computes what is constant
+                // while it compiles, and only in the rewritten text does `*` repeat nothing.
+                let expression =
+                    compiled.map_err(|error| match environment().compile_expression(source) {
+                        Err(original) => syntax(&original),
+                        Ok(_) => syntax(&error),
+                    })?;
                 Some(Arc::new(expression))
             }
         };
@@ -528,6 +529,27 @@ mod tests {
             "else",
         ];
         prop::collection::vec(prop::sample::select(words), 1..9).prop_map(|words| words.join(" "))
+    }
+
+    /// The template crate computes what is constant while it compiles: found by the fuzzer, as an expression that took
+    /// a minute to be refused.
+    #[test]
+    fn nothing_is_repeated_while_an_expression_is_read() {
+        let long = r#""a" ~ 100000000 * ["b"]"#;
+        let Ok(read) = Expr::parse(long) else { return };
+        let inputs = serde_json::Map::new();
+        let scope = Scope {
+            inputs: &inputs,
+            declared: Default::default(),
+            run: &Value::Null,
+            steps: Default::default(),
+            top: Vec::new(),
+        };
+        let fault = read
+            .eval(&scope)
+            .expect_err("a list is no number")
+            .message();
+        assert!(fault.contains('*') || fault.contains("number"), "{fault}");
     }
 
     proptest! {
