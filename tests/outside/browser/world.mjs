@@ -63,7 +63,7 @@ export class World {
     const log = openSync(join(this.folder, "log.txt"), "a");
     const settings = ["--data", "skep.db", "--listen", "127.0.0.1:0"];
     settings.push("--allow-outbound", "127.0.0.1/32");
-    this.process = spawn(binary, ["serve", ...settings], {
+    this.process = spawn(binary, ["serve", "--body-limit", "128KiB", ...settings], {
       cwd: this.folder,
       env: { PATH: process.env.PATH, HOME: this.folder, SKEP_ADMIN_KEY: ADMIN },
       stdio: ["ignore", "pipe", log],
