@@ -75,6 +75,8 @@ pub struct Recording {
     pub arrivals: Vec<(u64, Arrival)>,
     /// Where the world outside was.
     pub port: u16,
+    /// It keeps its port: a server on a rebuilt disk that were given it would take the world for itself.
+    _world: Receiver,
 }
 
 struct Load<'a> {
@@ -119,7 +121,7 @@ pub fn record(binary: &Path, runs: usize) -> Recording {
     }
     let promises = promises.into_inner();
     let promises = promises.unwrap_or_else(PoisonError::into_inner);
-    let arrivals = receiver.all().into_iter();
+    let (arrivals, port) = (receiver.all().into_iter(), receiver.port());
     Recording {
         trace: Trace::read(&trace),
         promises: promises
@@ -129,7 +131,8 @@ pub fn record(binary: &Path, runs: usize) -> Recording {
         arrivals: arrivals
             .map(|arrival| (watch.at(arrival.at), arrival))
             .collect(),
-        port: receiver.port(),
+        port,
+        _world: receiver,
     }
 }
 
