@@ -7,7 +7,7 @@ input, a line each: what to do with the next conversations, in order, as a JSON 
 
     take     takes the mail
     refuse   550 to the recipient
-    grey     451 to the recipient, for now
+    grey     451 to the recipient, which means: later
     drop     cuts the line when it has heard the recipient
     lose     takes the mail and cuts the line without a word
     echo     refuses the mail and repeats the link in it
