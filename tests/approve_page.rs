@@ -6,25 +6,10 @@ use serde_json::{Value, json};
 
 use crate::house::{House, has_exactly, rows, text};
 use crate::people::{
-    Question, approval, asked, deploy, fill_in, form, form_token, is_accepted, link, link_of,
-    member, open, says,
+    OUTPUT, Question, approval, asked, deploy, fill_in, form, form_token, is_accepted, link,
+    link_of, member, open, says,
 };
 use crate::wire::Ask;
-
-/// What every human step's output has.
-const OUTPUT: [&str; 11] = [
-    "mode",
-    "text",
-    "choice",
-    "approved",
-    "decision",
-    "form",
-    "comment",
-    "responded_at",
-    "responded_by",
-    "channel",
-    "timed_out",
-];
 
 /// The run's output, once it has ended well.
 #[track_caller]

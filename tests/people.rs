@@ -5,6 +5,21 @@ use serde_json::{Value, json};
 use crate::house::{House, text};
 use crate::wire::{Answer, Ask};
 
+/// What every human step's output has.
+pub const OUTPUT: [&str; 11] = [
+    "mode",
+    "text",
+    "choice",
+    "approved",
+    "decision",
+    "form",
+    "comment",
+    "responded_at",
+    "responded_by",
+    "channel",
+    "timed_out",
+];
+
 /// Where nobody listens: what a run owes at its end is not looked at.
 const NOWHERE: &str = "http://127.0.0.1:9/done";
 

@@ -212,10 +212,7 @@ fn link(matches: &ArgMatches, screen: &Screen) -> Done {
     let given = |name: &'static str| Some((name.to_owned(), text(matches, name)?.into()));
     let body: Map<String, Value> = ["recipient", "ttl"].into_iter().filter_map(given).collect();
     let link = Server::of(matches)?.send("POST", &path, &body.into())?;
-    match screen.json {
-        true => screen.value(&link),
-        false => screen.line(&clean(&cell(&link, "url"))),
-    }
+    screen.told(&link, &clean(&cell(&link, "url")))
 }
 
 fn resend_command() -> Command {

@@ -176,8 +176,5 @@ fn revoke_command() -> Command {
 fn revoke(matches: &ArgMatches, screen: &Screen) -> Done {
     let id = required(matches, "id");
     let answer = Server::of(matches)?.delete(&["v1", "keys", id])?;
-    match screen.json {
-        true => screen.value(&answer),
-        false => screen.line(&format!("revoked {id}")),
-    }
+    screen.told(&answer, &format!("revoked {id}"))
 }

@@ -213,10 +213,7 @@ fn remove_command() -> Command {
 fn remove(matches: &ArgMatches, screen: &Screen) -> Done {
     let id = required(matches, "id");
     let answer = Server::of(matches)?.delete(&["v1", "members", id])?;
-    match screen.json {
-        true => screen.value(&answer),
-        false => screen.line(&format!("removed {id}")),
-    }
+    screen.told(&answer, &format!("removed {id}"))
 }
 
 #[cfg(test)]

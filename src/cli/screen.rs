@@ -38,6 +38,14 @@ impl Screen {
         self.line(&harmless_json(&format!("{value:#}")))
     }
 
+    /// An answer for machines, or what it comes to in words.
+    pub(super) fn told(&self, answer: &Value, words: &str) -> Done {
+        match self.json {
+            true => self.value(answer),
+            false => self.line(words),
+        }
+    }
+
     /// A value for people: text, anything else as JSON. Text goes into a file or a pipe as it is, and cleaned to a
     /// terminal.
     pub(super) fn output(&self, value: &Value) -> Done {

@@ -88,10 +88,7 @@ fn set(matches: &ArgMatches, screen: &Screen) -> Done {
     let server = Server::of(matches)?;
     let body = json!({"value": value(text(matches, "from-file"))?, "hosts": hosts});
     let answer = server.send("PUT", &["v1", "secrets", name], &body)?;
-    match screen.json {
-        true => screen.value(&answer),
-        false => screen.line(&format!("set {name} for {}", hosts.join(", "))),
-    }
+    screen.told(&answer, &format!("set {name} for {}", hosts.join(", ")))
 }
 
 fn value(file: Option<&str>) -> Result<String, Failure> {
@@ -139,10 +136,7 @@ fn remove_command() -> Command {
 fn remove(matches: &ArgMatches, screen: &Screen) -> Done {
     let name = required(matches, "name");
     let answer = Server::of(matches)?.delete(&["v1", "secrets", name])?;
-    match screen.json {
-        true => screen.value(&answer),
-        false => screen.line(&format!("removed {name}")),
-    }
+    screen.told(&answer, &format!("removed {name}"))
 }
 
 #[cfg(test)]

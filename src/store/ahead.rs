@@ -13,7 +13,7 @@ use crate::flow::delivery::EventFacts;
 use crate::flow::expr::SecretMark;
 use crate::flow::plan::{Then, plan};
 use crate::flow::run::Ending;
-use crate::flow::step::{ErrorClass, StepRecord, StepResult, StepStart, StepStatus};
+use crate::flow::step::{StepRecord, StepResult, StepStart, StepStatus};
 use crate::id::Id;
 use crate::store::approvals::Asked;
 use crate::store::claims::{Next, Record};
@@ -137,10 +137,9 @@ fn next_of(then: Then, mark: &SecretMark) -> (Next, Option<StepStart>) {
             (Next::End(Ending::Completed { output }), None)
         }
         Then::Fail { step, error } => {
-            let code = match (&step, error.class) {
-                (None, _) => "output_failed",
-                (Some(_), ErrorClass::Timeout) => "step_timeout",
-                (Some(_), _) => "step_failed",
+            let code = match &step {
+                Some(_) => "step_failed",
+                None => "output_failed",
             };
             let error = match &step {
                 Some(step) => format!("step `{step}` failed: {}", error.message),

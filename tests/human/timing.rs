@@ -5,6 +5,7 @@ use skep::time::Timestamp;
 
 use super::*;
 use crate::house::has_exactly;
+use crate::people::OUTPUT;
 use crate::receiver::Receiver;
 
 fn moment(value: &Value) -> Timestamp {
@@ -65,22 +66,7 @@ fn nobody_answers_and_the_run_goes_on_and_knows_it() {
         let run = house.start_run("ask", &json!({}), &receiver.at("/hook"));
         house.delivery_is(&run, "delivered");
         let output = house.run(&run)["output"].clone();
-        has_exactly(
-            &output,
-            &[
-                "mode",
-                "text",
-                "choice",
-                "approved",
-                "decision",
-                "form",
-                "comment",
-                "responded_at",
-                "responded_by",
-                "channel",
-                "timed_out",
-            ],
-        );
+        has_exactly(&output, &OUTPUT);
         assert_eq!(output["timed_out"], true, "{output}");
         assert_eq!(output["decision"], "timed_out");
         assert_eq!(output["text"], "");
