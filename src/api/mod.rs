@@ -14,6 +14,7 @@ pub mod direct;
 pub mod door;
 pub mod edge;
 pub mod fields;
+pub mod formats;
 pub mod health;
 pub mod invoke;
 pub mod keys;

@@ -35,6 +35,7 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/v1/workflow_runs", Own, runs::list, "List runs, filtered."),
     row("GET", "/v1/workflow_runs/{id}", Own, runs::show, "Show a run with its first steps and its deliveries."),
     row("GET", "/v1/workflow_runs/{id}/steps", Own, runs::steps, "List a run's steps, in order of execution."),
+    row("GET", "/v1/workflow_runs/{id}/steps/{path}", Own, runs::show_step, "Show a step of a run."),
     row("POST", "/v1/workflow_runs/{id}/cancel", Key(Invoke), runs::cancel, "Cancel a run, whatever it is doing."),
     row("GET", "/v1/public/requests/{request_id}", Own, requests::show, "Show a request and its result."),
     row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),

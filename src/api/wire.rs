@@ -26,8 +26,8 @@ pub use deployments::{
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
 pub use runs::{
-    Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
-    StepTry, WaitingOn, WholeRun,
+    Accepted, Ended, OwedAttempt, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest,
+    ShownRun, Step, StepTry, WaitingOn, WholeRun,
 };
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
 pub use system::{
