@@ -21,6 +21,7 @@ pub mod keys;
 pub mod members;
 pub mod metrics;
 pub mod openapi;
+pub mod overview;
 pub mod query;
 pub mod receipt;
 pub mod requests;

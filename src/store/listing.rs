@@ -50,9 +50,9 @@ const BLOCKS: usize = 64;
 
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    below: i64,
-    lowest: i64,
+pub(super) struct Span {
+    pub(super) below: i64,
+    pub(super) lowest: i64,
 }
 
 impl Store {
@@ -84,7 +84,7 @@ impl Store {
 }
 
 /// The rows that the page and the filter's times leave.
-fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
+pub(super) fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
     // Run ids sort by time, so their index finds where a span of time begins and ends.
     let at = |time: Timestamp, slack: i64| -> rusqlite::Result<Option<i64>> {
         let mut bound = [0; 16];
@@ -112,7 +112,7 @@ fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
 }
 
 /// What of the filter can be looked up by block.
-fn wanted(filter: &RunFilter) -> Vec<Wanted> {
+pub(super) fn wanted(filter: &RunFilter) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut any_of = |facet, values: Vec<String>| {
         if !values.is_empty() {
@@ -313,7 +313,7 @@ impl Look {
 }
 
 /// The filter as conditions, each beginning with AND, and their values in order.
-fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
+pub(super) fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
     let mut sql = String::new();
     let mut values: Vec<Value> = Vec::new();
     let mut any_of = |column: &str, list: Vec<Value>| {

@@ -329,6 +329,9 @@ impl Tx<'_> {
             self.keep_key(asked, new.run_id, answered, now)?;
         }
         self.counts.enter(new.deployment, change.status);
+        self.counts.note_accepted(new.deployment, new.run_id);
+        self.counts
+            .note_ended(new.deployment, new.run_id, change.status);
         let source = new.source;
         self.after(Effect::Count(Fact::Accepted { source, at: now }));
         self.after(Effect::Run(new.run_id, change.status));

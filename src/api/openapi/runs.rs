@@ -34,7 +34,7 @@ const DELIVERY: Parameter = Parameter::new(
     || json!(["callback"]),
 )
 .style("form", false);
-const DEPLOYMENT: Parameter = Parameter::new(
+pub(super) const DEPLOYMENT: Parameter = Parameter::new(
     "deployment",
     "Of the deployment of that name.",
     text,
@@ -69,6 +69,11 @@ const METADATA: Parameter = Parameter::new(
 const Q: Parameter = Parameter::new("q", "That run alone: its id or request id.", run_id, || {
     json!(SOME_REQUEST)
 });
+
+/// What runs are filtered by.
+pub(super) const FILTER: &[Parameter] = &[
+    STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q,
+];
 
 const STEP_PATH: Parameter = Parameter::new(
     "path",
