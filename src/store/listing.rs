@@ -378,4 +378,4 @@ pub(super) fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
