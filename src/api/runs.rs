@@ -7,6 +7,7 @@ use crate::api::call::{Answer, Reply};
 use crate::api::deliveries::address;
 use crate::api::fields;
 use crate::api::query;
+use crate::api::story;
 use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
@@ -35,7 +36,7 @@ const SHOWN: usize = 100;
 pub const REASON: usize = 500;
 
 /// The reason of a cancellation that gives none.
-const NO_REASON: &str = "The run was cancelled";
+pub const NO_REASON: &str = "The run was cancelled";
 
 /// The run that the text names, if the caller may see it.
 pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> {
@@ -127,8 +128,11 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let deliveries = request
         .store()
         .list_deliveries(&filter, Page::first(SHOWN))?;
+    let shown = shown(request, run)?;
+    let story = story::of(request, run, shown.waiting_on.as_ref(), &deliveries.rows)?;
     let workflow_run = WholeRun {
-        run: shown(request, run)?,
+        run: shown,
+        story,
         steps: steps.rows.iter().map(step).collect(),
         deliveries: deliveries
             .rows

@@ -163,6 +163,8 @@ pub struct WholeRun<'a> {
     /// The run.
     #[serde(flatten)]
     pub run: Run<'a>,
+    /// What happened to it, or why it waits: a sentence or two for a person. The words may change between versions.
+    pub story: String,
     /// Its first 100 steps, in order of execution.
     pub steps: Vec<Step<'a>>,
     /// What is owed, or was sent, to a URL.
