@@ -175,7 +175,10 @@ fn unguarded(path: &Path) -> Result<Connection> {
 
 /// As the product has it, and on the disk.
 fn guarded(conn: Connection, path: &Path) -> Result<()> {
-    conn.execute_batch("PRAGMA locking_mode = NORMAL; PRAGMA journal_mode = WAL;")?;
+    conn.flush_prepared_statement_cache();
+    conn.close().map_err(|(_, why)| why)?;
+    let conn = Connection::open(path)?;
+    conn.execute_batch("PRAGMA journal_mode = WAL;")?;
     flush(conn, path)
 }
 

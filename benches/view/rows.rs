@@ -272,7 +272,7 @@ impl<'a> Writer<'a> {
                 drawn.key.map(|key| self.world.keys[key as usize]),
                 drawn.user,
                 metadata,
-                format!("{{\"item\":\"A-{number}\"}}"),
+                format!("{{\"part\":\"A-{number}\"}}"),
                 (drawn.stand == Stand::Completed).then_some("{\"sent\":true}"),
                 error,
                 code,

@@ -14,7 +14,7 @@ use skep::bench::{Result, fault};
 
 use crate::draw::{DEPLOYMENTS, WITH_CANARY};
 use crate::hostile::{BIDI, HTML};
-use crate::job::{NOWHERE, look};
+use crate::job::look;
 use crate::progress;
 use crate::rows::Place;
 
@@ -35,10 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The workflow of every deployment; its versions differ in the sum.
 fn workflow(version: usize) -> String {
     format!(
-        "inputs: {{item: {{type: text, required: true}}}}
+        "inputs: {{part: {{type: text, required: true}}}}
 steps:
   - id: fetch
-    http: {{method: GET, url: 'https://api.example/items/{{{{ item }}}}'}}
+    http: {{method: GET, url: 'https://api.example/items/{{{{ part }}}}'}}
   - id: shape
     set: {{vat: {version}}}
   - id: send
@@ -52,12 +52,12 @@ output: {{sent: true}}
 /// A question for a person. `who` and `text` stand in YAML's single quotes.
 fn question(who: &str, text: &str) -> String {
     format!(
-        "inputs: {{item: {{type: text}}}}
+        "inputs: {{part: {{type: text}}}}
 steps:
   - id: gate
     human:
-      question: '{text} {{{{ item }}}}?'
-      context: {{Item: '{{{{ item }}}}'}}
+      question: '{text} {{{{ part }}}}?'
+      context: {{Part: '{{{{ part }}}}'}}
       recipient: {who}
       channel: webhook
       remind: [300d]
@@ -163,38 +163,38 @@ pub fn questions(server: &Server, folder: &Path, count: usize) -> Result<()> {
             0 => "gate-odd".to_owned(),
             at => format!("gate-{}", at % 3),
         };
-        let body = json!({"deployment": name, "variant": "prod", "inputs": {"item": format!("B-{at}")},
-            "async": {"enabled": true, "callback_url": NOWHERE}});
+        let body = json!({"deployment": name, "variant": "prod", "inputs": {"part": format!("B-{at}")},
+            "async": {"enabled": true, "callback_url": inbox.url("done")}});
         ask(&mut client, "POST", "/v1/workflow/invoke", &body)?;
     }
     waiting(folder, count)?;
-    for id in listed(&mut client, count / 4)? {
-        let body = json!({"by": "Person 0", "decision": "approved", "comment": "As agreed."});
+    for (id, who) in listed(&mut client, count / 4)? {
+        let body = json!({"by": who, "decision": "approved", "comment": "As agreed."});
         let path = format!("/v1/approvals/{id}/decide");
         ask(&mut client, "POST", &path, &body)?;
     }
     waiting(folder, count - count / 4)
 }
 
-/// The ids of the newest questions.
-fn listed(client: &mut Client, count: usize) -> Result<Vec<String>> {
-    let (mut ids, mut cursor) = (Vec::new(), String::new());
-    while ids.len() < count {
+/// The ids of the newest questions, and who is asked.
+fn listed(client: &mut Client, count: usize) -> Result<Vec<(String, String)>> {
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    while found.len() < count {
         let path = format!("/v1/approvals?status=pending&limit=100{cursor}");
         let page = ask(client, "GET", &path, &Value::Null)?;
         let rows = page["data"].as_array().cloned().unwrap_or_default();
-        ids.extend(
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        found.extend(
             rows.iter()
-                .filter(|row| row["request_id"].is_string())
-                .filter_map(|row| row["id"].as_str().map(str::to_owned)),
+                .map(|row| (text(&row["id"]), text(&row["recipient"]))),
         );
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }
-    ids.truncate(count);
-    Ok(ids)
+    found.truncate(count);
+    Ok(found)
 }
 
 /// These people are told there.

@@ -16,6 +16,7 @@ mod invoke;
 mod keys;
 mod members;
 mod operation;
+mod overview;
 mod parameters;
 mod runs;
 mod secrets;
@@ -39,6 +40,7 @@ use crate::flow::workflow::KindSpec;
 pub const OPERATIONS: &[&[Operation]] = &[
     invoke::OPERATIONS,
     runs::OPERATIONS,
+    overview::OPERATIONS,
     deliveries::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,

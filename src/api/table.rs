@@ -5,7 +5,8 @@ use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
     Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, members,
-    metrics, openapi, requests, rotation, runs, secrets, stats, system, versions, webhook,
+    metrics, openapi, overview, requests, rotation, runs, secrets, stats, system, versions,
+    webhook,
 };
 
 const fn row(
@@ -33,10 +34,14 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("POST", invoke::PATTERN, Key(Invoke), invoke::invoke, "Start a run, and wait for its result or have it delivered."),
     row("POST", webhook::PATTERN, Webhook, webhook::trigger, "Start a run by a deployment's webhook secret."),
     row("GET", "/v1/workflow_runs", Own, runs::list, "List runs, filtered."),
+    row("GET", "/v1/workflow_runs/counts", Own, overview::counts, "Count runs, filtered, by state."),
+    row("GET", "/v1/workflow_runs/histogram", Key(Read), overview::histogram, "Count runs by when they were accepted and where they stand."),
     row("GET", "/v1/workflow_runs/{id}", Own, runs::show, "Show a run with its first steps and its deliveries."),
     row("GET", "/v1/workflow_runs/{id}/steps", Own, runs::steps, "List a run's steps, in order of execution."),
+    row("GET", "/v1/workflow_runs/{id}/steps/{path}", Own, runs::show_step, "Show a step of a run."),
     row("POST", "/v1/workflow_runs/{id}/cancel", Key(Invoke), runs::cancel, "Cancel a run, whatever it is doing."),
     row("GET", "/v1/public/requests/{request_id}", Own, requests::show, "Show a request and its result."),
+    row("GET", "/v1/metadata_keys", Key(Read), overview::metadata_keys, "List what runs can be filtered by: metadata keys, their values, users."),
     row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),
     row("GET", "/v1/deliveries/{id}", Own, deliveries::show, "Show a delivery with its attempts."),
     row("POST", "/v1/deliveries/{id}/redeliver", Key(Admin), deliveries::redeliver, "Send a delivery again."),

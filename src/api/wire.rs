@@ -8,6 +8,7 @@ mod deliveries;
 mod deployments;
 mod keys;
 mod members;
+mod overview;
 mod runs;
 mod stats;
 mod system;
@@ -25,9 +26,13 @@ pub use deployments::{
 };
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
+pub use overview::{
+    Counted, Histogram, HistogramBar, MetadataEntry, MetadataKey, MetadataValue, RunCounts,
+    StatusCounts,
+};
 pub use runs::{
-    Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
-    StepTry, WaitingOn, WholeRun,
+    Accepted, Ended, OwedAttempt, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest,
+    ShownRun, Step, StepTry, WaitingOn, WholeRun,
 };
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
 pub use system::{

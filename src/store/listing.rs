@@ -13,7 +13,7 @@ use crate::id::Id;
 use crate::store::Store;
 use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block, pair};
 use crate::store::page::{Page, Paged, Room, weight, weight_of};
-use crate::store::runs::{RunRow, SELECT_RUN, run};
+use crate::store::runs::{RunRow, Values, run};
 use crate::time::Timestamp;
 
 /// Which runs a list shows. Empty fields do not filter.
@@ -50,16 +50,21 @@ const BLOCKS: usize = 64;
 
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    below: i64,
-    lowest: i64,
+pub(super) struct Span {
+    pub(super) below: i64,
+    pub(super) lowest: i64,
 }
 
 impl Store {
     /// Runs, newest first. A page may be short and still have a next one.
-    pub fn list_runs(&self, filter: &RunFilter, page: Page) -> Result<Paged<RunRow>> {
+    pub fn list_runs(
+        &self,
+        filter: &RunFilter,
+        page: Page,
+        shown: Values,
+    ) -> Result<Paged<RunRow>> {
         self.read(|conn| {
-            let look = Look::new(filter, page.limit);
+            let look = Look::new(filter, page.limit, shown);
             if let Some(run_id) = filter.run_id {
                 return look.one(conn, run_id, page.below());
             }
@@ -79,7 +84,7 @@ impl Store {
 }
 
 /// The rows that the page and the filter's times leave.
-fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
+pub(super) fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
     // Run ids sort by time, so their index finds where a span of time begins and ends.
     let at = |time: Timestamp, slack: i64| -> rusqlite::Result<Option<i64>> {
         let mut bound = [0; 16];
@@ -107,7 +112,7 @@ fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
 }
 
 /// What of the filter can be looked up by block.
-fn wanted(filter: &RunFilter) -> Vec<Wanted> {
+pub(super) fn wanted(filter: &RunFilter) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut any_of = |facet, values: Vec<String>| {
         if !values.is_empty() {
@@ -144,20 +149,29 @@ fn wanted(filter: &RunFilter) -> Vec<Wanted> {
 
 /// A look at rows: the filter's conditions, and how many are wanted.
 struct Look {
+    select: &'static str,
     sql: String,
     values: Vec<Value>,
     limit: usize,
 }
 
 impl Look {
-    fn new(filter: &RunFilter, limit: usize) -> Look {
+    fn new(filter: &RunFilter, limit: usize, shown: Values) -> Look {
         let (sql, values) = conditions(filter);
-        Look { sql, values, limit }
+        Look {
+            select: shown.select_run(),
+            sql,
+            values,
+            limit,
+        }
     }
 
     /// That run alone, if it fits the rest.
     fn one(self, conn: &Connection, run_id: Id, below: i64) -> Result<Paged<RunRow>> {
-        let sql = format!("{SELECT_RUN} WHERE r.run_id = ? AND r.id < ?{}", self.sql);
+        let sql = format!(
+            "{} WHERE r.run_id = ? AND r.id < ?{}",
+            self.select, self.sql
+        );
         let mut values: Vec<Value> = vec![run_id.0.to_vec().into(), below.into()];
         values.extend(self.values);
         let found = conn
@@ -241,8 +255,8 @@ impl Look {
         ids.truncate(take - 1);
         let list = serde_json::to_string(&ids).unwrap_or_default();
         let sql = format!(
-            "{SELECT_RUN} WHERE r.id IN (SELECT value FROM json_each(?)){} ORDER BY r.id DESC LIMIT ?",
-            self.sql
+            "{} WHERE r.id IN (SELECT value FROM json_each(?)){} ORDER BY r.id DESC LIMIT ?",
+            self.select, self.sql
         );
         let mut page = self.gather(
             conn,
@@ -266,8 +280,8 @@ impl Look {
         room: &mut Room,
     ) -> Result<Paged<RunRow>> {
         let sql = format!(
-            "{SELECT_RUN} WHERE r.id < ? AND r.id >= ?{} ORDER BY r.id DESC LIMIT ?",
-            self.sql
+            "{} WHERE r.id < ? AND r.id >= ?{} ORDER BY r.id DESC LIMIT ?",
+            self.select, self.sql
         );
         self.gather(
             conn,
@@ -299,7 +313,7 @@ impl Look {
 }
 
 /// The filter as conditions, each beginning with AND, and their values in order.
-fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
+pub(super) fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
     let mut sql = String::new();
     let mut values: Vec<Value> = Vec::new();
     let mut any_of = |column: &str, list: Vec<Value>| {

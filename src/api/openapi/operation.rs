@@ -3,6 +3,7 @@
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::api::formats::{Format, NEXT_CURSOR};
 use crate::error::Code;
 
 /// A route's description. Its row in the table says who may, and in one sentence what.
@@ -216,6 +217,8 @@ pub struct Answer {
     example: Example,
     /// Another media type of the same schema, with its example.
     other: Option<(&'static str, Example)>,
+    /// Whether it is a page of a list, which can be had in every format.
+    is_page: bool,
     headers: fn() -> Value,
     pub(super) links: &'static [Link],
 }
@@ -235,9 +238,22 @@ impl Answer {
             schema,
             example,
             other: None,
+            is_page: false,
             headers: || json!({}),
             links: &[],
         }
+    }
+
+    /// A page of a list.
+    pub const fn page(
+        what: &'static str,
+        schema: fn(&mut SchemaGenerator) -> Schema,
+        example: Example,
+    ) -> Answer {
+        let mut answer = Answer::new(200, what, schema, example);
+        answer.is_page = true;
+        answer.headers = next_cursor;
+        answer
     }
 
     /// The same in another media type.
@@ -266,7 +282,7 @@ impl Answer {
 
     pub(super) fn shown(&self, schemas: &mut SchemaGenerator) -> Value {
         let types = [Some((self.media, self.example)), self.other];
-        let content: Map<String, Value> = types
+        let mut content: Map<String, Value> = types
             .into_iter()
             .flatten()
             .map(|(media, example)| {
@@ -274,6 +290,12 @@ impl Answer {
                 (media.to_owned(), shown)
             })
             .collect();
+        if self.is_page {
+            for format in [Format::JsonLines, Format::Csv] {
+                let lines = json!({"schema": {"type": "string"}});
+                content.insert(format.media().to_owned(), lines);
+            }
+        }
         let mut value = json!({
             "description": self.what,
             "headers": (self.headers)(),
@@ -288,6 +310,14 @@ impl Answer {
         }
         value
     }
+}
+
+/// The header of a page whose format has no place for the cursor.
+fn next_cursor() -> Value {
+    json!({NEXT_CURSOR: {
+        "description": "The next page's `cursor`, with `format=jsonl` and `format=csv`; none: there is none.",
+        "schema": {"type": "string"},
+    }})
 }
 
 /// What can be asked next.

@@ -126,7 +126,10 @@ impl House {
         let (mut ids, mut cursor, mut pages) = (Vec::new(), None, 0);
         loop {
             let page = Page { limit, cursor };
-            let page = self.store.list_runs(filter, page).expect("readable");
+            let page = self
+                .store
+                .list_runs(filter, page, Values::Whole)
+                .expect("readable");
             ids.extend(page.rows.iter().map(|row| row.id));
             pages += 1;
             cursor = page.next;
