@@ -32,6 +32,7 @@ pub mod secrets;
 pub mod server;
 pub mod start;
 pub mod stats;
+pub mod story;
 pub mod system;
 pub mod table;
 pub mod trouble;

@@ -7,6 +7,7 @@ use crate::api::call::{Answer, Reply};
 use crate::api::deliveries::address;
 use crate::api::fields;
 use crate::api::query::Query;
+use crate::api::story;
 use crate::api::wire::{
     OwedAttempt, OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun,
 };
@@ -43,7 +44,7 @@ const TRIES_SHOWN: usize = 20;
 pub const REASON: usize = 500;
 
 /// The reason of a cancellation that gives none.
-const NO_REASON: &str = "The run was cancelled";
+pub const NO_REASON: &str = "The run was cancelled";
 
 /// The run that the text names, if the caller may see it.
 pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> {
@@ -159,8 +160,10 @@ fn whole(request: &Request<'_>, run: &RunRow, values: Values) -> Result<Answer> 
     let tries = tries.map(|row| request.store().tries_of(row.id, TRIES_SHOWN));
     let tries: Vec<_> = tries.collect::<Result<_>>()?;
     let owed = deliveries.rows.iter().zip(&tries);
+    let shown = shown(request, run, values)?;
     let workflow_run = WholeRun {
-        run: shown(request, run, values)?,
+        story: story::of(request, run, shown.waiting_on.as_ref(), &deliveries.rows)?,
+        run: shown,
         steps_count: request.store().count_steps(run.id)?,
         steps: steps.rows.iter().map(step).collect(),
         deliveries: owed

@@ -23,6 +23,7 @@ pub mod schema;
 mod scope;
 pub mod source;
 pub mod step;
+pub mod story;
 mod values;
 pub mod workflow;
 

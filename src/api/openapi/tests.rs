@@ -121,7 +121,7 @@ fn a_member_that_is_always_sent_is_required() {
     let none: [&str; 0] = [];
     for (name, members, optional) in [
         ("Run", 29, &none[..]),
-        ("WholeRun", 31, &none),
+        ("WholeRun", 32, &none),
         ("Step", 12, &none),
         ("WholeDelivery", 11, &none),
         ("WholeApproval", 24, &none),

@@ -170,6 +170,8 @@ pub struct WholeRun<'a> {
     /// The run.
     #[serde(flatten)]
     pub run: Run<'a>,
+    /// What happened to it, or why it waits: a sentence or two for a person. The words may change between versions.
+    pub story: String,
     /// How many steps it has: those that have begun, and those that were skipped.
     pub steps_count: u64,
     /// Its first 100 steps, in order of execution.
