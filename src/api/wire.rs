@@ -9,6 +9,7 @@ mod deployments;
 mod keys;
 mod members;
 mod runs;
+mod session;
 mod stats;
 mod system;
 
@@ -29,6 +30,7 @@ pub use runs::{
     Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
     StepTry, WaitingOn, WholeRun,
 };
+pub use session::Session;
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
 pub use system::{
     Connections, DatabaseFile, DirectCallers, OpenDeliveries, OpenRuns, ProcessFigures, Retention,

@@ -216,6 +216,8 @@ pub struct Answer {
     example: Example,
     /// Another media type of the same schema, with its example.
     other: Option<(&'static str, Example)>,
+    /// And more of them.
+    more: &'static [(&'static str, Example)],
     headers: fn() -> Value,
     pub(super) links: &'static [Link],
 }
@@ -235,6 +237,7 @@ impl Answer {
             schema,
             example,
             other: None,
+            more: &[],
             headers: || json!({}),
             links: &[],
         }
@@ -250,6 +253,19 @@ impl Answer {
     pub const fn or(mut self, media: &'static str, example: Example) -> Answer {
         self.other = Some((media, example));
         self
+    }
+
+    /// Or in these.
+    pub const fn or_any(mut self, more: &'static [(&'static str, Example)]) -> Answer {
+        self.more = more;
+        self
+    }
+
+    /// An answer without a body.
+    pub const fn empty(status: u16, what: &'static str) -> Answer {
+        let mut answer = Answer::new(status, what, super::plain_text, || Value::Null);
+        answer.media = "";
+        answer
     }
 
     /// With these headers, as OpenAPI writes them.
@@ -269,6 +285,8 @@ impl Answer {
         let content: Map<String, Value> = types
             .into_iter()
             .flatten()
+            .chain(self.more.iter().copied())
+            .filter(|(media, _)| !media.is_empty())
             .map(|(media, example)| {
                 let shown = json!({"schema": (self.schema)(schemas), "example": example()});
                 (media.to_owned(), shown)
@@ -277,8 +295,10 @@ impl Answer {
         let mut value = json!({
             "description": self.what,
             "headers": (self.headers)(),
-            "content": content,
         });
+        if !content.is_empty() {
+            value["content"] = content.into();
+        }
         if !self.links.is_empty() {
             let links = self.links.iter();
             value["links"] = links
