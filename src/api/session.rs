@@ -36,7 +36,7 @@ pub fn create(request: &Request<'_>) -> Result<Answer> {
     let who = api
         .failures
         .judge(head.peer, now, || api.known(&key))
-        .map_err(|refused| told(refused, head))?;
+        .map_err(told)?;
     let (token, session) = api.sessions.begin(key, api.dice(), now);
     let cookie = api.site.set_cookie(&token, LIFE);
     Ok(Answer::Now(
@@ -94,11 +94,10 @@ fn judge_type(head: &Head) -> Result<()> {
     }
 }
 
-fn told(refused: Refused, head: &Head) -> Error {
+fn told(refused: Refused) -> Error {
     match refused {
         Refused::Wrong => Error::of(Code::InvalidAccess),
         Refused::TooOften(seconds) => {
-            log::warn!("{}: too many wrong keys in a minute", head.peer);
             let message = "Too many wrong keys came from this address. Try again later.";
             let mut error = Error::new(Code::TooManyRequests, message);
             error.retry_after = Some(seconds);

@@ -162,7 +162,13 @@ impl Failures {
         if peers.len() >= PEERS && !peers.contains_key(&peer) {
             make_room(&mut peers, now);
         }
-        peers.entry(peer).or_default().push(now);
+        let times = peers.entry(peer).or_default();
+        times.push(now);
+        if times.len() >= TRIES {
+            log::warn!(
+                "{peer}: {TRIES} wrong keys within {WINDOW:?}: its next ones are not looked at"
+            );
+        }
         Err(Refused::Wrong)
     }
 }

@@ -1,5 +1,11 @@
 //! The dashboard: its files, as they are embedded in the binary. Served by `api`; nothing here is computed.
 
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(File { name: $name, kind: kind($name), bytes: include_bytes!($name) }),*]
+    };
+}
+
 /// A file of the dashboard.
 #[derive(Debug)]
 pub struct File {
@@ -14,23 +20,19 @@ pub struct File {
 /// The page that loads the others.
 pub const HOME: &str = "index.html";
 
-const HTML: &str = "text/html; charset=utf-8";
+/// Every file, by its name alone. A test compares it with what lies here.
+pub const FILES: &[File] = files!["index.html"];
 
-macro_rules! file {
-    ($name:literal, $kind:expr) => {
-        File {
-            name: $name,
-            kind: $kind,
-            bytes: include_bytes!($name),
-        }
-    };
+/// The type that a name's end tells.
+const fn kind(name: &str) -> &'static str {
+    match name.as_bytes() {
+        [.., b'.', b'h', b't', b'm', b'l'] => "text/html; charset=utf-8",
+        [.., b'.', b'c', b's', b's'] => "text/css; charset=utf-8",
+        [.., b'.', b'j', b's'] => "text/javascript; charset=utf-8",
+        [.., b'.', b's', b'v', b'g'] => "image/svg+xml",
+        _ => panic!("a file of the dashboard has a type"),
+    }
 }
-
-/// Every file. A test compares it with what lies here.
-#[rustfmt::skip] // One line a file.
-pub const FILES: &[File] = &[
-    file!("index.html", HTML),
-];
 
 #[cfg(test)]
 mod tests {
