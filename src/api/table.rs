@@ -1,12 +1,12 @@
 //! Every endpoint, one row each. The documentation is compared with this table.
 
-use crate::api::door::Access::{self, Approvals, Key, Open, Own, Webhook};
+use crate::api::door::Access::{self, AnyKey, Approvals, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, members,
-    metrics, openapi, overview, requests, rotation, runs, secrets, stats, system, versions,
-    webhook,
+    Handler, approvals, approve, audit, dashboard, deliveries, deployments, health, invoke, keys,
+    members, metrics, openapi, overview, requests, rotation, runs, secrets, session, stats, system,
+    versions, webhook,
 };
 
 const fn row(
@@ -74,6 +74,9 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("POST", "/v1/keys", Key(Admin), keys::create, "Create an API key."),
     row("POST", "/v1/keys/{id}/rotate", Key(Admin), keys::rotate, "Replace an API key's secret."),
     row("DELETE", "/v1/keys/{id}", Key(Admin), keys::revoke, "Revoke an API key."),
+    row("POST", session::PATTERN, Open, session::create, "Sign in to the dashboard with an API key."),
+    row("GET", session::PATTERN, AnyKey, session::show, "Who is signed in, and what they may do."),
+    row("DELETE", session::PATTERN, AnyKey, session::end, "Sign out."),
     row("GET", "/v1/secrets", Key(Admin), secrets::list, "List secrets, without their values."),
     row("PUT", "/v1/secrets/{name}", Key(Admin), secrets::put, "Set a secret and the hosts it may be sent to."),
     row("DELETE", "/v1/secrets/{name}", Key(Admin), secrets::delete, "Remove a secret."),
@@ -86,4 +89,7 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/metrics", Open, metrics::scrape, "Figures for Prometheus; asks for metrics_key or a read key if metrics_key is set."),
     row("GET", "/schema/workflow.json", Open, health::workflow_schema, "The JSON schema of a workflow definition."),
     row("GET", "/openapi.json", Open, openapi::show, "This API's description: OpenAPI 3.1."),
+    row("GET", dashboard::HOME, Open, dashboard::home, "The dashboard."),
+    row("GET", dashboard::FILE, Open, dashboard::file, "What the dashboard is made of."),
+    row("GET", dashboard::LIBRARY, Open, dashboard::library, "What others made of it."),
 ];

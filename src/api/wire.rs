@@ -10,6 +10,7 @@ mod keys;
 mod members;
 mod overview;
 mod runs;
+mod session;
 mod stats;
 mod system;
 
@@ -34,6 +35,7 @@ pub use runs::{
     Accepted, Ended, OwedAttempt, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest,
     ShownRun, Step, StepTry, WaitingOn, WholeRun,
 };
+pub use session::Session;
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
 pub use system::{
     Connections, DatabaseFile, DirectCallers, OpenDeliveries, OpenRuns, ProcessFigures, Retention,
