@@ -13,6 +13,7 @@ pub mod deployments;
 pub mod direct;
 pub mod door;
 pub mod edge;
+pub mod feed;
 pub mod fields;
 pub mod health;
 pub mod invoke;
