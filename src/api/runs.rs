@@ -6,11 +6,12 @@ use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::deliveries::address;
 use crate::api::fields;
-use crate::api::query;
+use crate::api::query::{self, Query};
 use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::store::Store;
 use crate::store::approvals;
 use crate::store::deliveries::{DeliveryFilter, DeliveryRow};
 use crate::store::listing::RunFilter;
@@ -47,10 +48,8 @@ pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> 
         .ok_or_else(|| Error::not_found(missing))
 }
 
-/// `GET /v1/workflow_runs`
-pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let query = request.query();
-    let page = query.page()?;
+/// The filter that a query asks for, as far as the caller may see. `None`: nothing can fit it.
+pub fn filter(request: &Request<'_>, query: &Query) -> Result<Option<RunFilter>> {
     let words = RunStatus::ALL.map(RunStatus::as_str);
     let one_of = |words: &'static [&'static str]| {
         move |word: &str| words.contains(&word).then(|| word.to_owned())
@@ -78,7 +77,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     }
     if let Some(own) = request.sees_only() {
         if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
-            return Ok(Answer::Now(query::list::<Run<'_>>(Vec::new(), None)));
+            return Ok(None);
         }
         filter.api_key = vec![own];
     }
@@ -91,8 +90,22 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         };
         filter.run_id = Some(run_id);
     }
+    Ok(Some(filter))
+}
+
+/// `GET /v1/workflow_runs`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let query = request.query();
+    let page = query.page()?;
+    let Some(filter) = filter(request, &query)? else {
+        return Ok(Answer::Now(query::list::<Run<'_>>(Vec::new(), None)));
+    };
     let paged = request.store().list_runs(&filter, page)?;
-    let rows: Result<Vec<Run<'_>>> = paged.rows.iter().map(|run| shown(request, run)).collect();
+    let rows: Result<Vec<Run<'_>>> = paged
+        .rows
+        .iter()
+        .map(|run| shown(request.store(), run))
+        .collect();
     Ok(Answer::Now(query::list(rows?, paged.next)))
 }
 
@@ -128,7 +141,7 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
         .store()
         .list_deliveries(&filter, Page::first(SHOWN))?;
     let workflow_run = WholeRun {
-        run: shown(request, run)?,
+        run: shown(request.store(), run)?,
         steps: steps.rows.iter().map(step).collect(),
         deliveries: deliveries
             .rows
@@ -151,7 +164,7 @@ fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> OwedDelivery<'a> {
 }
 
 /// A run without its nested lists.
-fn shown<'a>(request: &Request<'_>, run: &'a RunRow) -> Result<Run<'a>> {
+pub fn shown<'a>(store: &Store, run: &'a RunRow) -> Result<Run<'a>> {
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
@@ -186,7 +199,7 @@ fn shown<'a>(request: &Request<'_>, run: &'a RunRow) -> Result<Run<'a>> {
         error_code: run.error_code.as_deref(),
         error_step: run.error_step.as_deref(),
         created_at: run.created_at,
-        waiting_on: waiting_on(request, run)?,
+        waiting_on: waiting_on(store, run)?,
     })
 }
 
@@ -200,14 +213,14 @@ fn as_text(output: &Value) -> String {
 }
 
 /// What a parked run waits for.
-fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
+fn waiting_on(store: &Store, run: &RunRow) -> Result<Option<WaitingOn>> {
     if run.status == RunStatus::AwaitingApproval {
-        return waiting_on_people(request, run);
+        return waiting_on_people(store, run);
     }
     if run.status != RunStatus::Waiting {
         return Ok(None);
     }
-    let (step, kind) = request.store().waiting_step(run.id)?.unzip();
+    let (step, kind) = store.waiting_step(run.id)?.unzip();
     // Only a delay waits of its own accord; any other step waits for its next try.
     let kind = match kind.as_deref() {
         None | Some("delay") => "timer",
@@ -224,8 +237,8 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> 
 }
 
 /// The question that a run waits for. None: it was answered between two looks.
-fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
-    let waits = request.store().waits_for(run.id)?;
+fn waiting_on_people(store: &Store, run: &RunRow) -> Result<Option<WaitingOn>> {
+    let waits = store.waits_for(run.id)?;
     Ok(waits.map(|waits| WaitingOn {
         kind: "approval",
         until: Some(waits.expires_at),
