@@ -11,7 +11,7 @@ use crate::bell::locked;
 
 /// How many frames, and how many bytes of them, may be unread; who leaves more is cut.
 const FRAMES: usize = 64;
-const BYTES: usize = 2 << 20;
+const BYTES: usize = 4 << 20;
 
 /// Bytes that go out together, with what they take of a budget for as long as they are unread.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Drop for Frames {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::api::budget::Budget;
 

@@ -10,6 +10,7 @@ mod definition;
 mod deliveries;
 mod deployments;
 mod errors;
+mod events;
 mod figures;
 mod health;
 mod invoke;
@@ -40,6 +41,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     invoke::OPERATIONS,
     runs::OPERATIONS,
     deliveries::OPERATIONS,
+    events::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,
     deployments::OPERATIONS,
@@ -59,6 +61,7 @@ const TAGS: &[(&str, &str)] = &[
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
     ),
+    ("events", "What changes, as it happens."),
     (
         "approvals",
         "Questions that runs wait for, and the page where people answer them.",

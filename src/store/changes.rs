@@ -143,6 +143,11 @@ impl Changes {
     /// Nobody listens any more: from now on only runs are kept.
     pub fn hush(&self) {
         self.is_heard.store(false, Ordering::SeqCst);
+        // From here on the number stands still whatever else changes: it must be none that anyone has left with.
+        self.publish(Change {
+            run: -1,
+            what: What::Delivery(-1),
+        });
         locked(&self.ring).whole_from = None;
     }
 
@@ -156,6 +161,15 @@ impl Changes {
         ring.kept.push_back(change);
         ring.next += 1;
         drop(ring);
+    }
+
+    /// Something of that run happened.
+    #[cfg(test)]
+    pub(crate) fn publish_for_tests(&self, run: i64) {
+        self.publish(Change {
+            run,
+            what: What::Delivery(0),
+        });
     }
 
     /// Wakes who asked to be woken by what was published.
