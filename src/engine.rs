@@ -413,6 +413,19 @@ impl Engine {
                 server.run_handler()
             })?;
         }
+        let (pools, api) = (self.pools.clone(), self.api.clone());
+        self.thread("skep-events", STACK, move || {
+            let bell = &api.store().changes().stirred;
+            loop {
+                // Before the look at the end, so that its ring is not lost.
+                let seen = bell.count();
+                if pools.over.load(Ordering::SeqCst) {
+                    break;
+                }
+                let nap = api.tell(Instant::now());
+                bell.wait(seen, nap);
+            }
+        })?;
         let edge = server.clone();
         self.thread("skep-edge", STACK, move || {
             if let Err(fault) = edge.run_edge() {
@@ -476,6 +489,7 @@ impl Engine {
         self.pools.over.store(true, Ordering::SeqCst);
         bells.timer.ring();
         bells.ended.ring();
+        self.store.changes().stirred.ring();
         self.resolver.close();
         for thread in threads.all.drain(..) {
             // A thread that panicked has ended the process already.

@@ -11,6 +11,7 @@ mod definition;
 mod deliveries;
 mod deployments;
 mod errors;
+mod events;
 mod figures;
 mod health;
 mod invoke;
@@ -45,6 +46,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     runs::OPERATIONS,
     overview::OPERATIONS,
     deliveries::OPERATIONS,
+    events::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,
     deployments::OPERATIONS,
@@ -66,6 +68,7 @@ const TAGS: &[(&str, &str)] = &[
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
     ),
+    ("events", "What changes, as it happens."),
     (
         "approvals",
         "Questions that runs wait for, and the page where people answer them.",

@@ -4,9 +4,9 @@ use crate::api::door::Access::{self, AnyKey, Approvals, Key, Open, Own, Webhook}
 use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, approvals, approve, audit, dashboard, deliveries, deployments, health, invoke, keys,
-    members, metrics, openapi, overview, requests, rotation, runs, secrets, session, stats, system,
-    versions, webhook,
+    Handler, approvals, approve, audit, dashboard, deliveries, deployments, events, health, invoke,
+    keys, members, metrics, openapi, overview, requests, rotation, runs, secrets, session, stats,
+    system, versions, webhook,
 };
 
 const fn row(
@@ -45,6 +45,7 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),
     row("GET", "/v1/deliveries/{id}", Own, deliveries::show, "Show a delivery with its attempts."),
     row("POST", "/v1/deliveries/{id}/redeliver", Key(Admin), deliveries::redeliver, "Send a delivery again."),
+    row("GET", "/v1/events", Own, events::listen, "Tell what changes, as it happens (server-sent events)."),
     row("GET", "/v1/approvals", Approvals, approvals::list, "List approvals, filtered."),
     row("GET", "/v1/approvals/{id}", Approvals, approvals::show, "Show an approval: what was asked and answered."),
     row("POST", "/v1/approvals/{id}/decide", Key(Approve), approvals::decide, "Answer an approval for a person."),

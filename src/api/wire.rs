@@ -6,6 +6,7 @@
 mod approvals;
 mod deliveries;
 mod deployments;
+mod events;
 mod keys;
 mod members;
 mod overview;
@@ -25,6 +26,7 @@ pub use deployments::{
     Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
     WholeDeployment,
 };
+pub use events::{ApprovalEvent, DeliveryEvent, SkippedEvents, StepEvent};
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
 pub use overview::{

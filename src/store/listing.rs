@@ -17,7 +17,7 @@ use crate::store::runs::{RunRow, Values, run};
 use crate::time::Timestamp;
 
 /// Which runs a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunFilter {
     /// In one of these states.
     pub status: Vec<RunStatus>,

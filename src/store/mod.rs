@@ -12,6 +12,7 @@ pub mod ahead;
 pub mod approvals;
 pub mod audit;
 pub mod backup;
+pub mod changed;
 pub mod changes;
 pub mod check;
 pub mod claims;

@@ -14,6 +14,7 @@ use crate::flow::delivery::{
 use crate::flow::run::Ending;
 use crate::id::Id;
 use crate::metrics::Fact;
+use crate::store::changes::What;
 use crate::store::claims::LEASE;
 use crate::store::figures;
 use crate::store::sending::DeliveryClaim;
@@ -199,8 +200,10 @@ impl Tx<'_> {
             change.claim.map(|_| now.plus(LEASE).0),
             now.0,
         ])?;
+        let id = self.conn.last_insert_rowid();
         self.after(Effect::Count(Fact::Owed));
-        Ok(self.conn.last_insert_rowid())
+        self.stir(run, || What::Delivery(id));
+        Ok(id)
     }
 
     /// Whether a sender is free and no origin is ready to be served.

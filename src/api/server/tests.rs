@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::*;
+use crate::api::call::Reply;
 use crate::api::door::{Admission, Shown, Who};
 use crate::api::edge::Cidr;
 use crate::id::Id;
