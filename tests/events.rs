@@ -169,7 +169,7 @@ fn what_happens_to_a_run_is_told() {
         assert_eq!(stream.header(name), Some(value), "{name}");
     }
     receiver.on("/call", [Act::Gate]);
-    let url = receiver.at("/done");
+    let url = format!("{}/done", receiver.url());
     let request_id = house.start_run("calls", &json!({}), &url);
     receiver.wait_for("/call", 1);
     let mut seen = stream.until(|event| event.data["path"] == "call");
@@ -213,7 +213,7 @@ fn questions_are_told_of() {
     assert_eq!(text(&pending.data["id"]), question.id);
     let path = format!("/v1/approvals/{}/decide", question.id);
     house
-        .post(&path, &json!({"decision": "approve", "by": "Ana"}))
+        .post(&path, &json!({"decision": "approved", "by": "Ana"}))
         .is(200);
     stream.until(is("approval", "approved"));
 }
@@ -259,7 +259,7 @@ fn places_have_an_end_and_are_free_when_a_client_leaves() {
     let house = House::start();
     let ask = house.ask("GET", "/v1/events");
     let open = |last: u8| Stream::open_from(last, house.address(), &ask);
-    let mut streams: Vec<Stream> = (0..256).map(|at| open(2 + at / 64)).collect();
+    let mut streams: Vec<Stream> = (0..=255).map(|at| open(2 + at / 64)).collect();
     assert!(streams.iter().all(|stream| stream.status() == 200));
     let refused = open(7);
     assert_eq!(
@@ -316,6 +316,8 @@ fn what_cannot_be_listened_to_is_refused_before_the_stream_begins() {
         assert_eq!(house.ask("GET", path).send().status, status, "{path}");
     }
     assert_eq!(house.ask("GET", "/v1/events").no_key().send().status, 401);
+    let (_, key) = house.make_key("voice", "approve");
+    assert_eq!(house.ask("GET", "/v1/events").key(&key).send().status, 403);
     let head = house.ask("HEAD", "/v1/events").send();
     assert_eq!(
         (head.status, head.header("content-type")),

@@ -74,8 +74,6 @@ const MATRIX: &[(&str, &str, [May; 4])] = &[
     ("POST", "/v1/workflow_runs/RUN/cancel", [Un, No, No, No]),
     ("GET", "/v1/public/requests/REQUEST", [Un, Yes, No, Yes]),
     ("GET", "/v1/deliveries", [Un, Yes, No, Yes]),
-    // GET is let in alike, and does not end.
-    ("HEAD", "/v1/events", [Un, Yes, No, Yes]),
     (
         "POST",
         "/v1/deliveries/dlv_nobody/redeliver",

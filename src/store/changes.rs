@@ -209,6 +209,11 @@ impl Tx<'_> {
         }
     }
 
+    /// Tells of a delivery, if somebody listens.
+    pub(super) fn stir_delivery(&mut self, run: i64, delivery: i64) {
+        self.stir(run, || What::Delivery(delivery));
+    }
+
     /// Tells of a step, if somebody listens.
     pub(super) fn stir_step(
         &mut self,

@@ -14,7 +14,6 @@ use crate::flow::delivery::{
 use crate::flow::run::Ending;
 use crate::id::Id;
 use crate::metrics::Fact;
-use crate::store::changes::What;
 use crate::store::claims::LEASE;
 use crate::store::figures;
 use crate::store::sending::DeliveryClaim;
@@ -202,7 +201,7 @@ impl Tx<'_> {
         ])?;
         let id = self.conn.last_insert_rowid();
         self.after(Effect::Count(Fact::Owed));
-        self.stir(run, || What::Delivery(id));
+        self.stir_delivery(run, id);
         Ok(id)
     }
 

@@ -19,7 +19,6 @@ use crate::flow::step::ErrorClass;
 use crate::id::Id;
 use crate::metrics::Fact;
 use crate::store::Store;
-use crate::store::changes::What;
 use crate::store::claims::LEASE;
 use crate::store::deliveries::delivery_status;
 use crate::store::deployments::{self, DeploymentRow};
@@ -249,7 +248,7 @@ impl Tx<'_> {
         ])?;
         let held = |claim: Option<i64>| i64::from(claim.is_some());
         self.refresh_origin(origin, held(change.claim) - held(before.claim), heard, now)?;
-        self.stir(run, || What::Delivery(id));
+        self.stir_delivery(run, id);
         if !matches!(event, Event::Claimed(_) | Event::Attempted(..)) {
             self.after(Effect::Delivery);
         }

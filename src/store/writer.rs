@@ -8,7 +8,6 @@
 //! would copy every page it touches); only if a verb fails after it wrote is the batch rolled back and run once more,
 //! with a savepoint for each.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -35,7 +34,10 @@ use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
 use crate::store::turns::Shares;
-use crate::time::Timestamp;
+
+mod touched;
+
+pub(super) use touched::Touched;
 
 /// How many verbs share a commit at most.
 const BATCH: usize = 256;
@@ -221,33 +223,6 @@ impl Channel {
             // Already gone is as good as closed.
             drop(sender.send(Message::Close));
         }
-    }
-}
-
-/// Keys used since they were last written.
-#[derive(Debug, Default)]
-pub(super) struct Touched(Mutex<HashMap<i64, (Timestamp, Option<Timestamp>)>>);
-
-impl Touched {
-    /// A key was used.
-    pub(super) fn note(&self, id: i64, now: Timestamp) {
-        locked(&self.0).entry(id).or_insert((now, None)).0 = now;
-    }
-
-    /// The keys whose last use was not written for a minute.
-    fn due(&self) -> Vec<(i64, Timestamp)> {
-        let mut due = Vec::new();
-        for (id, (used, written)) in locked(&self.0).iter_mut() {
-            let stale = match written {
-                Some(written) => used.since(*written) >= Duration::from_secs(60),
-                None => true,
-            };
-            if stale {
-                *written = Some(*used);
-                due.push((*id, *used));
-            }
-        }
-        due
     }
 }
 
