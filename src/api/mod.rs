@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod approve;
 pub mod audit;
+pub mod batch;
 pub mod budget;
 pub mod call;
 pub mod deliveries;
@@ -16,6 +17,7 @@ pub mod edge;
 pub mod fields;
 pub mod health;
 pub mod invoke;
+pub mod jobs;
 pub mod keys;
 pub mod members;
 pub mod metrics;
@@ -23,6 +25,7 @@ pub mod openapi;
 pub mod query;
 pub mod receipt;
 pub mod requests;
+pub mod retry;
 pub mod rotation;
 pub mod routes;
 pub mod runs;
@@ -125,7 +128,7 @@ pub struct Request<'a> {
 }
 
 /// The routes that start runs.
-const STARTS: [&str; 2] = [invoke::PATTERN, webhook::PATTERN];
+const STARTS: [&str; 3] = [invoke::PATTERN, batch::PATTERN, webhook::PATTERN];
 
 /// What answers a route.
 pub type Handler = fn(&Request<'_>) -> Result<Answer>;

@@ -13,6 +13,7 @@ mod errors;
 mod figures;
 mod health;
 mod invoke;
+mod jobs;
 mod keys;
 mod members;
 mod operation;
@@ -40,6 +41,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     invoke::OPERATIONS,
     runs::OPERATIONS,
     deliveries::OPERATIONS,
+    jobs::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,
     deployments::OPERATIONS,
@@ -58,6 +60,10 @@ const TAGS: &[(&str, &str)] = &[
     (
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
+    ),
+    (
+        "jobs",
+        "What is done to every run, or delivery, that a filter matches.",
     ),
     (
         "approvals",

@@ -1,12 +1,12 @@
 //! Runs: listed, shown with their trace, cancelled (contract, section 7).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::deliveries::address;
 use crate::api::fields;
-use crate::api::query;
+use crate::api::query::{self, Query};
 use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
@@ -31,6 +31,9 @@ pub const DELIVERIES: [&str; 2] = ["direct", "callback"];
 /// How many steps, and deliveries, a shown run carries.
 const SHOWN: usize = 100;
 
+/// How many of the runs that repeat it a shown run carries: the newest.
+const RETRIES: usize = 20;
+
 /// The most characters of a reason.
 pub const REASON: usize = 500;
 
@@ -47,10 +50,39 @@ pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> 
         .ok_or_else(|| Error::not_found(missing))
 }
 
+/// The names of the list's filters.
+pub const FILTERS: [&str; 11] = [
+    "status",
+    "source",
+    "delivery",
+    "deployment",
+    "variant",
+    "api_key_id",
+    "user",
+    "metadata",
+    "from",
+    "to",
+    "q",
+];
+
 /// `GET /v1/workflow_runs`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let query = request.query();
     let page = query.page()?;
+    let mut filter = filter_of(request, &query)?;
+    if let Some(own) = request.sees_only() {
+        if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
+            return Ok(Answer::Now(query::list::<Run<'_>>(Vec::new(), None)));
+        }
+        filter.api_key = vec![own];
+    }
+    let paged = request.store().list_runs(&filter, page)?;
+    let rows: Result<Vec<Run<'_>>> = paged.rows.iter().map(|run| shown(request, run)).collect();
+    Ok(Answer::Now(query::list(rows?, paged.next)))
+}
+
+/// The filter that a query asks for.
+pub fn filter_of(request: &Request<'_>, query: &Query) -> Result<RunFilter> {
     let words = RunStatus::ALL.map(RunStatus::as_str);
     let one_of = |words: &'static [&'static str]| {
         move |word: &str| words.contains(&word).then(|| word.to_owned())
@@ -76,12 +108,6 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     {
         filter.delivery = Some(only.clone());
     }
-    if let Some(own) = request.sees_only() {
-        if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
-            return Ok(Answer::Now(query::list::<Run<'_>>(Vec::new(), None)));
-        }
-        filter.api_key = vec![own];
-    }
     if let Some(text) = query.one("q") {
         let Some(run_id) = Id::parse(text, "req_") else {
             return Err(Error::invalid(
@@ -91,9 +117,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         };
         filter.run_id = Some(run_id);
     }
-    let paged = request.store().list_runs(&filter, page)?;
-    let rows: Result<Vec<Run<'_>>> = paged.rows.iter().map(|run| shown(request, run)).collect();
-    Ok(Answer::Now(query::list(rows?, paged.next)))
+    Ok(filter)
 }
 
 /// The rows of the keys with these public ids; one that does not exist started nothing.
@@ -127,8 +151,13 @@ fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
     let deliveries = request
         .store()
         .list_deliveries(&filter, Page::first(SHOWN))?;
+    let retries = request
+        .store()
+        .retries(run.run_id, request.sees_only(), RETRIES)?;
     let workflow_run = WholeRun {
         run: shown(request, run)?,
+        retry_of: run.retry_of.map(Id::request_id),
+        retries: retries.into_iter().map(Id::request_id).collect(),
         steps: steps.rows.iter().map(step).collect(),
         deliveries: deliveries
             .rows
@@ -261,6 +290,7 @@ fn step(row: &StepRow) -> Step<'_> {
         due_at: row.due_at,
         started_at: row.started_at,
         ended_at: row.ended_at,
+        reused: row.reused,
     }
 }
 
@@ -274,12 +304,17 @@ fn try_of_step(attempt: &StepAttempt) -> StepTry<'_> {
     }
 }
 
+/// The reason of a cancellation.
+pub fn reason(body: &Map<String, Value>) -> Result<String> {
+    let given = fields::text(body, "reason", REASON)?;
+    let given = given.filter(|reason| !reason.trim().is_empty());
+    Ok(given.unwrap_or(NO_REASON).to_owned())
+}
+
 /// `POST /v1/workflow_runs/{id}/cancel`
 pub fn cancel(request: &Request<'_>) -> Result<Answer> {
-    let body = request.body()?;
-    let reason = fields::text(&body, "reason", REASON)?.filter(|reason| !reason.trim().is_empty());
+    let reason = reason(&request.body()?)?;
     let run = find(request, request.param(0), NO_RUN)?;
-    let reason = reason.unwrap_or(NO_REASON).to_owned();
     let now: Timestamp = request.now();
     let run = request
         .store()

@@ -6,6 +6,7 @@
 mod approvals;
 mod deliveries;
 mod deployments;
+mod jobs;
 mod keys;
 mod members;
 mod runs;
@@ -23,6 +24,7 @@ pub use deployments::{
     Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
     WholeDeployment,
 };
+pub use jobs::{Batch, BatchAccepted, BatchAnswer, BatchRefused, Job, JobCount};
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
 pub use runs::{
@@ -46,6 +48,9 @@ pub const APPROVAL_ID: &str = "^apr_[0-9a-f]{32}$";
 
 /// A member's id.
 pub const MEMBER_ID: &str = "^mem_[0-9a-f]{32}$";
+
+/// A job's id.
+pub const JOB_ID: &str = "^job_[0-9a-f]{32}$";
 
 /// An API key's id.
 pub const KEY_ID: &str = "^key_[0-9a-f]{32}$";

@@ -6,6 +6,7 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
@@ -17,7 +18,8 @@ use crate::store::runs::{RunRow, SELECT_RUN, run};
 use crate::time::Timestamp;
 
 /// Which runs a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunFilter {
     /// In one of these states.
     pub status: Vec<RunStatus>,
@@ -45,14 +47,14 @@ pub struct RunFilter {
 
 /// How many rows a page looks at where nothing can be skipped, and how many blocks where it can: a filter that matches
 /// little gives short pages, not long waits.
-const SCAN: i64 = 20_000;
-const BLOCKS: usize = 64;
+pub(super) const SCAN: i64 = 20_000;
+pub(super) const BLOCKS: usize = 64;
 
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    below: i64,
-    lowest: i64,
+pub(super) struct Span {
+    pub(super) below: i64,
+    pub(super) lowest: i64,
 }
 
 impl Store {
@@ -79,7 +81,7 @@ impl Store {
 }
 
 /// The rows that the page and the filter's times leave.
-fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
+pub(super) fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
     // Run ids sort by time, so their index finds where a span of time begins and ends.
     let at = |time: Timestamp, slack: i64| -> rusqlite::Result<Option<i64>> {
         let mut bound = [0; 16];
@@ -107,7 +109,7 @@ fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
 }
 
 /// What of the filter can be looked up by block.
-fn wanted(filter: &RunFilter) -> Vec<Wanted> {
+pub(super) fn wanted(filter: &RunFilter) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut any_of = |facet, values: Vec<String>| {
         if !values.is_empty() {
@@ -299,7 +301,7 @@ impl Look {
 }
 
 /// The filter as conditions, each beginning with AND, and their values in order.
-fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
+pub(super) fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
     let mut sql = String::new();
     let mut values: Vec<Value> = Vec::new();
     let mut any_of = |column: &str, list: Vec<Value>| {

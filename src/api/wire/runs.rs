@@ -163,6 +163,11 @@ pub struct WholeRun<'a> {
     /// The run.
     #[serde(flatten)]
     pub run: Run<'a>,
+    /// The request id of the run that it repeats.
+    #[schemars(extend("pattern" = REQUEST_ID))]
+    pub retry_of: Option<String>,
+    /// The request ids of the runs that repeat it: the newest 20, newest first.
+    pub retries: Vec<String>,
     /// Its first 100 steps, in order of execution.
     pub steps: Vec<Step<'a>>,
     /// What is owed, or was sent, to a URL.
@@ -215,6 +220,8 @@ pub struct Step<'a> {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Whether it was taken over from the run that this one repeats.
+    pub reused: bool,
 }
 
 /// One try of a step.
