@@ -269,8 +269,7 @@ impl Engine {
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
         engine.start_senders(outside, world.channels(&public_url), &clock, &dice)?;
-        engine.start_keepers(upkeep)?;
-        engine.start_jobs(&clock, &dice)?;
+        engine.start_keepers(upkeep, &dice)?;
         engine.start_front_door()?;
         Ok(engine)
     }
@@ -383,7 +382,8 @@ impl Engine {
     }
 
     /// Names, time, and the answers that someone waits for.
-    fn start_keepers(&self, upkeep: Upkeep) -> Result<()> {
+    fn start_keepers(&self, upkeep: Upkeep, dice: &Arc<Dice>) -> Result<()> {
+        self.start_jobs(&upkeep.clock, dice)?;
         for number in 1..=resolve::THREADS {
             let resolver = self.resolver.clone();
             let body = move || while resolver.turn() {};
