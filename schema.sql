@@ -123,6 +123,17 @@ CREATE TABLE facets (
 -- prune: the notes of blocks whose runs are gone
 CREATE INDEX facets_block ON facets (block);
 
+-- Runs by the minute of their acceptance, which their ids tell, and how they ended. Deployment 0: all together.
+CREATE TABLE minutes (
+    deployment INTEGER NOT NULL,
+    minute     INTEGER NOT NULL,                        -- since 1970
+    accepted   INTEGER NOT NULL,
+    completed  INTEGER NOT NULL,
+    failed     INTEGER NOT NULL,
+    cancelled  INTEGER NOT NULL,
+    PRIMARY KEY (deployment, minute)
+) STRICT, WITHOUT ROWID;
+
 -- One execution of one step. `id` is the order of execution.
 CREATE TABLE steps (
     id         INTEGER PRIMARY KEY,

@@ -175,7 +175,7 @@ fn made_by() -> String {
 }
 
 /// The last id of every table that has ids.
-fn marks(conn: &Connection) -> Result<BTreeMap<String, i64>> {
+pub fn marks(conn: &Connection) -> Result<BTreeMap<String, i64>> {
     let mut marks = BTreeMap::new();
     for table in original::tables(conn)? {
         if original::columns(conn, &table)?.iter().any(|c| c == "id") {
@@ -231,7 +231,7 @@ pub fn fill(folder: &Path, wanted: Wanted) -> Result<()> {
 }
 
 /// Writes the log into the file, and the file to the disk.
-fn flush(conn: Connection, path: &Path) -> Result<()> {
+pub fn flush(conn: Connection, path: &Path) -> Result<()> {
     conn.execute_batch("PRAGMA synchronous = FULL;")?;
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     conn.close().map_err(|(_, why)| why)?;

@@ -19,6 +19,8 @@ pub struct Asked {
     pub quick: bool,
     /// Where the programs of others are, by name.
     pub with: BTreeMap<String, PathBuf>,
+    /// How many runs a file shall hold, where a bench lets one choose.
+    pub runs: Option<usize>,
     json: bool,
     record: bool,
     clean: bool,
@@ -57,6 +59,13 @@ fn asked(words: impl Iterator<Item = String>, parts: &[Part]) -> Result<Asked> {
                 }
                 asked.only.push(part);
             }
+            "--runs" => {
+                let count = words.next().unwrap_or_default();
+                let count = count
+                    .parse()
+                    .map_err(|_| fault(format!("--runs: expected a number, got {count:?}")))?;
+                asked.runs = Some(count);
+            }
             "--with" => {
                 let pair = words.next().unwrap_or_default();
                 let Some((name, path)) = pair.split_once('=') else {
@@ -66,7 +75,7 @@ fn asked(words: impl Iterator<Item = String>, parts: &[Part]) -> Result<Asked> {
             }
             _ => {
                 return Err(fault(format!(
-                    "unknown: {word:?}\nusage: [--quick] [--json] [--record] [--clean] \
+                    "unknown: {word:?}\nusage: [--quick] [--json] [--record] [--clean] [--runs N] \
                      [--only {}]...",
                     names.join("|")
                 )));
@@ -116,7 +125,10 @@ fn measure(bench: &str, parts: &[Part], asked: &Asked) -> Result<()> {
         let after = disk::measure("after", &mut report);
         disk::judge(&[before, after], &mut report);
         if asked.record {
-            record(bench, name, &report.table())?;
+            let words = asked
+                .runs
+                .map_or(String::new(), |runs| format!(" --runs {runs}"));
+            record(bench, &words, name, &report.table())?;
         }
         if asked.json {
             let figures: Value = serde_json::from_str(&report.json())?;

@@ -8,10 +8,10 @@ use skep::bench::{Result, fault};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
 
-/// Puts a part's table in the place of its last one.
-pub fn record(bench: &str, part: &str, table: &str) -> Result<()> {
+/// Puts a part's table in the place of its last one. `words` stand in its command beside the usual ones.
+pub fn record(bench: &str, words: &str, part: &str, table: &str) -> Result<()> {
     let text = fs::read_to_string(FILE)?;
-    let command = format!("scripts/{bench} --record --only {part}");
+    let command = format!("scripts/{bench}{words} --record --only {part}");
     let date = chrono::Utc::now().format("%Y-%m-%d %H:%M UTC");
     let body = format!(
         "## {bench}: {part}\n\n{date}, Skep {}, `{command}`, on {}\n\n```text\n{}\n```\n",

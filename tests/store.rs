@@ -17,7 +17,7 @@ use skep::store::deployments::{NewVersion, Patch};
 use skep::store::listing::RunFilter;
 use skep::store::notices::Notices;
 use skep::store::page::Page;
-use skep::store::runs::{Idempotency, Inserted, NewRun};
+use skep::store::runs::{Idempotency, Inserted, NewRun, Values};
 use skep::store::sending::{Attempt, DeliveryClaim};
 use skep::store::steps::Opened;
 use skep::store::turns::Shares;
@@ -268,7 +268,7 @@ fn a_lost_claim_cannot_record() {
     assert_eq!(run.status, RunStatus::Queued);
     assert!(
         shop.store
-            .list_steps(run.id, Page::first(9))
+            .list_steps(run.id, Page::first(9), Values::Whole)
             .expect("readable")
             .rows
             .is_empty()
@@ -354,7 +354,7 @@ fn what_is_old_goes_but_never_what_lives_or_is_owed() {
     assert_eq!((pass.removed, pass.done), (1, true));
     let left = shop
         .store
-        .list_runs(&RunFilter::default(), Page::first(9))
+        .list_runs(&RunFilter::default(), Page::first(9), Values::Whole)
         .expect("readable");
     assert_eq!(left.rows.len(), 2);
     assert!(left.rows.iter().any(|run| run.run_id == live));

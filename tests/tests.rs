@@ -8,6 +8,7 @@ mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
 mod crash; // kill -9 under load
+mod dashboard; // its files: headers, caching, base path
 mod delivery; // callback events, signatures, attempts
 mod deployments; // versions, rollback, deletion, refused definitions
 mod dice; // chance by a seed
@@ -39,6 +40,7 @@ mod runs; // lists, filters, pages
 mod scanner; // mail scanners and previews: nothing is decided by looking
 mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
+mod session; // the cookie of a browser that signed in
 mod shim; // between the binary and the C library
 mod shutdown; // a clean stop
 mod slow; // what is slow holds up nothing else

@@ -7,11 +7,11 @@ use crate::api::approve;
 use crate::api::call::{Answer, Reply};
 use crate::api::door::Access;
 use crate::api::door::Scope;
+use crate::api::fields;
 use crate::api::receipt::receipt;
 use crate::api::wire::{
     Approval, ApprovalAnswer, ApprovalLink, ApprovalRecipient, PersonAsked, WholeApproval,
 };
-use crate::api::{fields, query};
 use crate::error::{Code, Error, Result};
 use crate::flow::answer::{Offered, read_answer, shown};
 use crate::flow::approval::ApprovalStatus;
@@ -43,10 +43,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         recipient: query.one("recipient").map(str::to_owned),
     };
     let paged = request.store().list_approvals(&filter, page)?;
-    Ok(Answer::Now(query::list(
-        paged.rows.iter().map(row).collect(),
-        paged.next,
-    )))
+    query.list(paged.rows.iter().map(row).collect(), paged.next)
 }
 
 /// `GET /v1/approvals/{id}`

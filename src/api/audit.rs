@@ -2,7 +2,6 @@
 
 use crate::api::Request;
 use crate::api::call::Answer;
-use crate::api::query;
 use crate::api::wire::AuditEntry;
 use crate::error::Result;
 use crate::store::audit::AuditRow;
@@ -10,11 +9,9 @@ use crate::store::instance::hex;
 
 /// `GET /v1/audit`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let paged = request.store().list_audit(request.query().page()?)?;
-    Ok(Answer::Now(query::list(
-        paged.rows.iter().map(shown).collect(),
-        paged.next,
-    )))
+    let query = request.query();
+    let paged = request.store().list_audit(query.page()?)?;
+    query.list(paged.rows.iter().map(shown).collect(), paged.next)
 }
 
 fn shown(row: &AuditRow) -> AuditEntry<'_> {

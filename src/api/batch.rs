@@ -47,7 +47,7 @@ pub fn invoke(request: &Request<'_>) -> Result<Answer> {
             ..whole.clone()
         });
         let caller = Caller {
-            source: "api",
+            source: request.source(),
             api_key,
             idempotency,
             waits: false,

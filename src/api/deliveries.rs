@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
-use crate::api::query::{self, Query};
+use crate::api::query::Query;
 use crate::api::wire::{Attempt, Delivery, Timings, WholeDelivery};
 use crate::error::{Error, Result};
 use crate::flow::delivery::DeliveryStatus;
@@ -16,6 +16,9 @@ use crate::store::deliveries::{AttemptRow, DeliveryFilter, DeliveryRow};
 
 /// The channel of what is owed to the receiver of a run's end, and to no person.
 const CALLBACK: &str = "callback";
+
+/// How deliveries go, as the file spells it.
+pub const CHANNELS: [&str; 4] = [CALLBACK, "email", "telegram", "webhook"];
 
 const NO_DELIVERY: &str = "Delivery not found";
 
@@ -47,10 +50,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     let paged = request.store().list_deliveries(&filter, page)?;
     // A page may be short: what other keys started is left out of it.
     let own = paged.rows.iter().filter(|row| request.may_see(row.api_key));
-    Ok(Answer::Now(query::list(
-        own.map(|row| shown(request, row)).collect(),
-        paged.next,
-    )))
+    query.list(own.map(|row| shown(request, row)).collect(), paged.next)
 }
 
 /// `GET /v1/deliveries/{id}`

@@ -9,7 +9,7 @@ use crate::api::Request;
 use crate::api::call::{Answer, Call, Reply};
 use crate::api::start::{find_deployment, no_variant};
 use crate::api::wire::{Deleted, Deployed, Deployment, DryRun, Variant, WholeDeployment};
-use crate::api::{Api, fields, query, webhook};
+use crate::api::{Api, fields, webhook};
 use crate::error::{Code, Error, Result};
 use crate::flow::hosts::{HostRule, judge_callback_host};
 use crate::flow::source::{Format, read};
@@ -164,11 +164,9 @@ fn definition(call: &Call) -> Result<(&str, Format)> {
 
 /// `GET /v1/deployments`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let paged = request.store().list_deployments(request.query().page()?)?;
-    Ok(Answer::Now(query::list(
-        paged.rows.iter().map(shown).collect(),
-        paged.next,
-    )))
+    let query = request.query();
+    let paged = request.store().list_deployments(query.page()?)?;
+    query.list(paged.rows.iter().map(shown).collect(), paged.next)
 }
 
 /// `GET /v1/deployments/{deployment}`: with the secret for an admin key, which leaves a row in the audit.

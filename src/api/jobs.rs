@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::api::call::{Answer, Reply};
-use crate::api::query::{self, Query};
+use crate::api::door::{Access, Scope};
+use crate::api::query::Query;
 use crate::api::wire::{Job, JobCount};
 use crate::api::{Request, deliveries, fields, retry, runs};
 use crate::error::{Error, Result};
 use crate::flow::names::{did_you_mean, excerpt};
 use crate::id::Id;
 use crate::store::jobs::{JobRow, NewJob, PREFIX, Work};
+use crate::store::listing::RunFilter;
 
 const NO_JOB: &str = "Job not found";
 
@@ -24,8 +26,7 @@ const FIRST_COUNT: Duration = Duration::from_secs(2);
 /// `POST /v1/workflow_runs/cancel`
 pub fn cancel_runs(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;
-    let query = filter(&body, &runs::FILTERS)?;
-    let filter = runs::filter_of(request, &query).map_err(within)?;
+    let filter = runs_of(request, &body)?;
     let reason = runs::reason(&body)?;
     carry_out(request, &body, Work::CancelRuns { filter, reason })
 }
@@ -33,8 +34,7 @@ pub fn cancel_runs(request: &Request<'_>) -> Result<Answer> {
 /// `POST /v1/workflow_runs/retry`
 pub fn retry_runs(request: &Request<'_>) -> Result<Answer> {
     let body = request.body()?;
-    let query = filter(&body, &runs::FILTERS)?;
-    let filter = runs::filter_of(request, &query).map_err(within)?;
+    let filter = runs_of(request, &body)?;
     let by = retry::by(request);
     let work = Work::RetryRuns {
         filter,
@@ -51,6 +51,13 @@ pub fn redeliver(request: &Request<'_>) -> Result<Answer> {
     let query = filter(&body, &deliveries::FILTERS)?;
     let filter = deliveries::filter_of(&query).map_err(within)?;
     carry_out(request, &body, Work::Redeliver { filter })
+}
+
+fn runs_of(request: &Request<'_>, body: &Map<String, Value>) -> Result<RunFilter> {
+    let query = filter(body, &runs::FILTERS)?;
+    let found = runs::filter(request, &query).map_err(within)?;
+    // Whoever may do this sees every run.
+    found.ok_or_else(|| Access::Key(Scope::Admin).refusal())
 }
 
 /// Counts, or starts the job.
@@ -163,9 +170,9 @@ fn within(error: Error) -> Error {
 
 /// `GET /v1/jobs`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let paged = request.store().list_jobs(request.query().page()?)?;
-    let rows = paged.rows.iter().map(shown).collect();
-    Ok(Answer::Now(query::list(rows, paged.next)))
+    let query = request.query();
+    let paged = request.store().list_jobs(query.page()?)?;
+    query.list(paged.rows.iter().map(shown).collect(), paged.next)
 }
 
 /// `GET /v1/jobs/{id}`

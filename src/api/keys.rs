@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::door::SCOPES;
+use crate::api::fields;
 use crate::api::wire::{ApiKey, NewApiKey};
-use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::id::{Dice, Id};
 use crate::store::Store;
@@ -51,11 +51,9 @@ pub fn draw(dice: &Dice) -> Drawn {
 
 /// `GET /v1/keys`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let paged = request.store().list_keys(request.query().page()?)?;
-    Ok(Answer::Now(query::list(
-        paged.rows.iter().map(shown).collect(),
-        paged.next,
-    )))
+    let query = request.query();
+    let paged = request.store().list_keys(query.page()?)?;
+    query.list(paged.rows.iter().map(shown).collect(), paged.next)
 }
 
 /// `POST /v1/keys`

@@ -7,8 +7,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::fields;
 use crate::api::wire::{self, DeletedMember};
-use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::flow::names::{excerpt, kind_of};
 use crate::id::Id;
@@ -38,12 +38,11 @@ const NO_MEMBER: &str = "Member not found";
 
 /// `GET /v1/members`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let paged = request.store().members(request.query().page()?)?;
+    let query = request.query();
+    let paged = request.store().members(query.page()?)?;
     let now = request.now();
-    Ok(Answer::Now(query::list(
-        paged.rows.iter().map(|row| shown(row, now)).collect(),
-        paged.next,
-    )))
+    let rows = paged.rows.iter().map(|row| shown(row, now));
+    query.list(rows.collect(), paged.next)
 }
 
 /// `GET /v1/members/{id}`

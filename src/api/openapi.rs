@@ -6,6 +6,7 @@
 
 mod approvals;
 mod audit;
+mod dashboard;
 mod definition;
 mod deliveries;
 mod deployments;
@@ -17,9 +18,11 @@ mod jobs;
 mod keys;
 mod members;
 mod operation;
+mod overview;
 mod parameters;
 mod runs;
 mod secrets;
+mod session;
 mod versions;
 
 pub use operation::{Answer, Body, Link, Operation, Parameter};
@@ -29,6 +32,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::call::{self, Reply};
+use crate::api::cookie::Site;
 use crate::api::door::{Access, Scope};
 use crate::api::routes::Route;
 use crate::api::table::ROUTES;
@@ -40,6 +44,7 @@ use crate::flow::workflow::KindSpec;
 pub const OPERATIONS: &[&[Operation]] = &[
     invoke::OPERATIONS,
     runs::OPERATIONS,
+    overview::OPERATIONS,
     deliveries::OPERATIONS,
     jobs::OPERATIONS,
     approvals::OPERATIONS,
@@ -47,10 +52,12 @@ pub const OPERATIONS: &[&[Operation]] = &[
     deployments::OPERATIONS,
     versions::OPERATIONS,
     keys::OPERATIONS,
+    session::OPERATIONS,
     secrets::OPERATIONS,
     audit::OPERATIONS,
     figures::OPERATIONS,
     health::OPERATIONS,
+    dashboard::OPERATIONS,
 ];
 
 /// The nouns, in the order in which they are shown.
@@ -75,6 +82,7 @@ const TAGS: &[(&str, &str)] = &[
         "Named places to call a workflow, their variants, versions and secrets.",
     ),
     ("keys", "API keys."),
+    ("session", "Signing in to the dashboard."),
     ("secrets", "Secrets for steps."),
     ("audit", "Who changed what."),
     (
@@ -82,6 +90,7 @@ const TAGS: &[(&str, &str)] = &[
         "How the server is doing: for scrapers, charts and people.",
     ),
     ("server", "What anyone may ask."),
+    ("dashboard", "The pages for people."),
 ];
 
 const ABOUT: &str = "\
@@ -153,7 +162,7 @@ pub fn document(kinds: &[KindSpec], public_url: &str) -> Value {
         "components": {
             "schemas": schemas,
             "responses": parts.responses,
-            "securitySchemes": security_schemes(),
+            "securitySchemes": security_schemes(public_url),
         },
     })
 }
@@ -164,7 +173,7 @@ fn find(method: &str, pattern: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().copied().flatten().find(fits)
 }
 
-fn security_schemes() -> Value {
+fn security_schemes(public_url: &str) -> Value {
     json!({
         "key": {
             "type": "http",
@@ -172,6 +181,21 @@ fn security_schemes() -> Value {
             "description": "An API key (`fhk_…`), or `SKEP_ADMIN_KEY`. Each operation says which \
             scope it needs; a key of scope `deploy` may all that `read` may, one of scope \
             `admin` may everything.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": Site::of(Some(public_url)).name(),
+            "description": "The cookie that `POST /v1/session` sets, for browsers. Stands for the \
+            key that was shown there. `Authorization` wins over it. What changes something also \
+            needs `Origin`, which browsers send, and `X-Skep-CSRF`.",
+        },
+        "csrf": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Skep-CSRF",
+            "description": "With the cookie, where something may change: the `csrf` of the \
+            session.",
         },
         "webhookSecret": {
             "type": "apiKey",
@@ -190,8 +214,11 @@ fn security_schemes() -> Value {
 }
 
 /// Who may, as a sentence and as a requirement.
-fn security(access: Access) -> (String, Value) {
-    let key = json!([{"key": []}]);
+fn security(method: &str, access: Access) -> (String, Value) {
+    let key = match method {
+        "GET" => json!([{"key": []}, {"session": []}]),
+        _ => json!([{"key": []}, {"session": [], "csrf": []}]),
+    };
     let needs = |scope: &str| format!("Needs a key of scope {scope}.");
     match access {
         Access::Open => ("Needs no key.".to_owned(), json!([])),
@@ -199,6 +226,7 @@ fn security(access: Access) -> (String, Value) {
             "Needs the deployment's secret, no key.".to_owned(),
             json!([{"webhookSecret": []}, {"webhookSecretInQuery": []}]),
         ),
+        Access::AnyKey => ("Needs a key, whatever its scope.".to_owned(), key),
         Access::Own => (
             needs("`read`, `deploy` or `admin`; or `invoke`, for what that key started"),
             key,
@@ -214,7 +242,7 @@ fn security_once_set(setting: &str) -> (String, Value) {
         "Needs no key, unless `{setting}` is set; then that as a bearer token, or a key of scope \
         {scopes}."
     );
-    (who, json!([{}, {"key": []}]))
+    (who, json!([{}, {"key": []}, {"session": []}]))
 }
 
 /// The scopes that suffice, in words.
@@ -246,7 +274,7 @@ impl Parts {
     fn operation(&mut self, route: &Route<Handler>, operation: &Operation) -> Value {
         let (who, security) = match operation.closed_by {
             Some(setting) => security_once_set(setting),
-            None => security(route.access),
+            None => security(route.method, route.access),
         };
         let about = [operation.about, &who].join("\n\n");
         let parameters = operation

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::call::{Head, Reply};
+use crate::api::call::{Answer, Head, Reply};
 use crate::api::fields::pointer;
+use crate::api::formats::{Format, lines};
 use crate::error::{Error, Result};
 use crate::flow::names::excerpt;
 use crate::store::page::Page;
@@ -110,9 +111,15 @@ impl Query {
 
     /// `true` or `false` (or 1 or 0); the bare name is true; false if it is not there.
     pub fn flag(&self, name: &str) -> Result<bool> {
+        self.flag_or(name, false)
+    }
+
+    /// The same; `missing` if it is not there.
+    pub fn flag_or(&self, name: &str, missing: bool) -> Result<bool> {
         let mut values = self.0.iter().filter(|(key, _)| key == name);
         match values.next_back().map(|(_, value)| value.as_str()) {
-            None | Some("false" | "0") => Ok(false),
+            None => Ok(missing),
+            Some("false" | "0") => Ok(false),
             Some("" | "true" | "1") => Ok(true),
             Some(other) => Err(wrong(name, "true or false", other)),
         }
@@ -142,6 +149,38 @@ impl Query {
         Ok(Page {
             limit: self.limit()?,
             cursor,
+        })
+    }
+
+    /// A page of a list, in the format that is asked for.
+    pub fn list<T: Serialize + JsonSchema>(
+        &self,
+        rows: Vec<T>,
+        next: Option<i64>,
+    ) -> Result<Answer> {
+        self.list_from(rows, next.map(write_cursor))
+    }
+
+    /// The same of a list whose cursor is not a number.
+    pub fn list_from<T: Serialize + JsonSchema>(
+        &self,
+        data: Vec<T>,
+        next_cursor: Option<String>,
+    ) -> Result<Answer> {
+        Ok(Answer::Now(match self.format()? {
+            Format::Json => Reply::json(200, &Listed { data, next_cursor }),
+            format => lines(format, &data, next_cursor),
+        }))
+    }
+
+    fn format(&self) -> Result<Format> {
+        let Some(text) = self.one("format") else {
+            return Ok(Format::Json);
+        };
+        let found = Format::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, format)| *format).ok_or_else(|| {
+            let names = Format::NAMES.map(|(name, _)| name).join(", ");
+            wrong("format", &format!("one of {names}"), text)
         })
     }
 }
@@ -186,16 +225,6 @@ pub struct Listed<T> {
     pub data: Vec<T>,
     /// The `cursor` of the next page; null: there is none.
     pub next_cursor: Option<String>,
-}
-
-/// A page of a list.
-pub fn list<T: Serialize>(rows: Vec<T>, next: Option<i64>) -> Reply {
-    list_from(rows, next.map(write_cursor))
-}
-
-/// A page of a list whose cursor is not a number.
-pub fn list_from<T: Serialize>(data: Vec<T>, next_cursor: Option<String>) -> Reply {
-    Reply::json(200, &Listed { data, next_cursor })
 }
 
 #[cfg(test)]

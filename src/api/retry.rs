@@ -57,7 +57,7 @@ pub fn how(body: &Map<String, Value>) -> Result<How> {
 /// Whose run it will be.
 pub fn by(request: &Request<'_>) -> By {
     By {
-        source: "api",
+        source: request.source(),
         api_key: request.admission.who.key_id(),
     }
 }

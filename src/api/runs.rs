@@ -6,21 +6,27 @@ use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::deliveries::address;
 use crate::api::fields;
-use crate::api::query::{self, Query};
-use crate::api::wire::{OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun};
+use crate::api::query::Query;
+use crate::api::story;
+use crate::api::wire::{
+    OwedAttempt, OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun,
+};
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::approvals;
-use crate::store::deliveries::{DeliveryFilter, DeliveryRow};
+use crate::store::deliveries::{DeliveryFilter, DeliveryRow, TryRow};
 use crate::store::listing::RunFilter;
 use crate::store::page::Page;
-use crate::store::runs::RunRow;
+use crate::store::runs::{RunRow, Values};
 use crate::store::steps::{StepAttempt, StepRow};
 use crate::time::{Timestamp, millis};
 
 /// The 404 of a run.
 pub const NO_RUN: &str = "Prompt workflow run not found";
+
+/// The 404 of a step.
+const NO_STEP: &str = "Step not found: the run has none of that path, or it has not begun";
 
 /// What starts runs, in the order of the contract.
 pub const SOURCES: [&str; 5] = ["api", "webhook", "schedule", "dashboard", "workflow"];
@@ -33,17 +39,23 @@ const SHOWN: usize = 100;
 
 /// How many of the runs that repeat it a shown run carries: the newest.
 const RETRIES: usize = 20;
+/// How many attempts of a delivery a shown run carries: the newest.
+const TRIES_SHOWN: usize = 20;
 
 /// The most characters of a reason.
 pub const REASON: usize = 500;
 
 /// The reason of a cancellation that gives none.
-const NO_REASON: &str = "The run was cancelled";
+pub const NO_REASON: &str = "The run was cancelled";
 
 /// The run that the text names, if the caller may see it.
 pub fn find(request: &Request<'_>, text: &str, missing: &str) -> Result<RunRow> {
+    find_with(request, text, missing, Values::Whole)
+}
+
+fn find_with(request: &Request<'_>, text: &str, missing: &str, values: Values) -> Result<RunRow> {
     let run = match Id::parse(text, "req_") {
-        Some(run_id) => request.store().run(run_id)?,
+        Some(run_id) => request.store().run_with(run_id, values)?,
         None => None,
     };
     run.filter(|run| request.may_see(run.api_key))
@@ -65,24 +77,28 @@ pub const FILTERS: [&str; 11] = [
     "q",
 ];
 
+/// Whether inputs and outputs are to be shown: unless `values` is false.
+fn values(query: &Query) -> Result<Values> {
+    Ok(match query.flag_or("values", true)? {
+        true => Values::Whole,
+        false => Values::Sizes,
+    })
+}
+
 /// `GET /v1/workflow_runs`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let query = request.query();
-    let page = query.page()?;
-    let mut filter = filter_of(request, &query)?;
-    if let Some(own) = request.sees_only() {
-        if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
-            return Ok(Answer::Now(query::list::<Run<'_>>(Vec::new(), None)));
-        }
-        filter.api_key = vec![own];
-    }
-    let paged = request.store().list_runs(&filter, page)?;
-    let rows: Result<Vec<Run<'_>>> = paged.rows.iter().map(|run| shown(request, run)).collect();
-    Ok(Answer::Now(query::list(rows?, paged.next)))
+    let (page, values) = (query.page()?, values(&query)?);
+    let Some(filter) = filter(request, &query)? else {
+        return query.list::<Run<'_>>(Vec::new(), None);
+    };
+    let paged = request.store().list_runs(&filter, page, values)?;
+    let rows = paged.rows.iter().map(|run| shown(request, run, values));
+    query.list(rows.collect::<Result<_>>()?, paged.next)
 }
 
-/// The filter that a query asks for.
-pub fn filter_of(request: &Request<'_>, query: &Query) -> Result<RunFilter> {
+/// The runs that a query asks for, of those that the caller may see; `None`: there can be none.
+pub fn filter(request: &Request<'_>, query: &Query) -> Result<Option<RunFilter>> {
     let words = RunStatus::ALL.map(RunStatus::as_str);
     let one_of = |words: &'static [&'static str]| {
         move |word: &str| words.contains(&word).then(|| word.to_owned())
@@ -108,6 +124,12 @@ pub fn filter_of(request: &Request<'_>, query: &Query) -> Result<RunFilter> {
     {
         filter.delivery = Some(only.clone());
     }
+    if let Some(own) = request.sees_only() {
+        if !filter.api_key.is_empty() && !filter.api_key.contains(&own) {
+            return Ok(None);
+        }
+        filter.api_key = vec![own];
+    }
     if let Some(text) = query.one("q") {
         let Some(run_id) = Id::parse(text, "req_") else {
             return Err(Error::invalid(
@@ -117,7 +139,7 @@ pub fn filter_of(request: &Request<'_>, query: &Query) -> Result<RunFilter> {
         };
         filter.run_id = Some(run_id);
     }
-    Ok(filter)
+    Ok(Some(filter))
 }
 
 /// The rows of the keys with these public ids; one that does not exist started nothing.
@@ -137,50 +159,64 @@ fn api_keys(request: &Request<'_>, ids: &[&str]) -> Result<Vec<i64>> {
 
 /// `GET /v1/workflow_runs/{id}`
 pub fn show(request: &Request<'_>) -> Result<Answer> {
-    let run = find(request, request.param(0), NO_RUN)?;
-    whole(request, &run)
+    let values = values(&request.query())?;
+    let run = find_with(request, request.param(0), NO_RUN, values)?;
+    whole(request, &run, values)
 }
 
 /// A run as it is shown alone: wrapped, with its first steps and its deliveries.
-fn whole(request: &Request<'_>, run: &RunRow) -> Result<Answer> {
-    let steps = request.store().list_steps(run.id, Page::first(SHOWN))?;
+fn whole(request: &Request<'_>, run: &RunRow, values: Values) -> Result<Answer> {
+    let first = Page::first(SHOWN);
+    let steps = request.store().list_steps(run.id, first, values)?;
     let filter = DeliveryFilter {
         run: Some(run.run_id),
         ..DeliveryFilter::default()
     };
-    let deliveries = request
-        .store()
-        .list_deliveries(&filter, Page::first(SHOWN))?;
+    let deliveries = request.store().list_deliveries(&filter, first)?;
+    let tries = deliveries.rows.iter();
+    let tries = tries.map(|row| request.store().tries_of(row.id, TRIES_SHOWN));
+    let tries: Vec<_> = tries.collect::<Result<_>>()?;
+    let owed = deliveries.rows.iter().zip(&tries);
     let retries = request
         .store()
         .retries(run.run_id, request.sees_only(), RETRIES)?;
+    let shown = shown(request, run, values)?;
     let workflow_run = WholeRun {
-        run: shown(request, run)?,
+        story: story::of(request, run, shown.waiting_on.as_ref(), &deliveries.rows)?,
+        run: shown,
         retry_of: run.retry_of.map(Id::request_id),
         retries: retries.into_iter().map(Id::request_id).collect(),
+        steps_count: request.store().count_steps(run.id)?,
         steps: steps.rows.iter().map(step).collect(),
-        deliveries: deliveries
-            .rows
-            .iter()
-            .map(|row| owed(request, row))
+        deliveries: owed
+            .map(|(row, tries)| self::owed(request, row, tries))
             .collect(),
     };
     Ok(Answer::Now(Reply::json(200, &ShownRun { workflow_run })))
 }
 
 /// A delivery as a run carries it.
-fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> OwedDelivery<'a> {
+fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow, tries: &'a [TryRow]) -> OwedDelivery<'a> {
+    let attempts = tries.iter().map(|attempt| OwedAttempt {
+        number: attempt.number,
+        started_at: attempt.started_at,
+        duration_ms: attempt.duration_ms,
+        response_status: attempt.response_status,
+        error_class: attempt.error_class.as_deref(),
+    });
     OwedDelivery {
         id: row.delivery_id.prefixed("dlv_"),
         event_type: &row.event_type,
+        channel: &row.channel,
         status: row.status.as_str(),
         url: address(request, row),
         next_attempt_at: row.next_attempt_at,
+        attempts: attempts.collect(),
     }
 }
 
-/// A run without its nested lists.
-fn shown<'a>(request: &Request<'_>, run: &'a RunRow) -> Result<Run<'a>> {
+/// A run without its nested lists; `values`: with how much it was read.
+pub fn shown<'a>(request: &Request<'_>, run: &'a RunRow, values: Values) -> Result<Run<'a>> {
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
@@ -194,7 +230,7 @@ fn shown<'a>(request: &Request<'_>, run: &'a RunRow) -> Result<Run<'a>> {
         started_at: run.started_at,
         ended_at: run.ended_at,
         duration,
-        start_inputs: &run.inputs,
+        start_inputs: (values == Values::Whole).then_some(&run.inputs),
         output_content: run.output.as_ref().map(as_text),
         error_message: run.error.as_deref(),
         async_webhook_url: run.callback_url.as_deref(),
@@ -210,7 +246,9 @@ fn shown<'a>(request: &Request<'_>, run: &'a RunRow) -> Result<Run<'a>> {
         version: run.version,
         user: run.user.as_deref(),
         user_metadata: &run.metadata,
+        input_bytes: run.input_bytes,
         output: run.output.as_ref(),
+        output_bytes: run.output_bytes,
         error: run.error.as_deref(),
         error_code: run.error_code.as_deref(),
         error_step: run.error_step.as_deref(),
@@ -267,13 +305,19 @@ fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<Waiti
 
 /// `GET /v1/workflow_runs/{id}/steps`
 pub fn steps(request: &Request<'_>) -> Result<Answer> {
-    let page = request.query().page()?;
-    let run = find(request, request.param(0), NO_RUN)?;
-    let paged = request.store().list_steps(run.id, page)?;
-    Ok(Answer::Now(query::list(
-        paged.rows.iter().map(step).collect(),
-        paged.next,
-    )))
+    let query = request.query();
+    let (page, values) = (query.page()?, values(&query)?);
+    let run = find_with(request, request.param(0), NO_RUN, Values::Sizes)?;
+    let paged = request.store().list_steps(run.id, page, values)?;
+    query.list(paged.rows.iter().map(step).collect(), paged.next)
+}
+
+/// `GET /v1/workflow_runs/{id}/steps/{path}`
+pub fn show_step(request: &Request<'_>) -> Result<Answer> {
+    let run = find_with(request, request.param(0), NO_RUN, Values::Sizes)?;
+    let found = request.store().step(run.id, request.param(1))?;
+    let row = found.ok_or_else(|| Error::not_found(NO_STEP))?;
+    Ok(Answer::Now(Reply::json(200, &step(&row))))
 }
 
 fn step(row: &StepRow) -> Step<'_> {
@@ -283,7 +327,9 @@ fn step(row: &StepRow) -> Step<'_> {
         status: row.status.as_str(),
         attempts: row.attempts.iter().map(try_of_step).collect(),
         input: &row.input,
+        input_bytes: row.input_bytes,
         output: &row.output,
+        output_bytes: row.output_bytes,
         meta: row.meta.as_ref(),
         error: row.error.as_deref(),
         error_class: row.error_class.as_deref(),
@@ -320,7 +366,7 @@ pub fn cancel(request: &Request<'_>) -> Result<Answer> {
         .store()
         .cancel_run(run.run_id, reason, request.actor(), now)?
         .ok_or_else(|| Error::not_found(NO_RUN))?;
-    whole(request, &run)
+    whole(request, &run, Values::Whole)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     };
     let (rows, next) = request.store().list_secrets(after, query.limit()?)?;
     let rows = rows.iter().map(shown).collect();
-    Ok(Answer::Now(query::list_from(rows, next.map(write_cursor))))
+    query.list_from(rows, next.map(write_cursor))
 }
 
 fn write_cursor((time, row): SecretPlace) -> String {

@@ -68,6 +68,9 @@ GET     oxoxx /v1/keys
 POST    oooox /v1/keys
 POST    oooox /v1/keys/{id}/rotate
 DELETE  oooox /v1/keys/{id}
+POST    +++++ /v1/session
+GET     xxxxx /v1/session
+DELETE  xxxxx /v1/session
 GET     oooox /v1/secrets
 PUT     oooox /v1/secrets/{name}
 DELETE  oooox /v1/secrets/{name}
@@ -80,6 +83,9 @@ GET     +++++ /readyz
 GET     +++++ /metrics
 GET     +++++ /schema/workflow.json
 GET     +++++ /openapi.json
+GET     +++++ /
+GET     +++++ /view/{file}
+GET     +++++ /view/lib/{file}
 ";
 
 #[test]

@@ -2,9 +2,9 @@
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::fields;
 use crate::api::start::{Target, find_deployment, find_variant};
 use crate::api::wire::{RolledBack, Version};
-use crate::api::{fields, query};
 use crate::error::{Error, Result};
 use crate::flow::names::excerpt;
 use crate::flow::source::Format;
@@ -24,11 +24,12 @@ fn place(request: &Request<'_>) -> Result<Target> {
 /// `GET …/variants/{variant}/versions`
 pub fn list(request: &Request<'_>) -> Result<Answer> {
     let place = place(request)?;
+    let query = request.query();
     let paged = request
         .store()
-        .list_versions(place.variant.id, request.query().page()?)?;
+        .list_versions(place.variant.id, query.page()?)?;
     let rows = paged.rows.iter().map(|row| shown(&place, row)).collect();
-    Ok(Answer::Now(query::list(rows, paged.next)))
+    query.list(rows, paged.next)
 }
 
 /// `GET …/versions/{n}`

@@ -9,7 +9,9 @@ mod deployments;
 mod jobs;
 mod keys;
 mod members;
+mod overview;
 mod runs;
+mod session;
 mod stats;
 mod system;
 
@@ -27,10 +29,15 @@ pub use deployments::{
 pub use jobs::{Batch, BatchAccepted, BatchAnswer, BatchRefused, Job, JobCount};
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
-pub use runs::{
-    Accepted, Ended, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest, ShownRun, Step,
-    StepTry, WaitingOn, WholeRun,
+pub use overview::{
+    Counted, Histogram, HistogramBar, MetadataEntry, MetadataKey, MetadataValue, RunCounts,
+    StatusCounts,
 };
+pub use runs::{
+    Accepted, Ended, OwedAttempt, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest,
+    ShownRun, Step, StepTry, WaitingOn, WholeRun,
+};
+pub use session::Session;
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
 pub use system::{
     Connections, DatabaseFile, DirectCallers, OpenDeliveries, OpenRuns, ProcessFigures, Retention,

@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value};
 
 use crate::cli::client::{Filter, Server, query, with_filters, with_server};
-use crate::cli::screen::{Column, Screen, cell, count, for_people, place, took};
+use crate::cli::screen::{Column, Screen, cell, clean, count, for_people, place, took};
 use crate::cli::{Done, Verb, dispatch, group, positional, required, text, text_arg};
 
 const VERBS: &[Verb] = &[
@@ -105,6 +105,11 @@ fn show(matches: &ArgMatches, screen: &Screen) -> Done {
         return screen.value(&answer);
     }
     let run = &answer["workflow_run"];
+    let story = cell(run, "story");
+    if !story.is_empty() {
+        screen.line(&clean(&story))?;
+        screen.line("")?;
+    }
     overview(run, screen)?;
     let steps = run["steps"].as_array().map_or(&[][..], Vec::as_slice);
     if !steps.is_empty() {

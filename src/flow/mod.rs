@@ -25,6 +25,7 @@ pub mod schema;
 mod scope;
 pub mod source;
 pub mod step;
+pub mod story;
 mod values;
 pub mod workflow;
 

@@ -268,6 +268,7 @@ impl Tx<'_> {
         }
         self.counts.leave(deployment, before.status);
         self.counts.enter(deployment, change.status);
+        self.counts.note_ended(deployment, run_id, change.status);
         self.after(Effect::Run(run_id, change.status));
         if let Some(fact) = figures::of_run(change.status, times, now) {
             self.after(Effect::Count(fact));

@@ -1,7 +1,10 @@
 //! How many runs are open, by deployment: kept in memory, so that no insert has to count rows.
 //!
 //! Loaded at start; moved with every change of a state in the same transaction, and moved back if that fails. Decides
-//! whose turn it is when slots are free. Must not touch a run's row.
+//! whose turn it is when slots are free, and collects what the commit has to add to the file's [`minutes`]. Must not
+//! touch a run's row.
+//!
+//! [`minutes`]: crate::store::minutes
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,6 +12,8 @@ use rusqlite::Connection;
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
+use crate::id::Id;
+use crate::store::minutes::{Minutes, Tally, minute_of};
 use crate::store::turns::Turns;
 
 /// The limits that an insert and a claim obey.
@@ -49,12 +54,23 @@ impl Open {
     }
 }
 
+/// What is to be taken back if the commit fails.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    /// A run of that deployment came into that state.
+    Entered(i64, RunStatus),
+    /// It left it.
+    Left(i64, RunStatus),
+    /// The commit has that to add to a deployment's minute.
+    Minute(i64, i64, Tally),
+}
+
 /// The open runs of every deployment that has any.
 #[derive(Debug, Default)]
 pub struct Counts {
     open: BTreeMap<i64, Open>,
     total: Open,
-    log: Vec<(i64, RunStatus, bool)>,
+    log: Vec<Change>,
     /// The concurrency limits of the deployments that have one; `None`: to be read.
     own_limits: Option<HashMap<i64, u64>>,
     /// Where the round of claims goes on.
@@ -106,13 +122,39 @@ impl Counts {
     /// A run came into this state.
     pub fn enter(&mut self, deployment: i64, status: RunStatus) {
         self.shift(deployment, status, true);
-        self.log.push((deployment, status, true));
+        self.log.push(Change::Entered(deployment, status));
     }
 
     /// A run left this state.
     pub fn leave(&mut self, deployment: i64, status: RunStatus) {
         self.shift(deployment, status, false);
-        self.log.push((deployment, status, false));
+        self.log.push(Change::Left(deployment, status));
+    }
+
+    /// A run was accepted: what [`Counts::write_minutes`] has to write.
+    pub fn note_accepted(&mut self, deployment: i64, run_id: Id) {
+        let minute = minute_of(run_id);
+        self.log
+            .push(Change::Minute(deployment, minute, Tally::ACCEPTED));
+    }
+
+    /// A run came into a state; the same, if that is its end.
+    pub fn note_ended(&mut self, deployment: i64, run_id: Id, status: RunStatus) {
+        if status.is_final() {
+            let (minute, tally) = (minute_of(run_id), Tally::ended(status));
+            self.log.push(Change::Minute(deployment, minute, tally));
+        }
+    }
+
+    /// Adds to the file's minutes what was noted since the last commit; to be called once, at the end of the next one.
+    pub fn write_minutes(&self, conn: &Connection) -> Result<()> {
+        let mut minutes = Minutes::default();
+        for change in &self.log {
+            if let Change::Minute(deployment, minute, tally) = change {
+                minutes.note(*deployment, *minute, *tally);
+            }
+        }
+        minutes.add(conn)
     }
 
     /// How many runs of a deployment may still begin, by its own limit.
@@ -205,8 +247,10 @@ impl Counts {
         // Read, perhaps, within what is now undone.
         self.own_limits = None;
         while self.log.len() > mark {
-            if let Some((deployment, status, entered)) = self.log.pop() {
-                self.shift(deployment, status, !entered);
+            match self.log.pop() {
+                Some(Change::Entered(deployment, status)) => self.shift(deployment, status, false),
+                Some(Change::Left(deployment, status)) => self.shift(deployment, status, true),
+                Some(Change::Minute(..)) | None => {}
             }
         }
     }

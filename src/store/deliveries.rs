@@ -62,6 +62,20 @@ pub struct AttemptRow {
     pub error: Option<String>,
 }
 
+/// An attempt in short.
+#[derive(Debug, Clone)]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the contract, section 6"
+)]
+pub struct TryRow {
+    pub number: i64,
+    pub started_at: Timestamp,
+    pub duration_ms: Option<i64>,
+    pub response_status: Option<i64>,
+    pub error_class: Option<String>,
+}
+
 /// Which deliveries a list shows. Empty fields do not filter.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -204,6 +218,29 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             attempts.reverse();
             Ok(Some((row, attempts)))
+        })
+    }
+
+    /// The newest attempts of a delivery in short, oldest first.
+    pub fn tries_of(&self, delivery: i64, limit: usize) -> Result<Vec<TryRow>> {
+        self.read(|conn| {
+            let mut tries = conn
+                .prepare_cached(
+                    "SELECT number, started_at, duration_ms, response_status, error_class FROM attempts
+                     WHERE delivery = ?1 ORDER BY number DESC LIMIT ?2",
+                )?
+                .query_map((delivery, limit), |row| {
+                    Ok(TryRow {
+                        number: row.get(0)?,
+                        started_at: Timestamp(row.get(1)?),
+                        duration_ms: row.get(2)?,
+                        response_status: row.get(3)?,
+                        error_class: row.get(4)?,
+                    })
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            tries.reverse();
+            Ok(tries)
         })
     }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
+use crate::store::Store;
 use crate::store::writer::Tx;
 
 /// How many runs are in a block, as a power of two.
@@ -139,6 +140,46 @@ pub fn next_block(conn: &Connection, wanted: &[Wanted], from: i64) -> Result<Opt
         }
     }
     Ok(None)
+}
+
+impl Store {
+    /// The values of a facet that runs have, or had until lately, in order: those that begin with `prefix`, from behind
+    /// `after` on.
+    pub fn facet_values(
+        &self,
+        facet: Facet,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        self.read(|conn| {
+            let mut next = match after {
+                Some(after) if after >= prefix => behind(after),
+                Some(_) | None => prefix.to_owned(),
+            };
+            let mut values = Vec::new();
+            // A value has a note in each block that holds it: from one to the next by the index.
+            let mut statement = conn.prepare_cached(
+                "SELECT value FROM facets WHERE facet = ?1 AND value >= ?2 ORDER BY value LIMIT 1",
+            )?;
+            while values.len() < limit {
+                let found: Option<String> = statement
+                    .query_row((facet as i64, &next), |row| row.get(0))
+                    .optional()?;
+                let Some(value) = found.filter(|value| value.starts_with(prefix)) else {
+                    break;
+                };
+                next = behind(&value);
+                values.push(value);
+            }
+            Ok(values)
+        })
+    }
+}
+
+/// The first text behind another.
+fn behind(text: &str) -> String {
+    format!("{text}\0")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::id::Id;
 use crate::store::Store;
 use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block, pair};
 use crate::store::page::{Page, Paged, Room, weight, weight_of};
-use crate::store::runs::{RunRow, SELECT_RUN, run};
+use crate::store::runs::{RunRow, Values, run};
 use crate::time::Timestamp;
 
 /// Which runs a list shows. Empty fields do not filter.
@@ -59,9 +59,14 @@ pub(super) struct Span {
 
 impl Store {
     /// Runs, newest first. A page may be short and still have a next one.
-    pub fn list_runs(&self, filter: &RunFilter, page: Page) -> Result<Paged<RunRow>> {
+    pub fn list_runs(
+        &self,
+        filter: &RunFilter,
+        page: Page,
+        shown: Values,
+    ) -> Result<Paged<RunRow>> {
         self.read(|conn| {
-            let look = Look::new(filter, page.limit);
+            let look = Look::new(filter, page.limit, shown);
             if let Some(run_id) = filter.run_id {
                 return look.one(conn, run_id, page.below());
             }
@@ -146,20 +151,29 @@ pub(super) fn wanted(filter: &RunFilter) -> Vec<Wanted> {
 
 /// A look at rows: the filter's conditions, and how many are wanted.
 struct Look {
+    select: &'static str,
     sql: String,
     values: Vec<Value>,
     limit: usize,
 }
 
 impl Look {
-    fn new(filter: &RunFilter, limit: usize) -> Look {
+    fn new(filter: &RunFilter, limit: usize, shown: Values) -> Look {
         let (sql, values) = conditions(filter);
-        Look { sql, values, limit }
+        Look {
+            select: shown.select_run(),
+            sql,
+            values,
+            limit,
+        }
     }
 
     /// That run alone, if it fits the rest.
     fn one(self, conn: &Connection, run_id: Id, below: i64) -> Result<Paged<RunRow>> {
-        let sql = format!("{SELECT_RUN} WHERE r.run_id = ? AND r.id < ?{}", self.sql);
+        let sql = format!(
+            "{} WHERE r.run_id = ? AND r.id < ?{}",
+            self.select, self.sql
+        );
         let mut values: Vec<Value> = vec![run_id.0.to_vec().into(), below.into()];
         values.extend(self.values);
         let found = conn
@@ -243,8 +257,8 @@ impl Look {
         ids.truncate(take - 1);
         let list = serde_json::to_string(&ids).unwrap_or_default();
         let sql = format!(
-            "{SELECT_RUN} WHERE r.id IN (SELECT value FROM json_each(?)){} ORDER BY r.id DESC LIMIT ?",
-            self.sql
+            "{} WHERE r.id IN (SELECT value FROM json_each(?)){} ORDER BY r.id DESC LIMIT ?",
+            self.select, self.sql
         );
         let mut page = self.gather(
             conn,
@@ -268,8 +282,8 @@ impl Look {
         room: &mut Room,
     ) -> Result<Paged<RunRow>> {
         let sql = format!(
-            "{SELECT_RUN} WHERE r.id < ? AND r.id >= ?{} ORDER BY r.id DESC LIMIT ?",
-            self.sql
+            "{} WHERE r.id < ? AND r.id >= ?{} ORDER BY r.id DESC LIMIT ?",
+            self.select, self.sql
         );
         self.gather(
             conn,
@@ -366,4 +380,4 @@ pub(super) fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,8 +10,11 @@ use std::time::Duration;
 use rusqlite::{Connection, Params};
 
 use crate::error::Result;
+use crate::id::Id;
 use crate::store::Store;
+use crate::store::minutes::{Minutes, Tally, minute_of};
 use crate::store::open::{connection, lock, observe, resolved};
+use crate::store::runs::run_status;
 use crate::store::watch::Watch;
 use crate::time::{Timestamp, millis};
 
@@ -80,6 +83,8 @@ const ATTEMPTS: Table = Table {
 struct Room {
     rows: usize,
     bytes: i64,
+    /// What the runs that went are to be taken from.
+    minutes: Minutes,
 }
 
 /// What hangs on a run and may go before it, a part at a time: its rows with their bytes, and how one is deleted.
@@ -149,8 +154,13 @@ fn remove_run(conn: &Connection, id: i64, room: &mut Room) -> Result<bool> {
     }
     conn.prepare_cached("DELETE FROM deliveries WHERE run = ?1")?
         .execute([id])?;
-    conn.prepare_cached("DELETE FROM runs WHERE id = ?1")?
-        .execute([id])?;
+    let (run_id, deployment, status) = conn
+        .prepare_cached("DELETE FROM runs WHERE id = ?1 RETURNING run_id, deployment, status")?
+        .query_row([id], |row| {
+            Ok((Id(row.get(0)?), row.get(1)?, run_status(row, 2)?))
+        })?;
+    let tally = Tally::ACCEPTED.with(Tally::ended(status));
+    room.minutes.note(deployment, minute_of(run_id), tally);
     room.rows = room.rows.saturating_sub(events + 1);
     Ok(true)
 }
@@ -174,6 +184,7 @@ fn chunk(conn: &Connection, table: Table, after: i64, before: Timestamp) -> Resu
     let mut room = Room {
         rows: CHUNK,
         bytes: CHUNK_BYTES,
+        minutes: Minutes::default(),
     };
     let mut pass = Pass {
         through: after,
@@ -193,6 +204,8 @@ fn chunk(conn: &Connection, table: Table, after: i64, before: Timestamp) -> Resu
         }
         pass.through = row.id;
     }
+    // A few rows more, of a small table: runs that end together were accepted together.
+    room.minutes.take(conn)?;
     pass.rows = CHUNK - room.rows;
     Ok(pass)
 }

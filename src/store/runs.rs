@@ -110,7 +110,16 @@ pub enum Inserted {
     Replayed(Id, RunStatus),
 }
 
-/// A run as it stands in the file.
+/// Whether what may be long is read of a row, or only how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Inputs and outputs are read.
+    Whole,
+    /// Inputs are `{}`, outputs null.
+    Sizes,
+}
+
+/// A run as it stands in the file. Its bytes are those of the inputs and the output as compact JSON; 0 of no output.
 #[derive(Debug, Clone)]
 #[expect(
     missing_docs,
@@ -132,7 +141,9 @@ pub struct RunRow {
     pub user: Option<String>,
     pub metadata: Map<String, Value>,
     pub inputs: Map<String, Value>,
+    pub input_bytes: i64,
     pub output: Option<Value>,
+    pub output_bytes: i64,
     pub error: Option<String>,
     pub error_code: Option<String>,
     pub error_step: Option<String>,
@@ -143,12 +154,35 @@ pub struct RunRow {
     pub retry_of: Option<Id>,
 }
 
-pub(super) const SELECT_RUN: &str = "
-    SELECT r.*, d.name AS deployment_name, v.number AS version_number, va.name AS variant_name
-    FROM runs r
-    JOIN deployments d ON d.id = r.deployment
-    JOIN versions v ON v.id = r.version
-    JOIN variants va ON va.id = v.variant";
+/// What is selected of a run, after its values.
+macro_rules! select_run {
+    ($values:literal) => {
+        concat!(
+            "SELECT ",
+            $values,
+            ", octet_length(r.inputs) AS input_bytes, coalesce(octet_length(r.output), 0) AS output_bytes,
+                 r.id, r.run_id, r.deployment, r.version, r.status, r.source, r.delivery, r.callback_url, r.api_key,
+                 r.user, r.metadata, r.error, r.error_code, r.error_step, r.created_at, r.started_at, r.ended_at,
+                 r.wake_at, d.name AS deployment_name, v.number AS version_number, va.name AS variant_name
+             FROM runs r
+             JOIN deployments d ON d.id = r.deployment
+             JOIN versions v ON v.id = r.version
+             JOIN variants va ON va.id = v.variant"
+        )
+    };
+}
+
+pub(super) const SELECT_RUN: &str = select_run!("r.inputs, r.output");
+
+impl Values {
+    /// A run's row, to be read by [`run`]; conditions follow.
+    pub(super) const fn select_run(self) -> &'static str {
+        match self {
+            Values::Whole => SELECT_RUN,
+            Values::Sizes => select_run!("NULL AS inputs, NULL AS output"),
+        }
+    }
+}
 
 pub(super) fn object(text: Option<String>) -> Map<String, Value> {
     text.and_then(|text| serde_json::from_str(&text).ok())
@@ -187,7 +221,9 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         user: row.get("user")?,
         metadata: object(row.get("metadata")?),
         inputs: object(row.get("inputs")?),
+        input_bytes: row.get("input_bytes")?,
         output: json_column(row, "output")?,
+        output_bytes: row.get("output_bytes")?,
         error: row.get("error")?,
         error_code: row.get("error_code")?,
         error_step: row.get("error_step")?,
@@ -312,6 +348,9 @@ impl Tx<'_> {
             self.keep_key(asked, new.run_id, answered, now)?;
         }
         self.counts.enter(new.deployment, change.status);
+        self.counts.note_accepted(new.deployment, new.run_id);
+        self.counts
+            .note_ended(new.deployment, new.run_id, change.status);
         let source = new.source;
         self.after(Effect::Count(Fact::Accepted { source, at: now }));
         self.after(Effect::Run(new.run_id, change.status));
@@ -536,9 +575,15 @@ impl Store {
 
     /// One run. `None`: no such run.
     pub fn run(&self, run_id: Id) -> Result<Option<RunRow>> {
+        self.run_with(run_id, Values::Whole)
+    }
+
+    /// One run, with so much of it. `None`: no such run.
+    pub fn run_with(&self, run_id: Id, values: Values) -> Result<Option<RunRow>> {
+        let select = values.select_run();
         self.read(|conn| {
             Ok(conn
-                .prepare_cached(&format!("{SELECT_RUN} WHERE r.run_id = ?1"))?
+                .prepare_cached(&format!("{select} WHERE r.run_id = ?1"))?
                 .query_row([run_id.0], run)
                 .optional()?)
         })

@@ -1,13 +1,13 @@
 //! Rows of steps: opened before they are tried, closed with what they came to, listed as the trace.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::flow::step::{StepError, StepRecord, StepResult, StepStatus};
 use crate::store::Store;
 use crate::store::page::{Page, Paged, weight};
-use crate::store::runs::{json_column, time_column};
+use crate::store::runs::{Values, json_column, time_column};
 use crate::store::writer::Tx;
 use crate::time::Timestamp;
 
@@ -42,7 +42,7 @@ pub struct Finished {
     pub due_at: Option<Timestamp>,
 }
 
-/// A step as it stands in the file.
+/// A step as it stands in the file. Its bytes are those of input and output as compact JSON; 0 of none.
 #[derive(Debug, Clone)]
 #[expect(
     missing_docs,
@@ -55,7 +55,9 @@ pub struct StepRow {
     pub status: StepStatus,
     pub attempts: Vec<StepAttempt>,
     pub input: Value,
+    pub input_bytes: i64,
     pub output: Value,
+    pub output_bytes: i64,
     pub meta: Option<Value>,
     pub error: Option<String>,
     pub error_class: Option<String>,
@@ -136,7 +138,9 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         status: status(row)?,
         attempts,
         input: json_column(row, "input")?.unwrap_or_default(),
+        input_bytes: row.get("input_bytes")?,
         output: json_column(row, "output")?.unwrap_or_default(),
+        output_bytes: row.get("output_bytes")?,
         meta: json_column(row, "meta")?,
         error,
         error_class,
@@ -146,6 +150,21 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         reused: row.get("reused")?,
     })
 }
+
+/// What is selected of a step, after its values.
+macro_rules! select_step {
+    ($values:literal) => {
+        concat!(
+            "SELECT ",
+            $values,
+            ", coalesce(octet_length(input), 0) AS input_bytes, coalesce(octet_length(output), 0) AS output_bytes,
+                 id, path, kind, status, attempts, tried_at, error, error_class, due_at, started_at, ended_at
+             FROM steps"
+        )
+    };
+}
+
+const SELECT: &str = select_step!("input, output, meta");
 
 /// SQL that moves the last try into the list of past ones, with its end and its error.
 macro_rules! put_away {
@@ -308,17 +327,42 @@ impl Tx<'_> {
 
 impl Store {
     /// The trace of a run: its steps in order of execution, from behind the cursor on.
-    pub fn list_steps(&self, run: i64, page: Page) -> Result<Paged<StepRow>> {
+    pub fn list_steps(&self, run: i64, page: Page, values: Values) -> Result<Paged<StepRow>> {
+        let select = match values {
+            Values::Whole => SELECT,
+            Values::Sizes => select_step!("NULL AS input, NULL AS output, NULL AS meta"),
+        };
         self.read(|conn| {
             let mut statement = conn.prepare_cached(
                 // By the index that makes a path unique: the rows themselves are read only for the page.
-                "SELECT * FROM steps WHERE id IN (
-                     SELECT id FROM steps INDEXED BY sqlite_autoindex_steps_1
-                     WHERE run = ?1 AND +id > ?2 ORDER BY +id LIMIT ?3)
-                 ORDER BY id",
+                &format!(
+                    "{select} WHERE id IN (
+                         SELECT id FROM steps INDEXED BY sqlite_autoindex_steps_1
+                         WHERE run = ?1 AND +id > ?2 ORDER BY +id LIMIT ?3)
+                     ORDER BY id"
+                ),
             )?;
             let rows = statement.query((run, page.cursor.unwrap_or(0), page.limit + 1))?;
             Ok(Paged::gather(rows, page.limit, step, weight, |row| row.id)?)
+        })
+    }
+
+    /// One step of a run. `None`: no such step, or it has not begun.
+    pub fn step(&self, run: i64, path: &str) -> Result<Option<StepRow>> {
+        self.read(|conn| {
+            Ok(conn
+                .prepare_cached(&format!("{SELECT} WHERE run = ?1 AND path = ?2"))?
+                .query_row((run, path), step)
+                .optional()?)
+        })
+    }
+
+    /// How many steps of a run have begun, or were skipped.
+    pub fn count_steps(&self, run: i64) -> Result<u64> {
+        self.read(|conn| {
+            Ok(conn
+                .prepare_cached("SELECT count(*) FROM steps WHERE run = ?1")?
+                .query_row([run], |row| row.get(0))?)
         })
     }
 }

@@ -463,6 +463,7 @@ impl Writer {
         let has_changed = self.parts.conn.total_changes() != self.committed_changes;
         if has_changed {
             self.write_touched()?;
+            self.counts.write_minutes(&self.parts.conn)?;
         }
         let begun = Instant::now();
         self.commit()?;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::api::approve;
 use crate::api::openapi::parameters::{
-    APPROVAL_ID, CURSOR, LIMIT, LINK_TOKEN, SOME_ID, SOME_REQUEST, SOME_TIME, page_of, run_id,
-    text, words,
+    APPROVAL_ID, CURSOR, FORMAT, LIMIT, LINK_TOKEN, SOME_ID, SOME_REQUEST, SOME_TIME, page_of,
+    run_id, text, words,
 };
 use crate::api::openapi::{Answer, Body, Operation, Parameter, of, plain_text};
 use crate::api::query::Listed;
@@ -177,11 +177,8 @@ const fn page(status: u16, what: &'static str) -> Answer {
 /// Approvals and their page.
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/approvals", "listApprovals", "approvals")
-        .query(&[STATUS, RUN, RECIPIENT, LIMIT, CURSOR])
-        .answers(&[Answer::new(
-            200,
-            "A page of approvals.",
-            of::<Listed<Approval<'static>>>,
+        .query(&[STATUS, RUN, RECIPIENT, LIMIT, CURSOR, FORMAT])
+        .answers(&[Answer::page("A page of approvals.", of::<Listed<Approval<'static>>>,
             || page_of(approval()),
         )])
         .refuses(&[Code::ValidationError]),

@@ -23,8 +23,7 @@ pub const OPERATIONS: &[Operation] = &[Operation::at("GET", "/v1/audit", "listAu
         `skep audit verify` shows whether one was changed, removed, moved or put in.",
     )
     .query(PAGE)
-    .answers(&[Answer::new(
-        200,
+    .answers(&[Answer::page(
         "A page of the audit.",
         of::<Listed<AuditEntry<'static>>>,
         entries,

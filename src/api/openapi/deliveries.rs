@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::api::openapi::parameters::{
-    CURSOR, DELIVERY_ID, FROM, LIMIT, SOME_ID, SOME_REQUEST, SOME_TIME, TO, page_of, run_id, text,
-    words,
+    CURSOR, DELIVERY_ID, FORMAT, FROM, LIMIT, SOME_ID, SOME_REQUEST, SOME_TIME, TO, page_of,
+    run_id, text, words,
 };
 use crate::api::openapi::{Answer, Operation, Parameter, of};
 use crate::api::query::Listed;
@@ -54,9 +54,8 @@ fn whole() -> Value {
 /// Deliveries.
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/deliveries", "listDeliveries", "deliveries")
-        .query(&[STATUS, HOST, RUN, FROM, TO, LIMIT, CURSOR])
-        .answers(&[Answer::new(
-            200,
+        .query(&[STATUS, HOST, RUN, FROM, TO, LIMIT, CURSOR, FORMAT])
+        .answers(&[Answer::page(
             "A page of deliveries.",
             of::<Listed<Delivery<'static>>>,
             || page_of(delivery()),

@@ -180,8 +180,7 @@ const DELETES: &[Code] = &[Code::ValidationError, Code::NotFound, Code::RunsOpen
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/deployments", "listDeployments", "deployments")
         .query(PAGE)
-        .answers(&[Answer::new(
-            200,
+        .answers(&[Answer::page(
             "A page of deployments.",
             of::<Listed<Deployment<'static>>>,
             || page_of(deployment()),

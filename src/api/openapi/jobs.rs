@@ -142,8 +142,7 @@ pub const OPERATIONS: &[Operation] = &[
         .refuses(REFUSES),
     Operation::at("GET", "/v1/jobs", "listJobs", "jobs")
         .query(PAGE)
-        .answers(&[Answer::new(
-            200,
+        .answers(&[Answer::page(
             "A page of jobs.",
             of::<Listed<Job<'static>>>,
             || page_of(job()),

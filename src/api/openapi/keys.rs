@@ -67,8 +67,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/keys", "listKeys", "keys")
         .about("Revoked ones as well. A key's text is never shown again.")
         .query(PAGE)
-        .answers(&[Answer::new(
-            200,
+        .answers(&[Answer::page(
             "A page of keys.",
             of::<Listed<ApiKey<'static>>>,
             || page_of(key()),

@@ -99,8 +99,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/members", "listMembers", "members")
         .about("Inactive ones as well, but no deleted ones.")
         .query(PAGE)
-        .answers(&[Answer::new(
-            200,
+        .answers(&[Answer::page(
             "A page of members.",
             of::<Listed<Member<'static>>>,
             || page_of(member()),

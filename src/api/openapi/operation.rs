@@ -3,6 +3,7 @@
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::api::formats::{Format, NEXT_CURSOR};
 use crate::error::Code;
 
 /// A route's description. Its row in the table says who may, and in one sentence what.
@@ -216,6 +217,10 @@ pub struct Answer {
     example: Example,
     /// Another media type of the same schema, with its example.
     other: Option<(&'static str, Example)>,
+    /// Whether it is a page of a list, which can be had in every format.
+    is_page: bool,
+    /// And more of them.
+    more: &'static [(&'static str, Example)],
     headers: fn() -> Value,
     pub(super) links: &'static [Link],
 }
@@ -235,9 +240,23 @@ impl Answer {
             schema,
             example,
             other: None,
+            is_page: false,
+            more: &[],
             headers: || json!({}),
             links: &[],
         }
+    }
+
+    /// A page of a list.
+    pub const fn page(
+        what: &'static str,
+        schema: fn(&mut SchemaGenerator) -> Schema,
+        example: Example,
+    ) -> Answer {
+        let mut answer = Answer::new(200, what, schema, example);
+        answer.is_page = true;
+        answer.headers = next_cursor;
+        answer
     }
 
     /// The same in another media type.
@@ -250,6 +269,19 @@ impl Answer {
     pub const fn or(mut self, media: &'static str, example: Example) -> Answer {
         self.other = Some((media, example));
         self
+    }
+
+    /// Or in these.
+    pub const fn or_any(mut self, more: &'static [(&'static str, Example)]) -> Answer {
+        self.more = more;
+        self
+    }
+
+    /// An answer without a body.
+    pub const fn empty(status: u16, what: &'static str) -> Answer {
+        let mut answer = Answer::new(status, what, super::plain_text, || Value::Null);
+        answer.media = "";
+        answer
     }
 
     /// With these headers, as OpenAPI writes them.
@@ -266,19 +298,29 @@ impl Answer {
 
     pub(super) fn shown(&self, schemas: &mut SchemaGenerator) -> Value {
         let types = [Some((self.media, self.example)), self.other];
-        let content: Map<String, Value> = types
+        let mut content: Map<String, Value> = types
             .into_iter()
             .flatten()
+            .chain(self.more.iter().copied())
+            .filter(|(media, _)| !media.is_empty())
             .map(|(media, example)| {
                 let shown = json!({"schema": (self.schema)(schemas), "example": example()});
                 (media.to_owned(), shown)
             })
             .collect();
+        if self.is_page {
+            for format in [Format::JsonLines, Format::Csv] {
+                let lines = json!({"schema": {"type": "string"}});
+                content.insert(format.media().to_owned(), lines);
+            }
+        }
         let mut value = json!({
             "description": self.what,
             "headers": (self.headers)(),
-            "content": content,
         });
+        if !content.is_empty() {
+            value["content"] = content.into();
+        }
         if !self.links.is_empty() {
             let links = self.links.iter();
             value["links"] = links
@@ -288,6 +330,14 @@ impl Answer {
         }
         value
     }
+}
+
+/// The header of a page whose format has no place for the cursor.
+fn next_cursor() -> Value {
+    json!({NEXT_CURSOR: {
+        "description": "The next page's `cursor`, with `format=jsonl` and `format=csv`; none: there is none.",
+        "schema": {"type": "string"},
+    }})
 }
 
 /// What can be asked next.

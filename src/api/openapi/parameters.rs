@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::formats::Format;
 use crate::api::openapi::Parameter;
 use crate::store::page::Page;
 
@@ -146,8 +147,22 @@ pub(super) const TO: Parameter = Parameter::new("to", "Made before.", instant, |
     json!("2027-01-01T00:00:00Z")
 });
 
+pub(super) const FORMAT: Parameter = Parameter::new(
+    "format",
+    "How the page is written: `jsonl` is a row a line; `csv` a head and a row a line, with what is nested as JSON, and \
+    a `'` before what a spreadsheet would take for a formula.",
+    || json!({"enum": Format::NAMES.map(|(name, _)| name), "default": "json"}),
+    || json!("json"),
+);
+pub(super) const VALUES: Parameter = Parameter::new(
+    "values",
+    "Whether inputs and outputs are sent, or (`false`) only how long they are.",
+    || json!({"type": "boolean", "default": true}),
+    || json!(false),
+);
+
 /// What every list takes.
-pub(super) const PAGE: &[Parameter] = &[LIMIT, CURSOR];
+pub(super) const PAGE: &[Parameter] = &[LIMIT, CURSOR, FORMAT];
 
 pub(super) const IDEMPOTENCY_KEY: Parameter = Parameter::new(
     "Idempotency-Key",

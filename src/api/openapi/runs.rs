@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::api::openapi::parameters::{
-    CURSOR, FROM, LIMIT, PAGE, REQUEST_ID, RUN_ID, SOME_ID, SOME_REQUEST, SOME_TIME, TO, page_of,
-    run_id, text, words,
+    CURSOR, FORMAT, FROM, LIMIT, REQUEST_ID, RUN_ID, SOME_ID, SOME_REQUEST, SOME_TIME, TO, VALUES,
+    page_of, run_id, text, words,
 };
 use crate::api::openapi::{Answer, Body, Link, Operation, Parameter, of};
 use crate::api::query::Listed;
@@ -35,7 +35,7 @@ const DELIVERY: Parameter = Parameter::new(
     || json!(["callback"]),
 )
 .style("form", false);
-const DEPLOYMENT: Parameter = Parameter::new(
+pub(super) const DEPLOYMENT: Parameter = Parameter::new(
     "deployment",
     "Of the deployment of that name.",
     text,
@@ -71,6 +71,18 @@ const Q: Parameter = Parameter::new("q", "That run alone: its id or request id."
     json!(SOME_REQUEST)
 });
 
+/// What runs are filtered by.
+pub(super) const FILTER: &[Parameter] = &[
+    STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q,
+];
+
+const STEP_PATH: Parameter = Parameter::new(
+    "path",
+    "Where the step is in the definition, as the list of steps says.",
+    text,
+    || json!("greeting"),
+);
+
 fn run() -> Value {
     json!({
         "id": SOME_ID, "token": SOME_REQUEST, "run_status": "completed", "run_async": true,
@@ -82,8 +94,8 @@ fn run() -> Value {
         "request_id": SOME_REQUEST, "run_id": SOME_ID, "status": "completed", "source": "api",
         "delivery": "callback", "deployment": "hello", "variant": "prod", "version": 1,
         "user": "u-17",
-        "user_metadata": {"plan": "pro"}, "output": "Hello, Ada!", "error": null,
-        "error_code": null,
+        "user_metadata": {"plan": "pro"}, "input_bytes": 14, "output": "Hello, Ada!",
+        "output_bytes": 13, "error": null, "error_code": null,
         "error_step": null, "created_at": SOME_TIME, "waiting_on": null,
     })
 }
@@ -93,7 +105,8 @@ fn step() -> Value {
         "path": "greeting", "type": "set", "status": "completed",
         "attempts": [{"number": 1, "started_at": SOME_TIME, "ended_at": SOME_TIME,
         "error_class": null, "error": null}],
-        "input": {"text": "Hello, {{ name }}!"}, "output": {"text": "Hello, Ada!"}, "meta": null,
+        "input": {"text": "Hello, {{ name }}!"}, "input_bytes": 29,
+        "output": {"text": "Hello, Ada!"}, "output_bytes": 22, "meta": null,
         "error": null,
         "error_class": null, "due_at": null, "started_at": SOME_TIME, "ended_at": SOME_TIME,
         "reused": false,
@@ -104,11 +117,14 @@ fn shown() -> Value {
     let mut value = run();
     value["retry_of"] = json!(null);
     value["retries"] = json!([]);
+    value["steps_count"] = json!(1);
     value["steps"] = json!([step()]);
     value["deliveries"] = json!([{
         "id": "dlv_019aa8c1d1f67c3295e2f4f4b3a0c9d7", "event_type": "workflow.completed",
-        "status": "delivered",
+        "channel": "callback", "status": "delivered",
         "url": "https://receiver.example/done", "next_attempt_at": null,
+        "attempts": [{"number": 1, "started_at": SOME_TIME, "duration_ms": 42,
+        "response_status": 200, "error_class": null}],
     }]);
     json!({"workflow_run": value})
 }
@@ -191,10 +207,9 @@ pub const OPERATIONS: &[Operation] = &[
         .about("Filters of one name are alternatives; different filters must all match.")
         .query(&[
             STATUS, SOURCE, DELIVERY, DEPLOYMENT, VARIANT, KEYS, USER, METADATA, FROM, TO, Q,
-            LIMIT, CURSOR,
+            LIMIT, CURSOR, FORMAT, VALUES,
         ])
-        .answers(&[Answer::new(
-            200,
+        .answers(&[Answer::page(
             "A page of runs.",
             of::<Listed<Run<'static>>>,
             || page_of(run()),
@@ -202,18 +217,27 @@ pub const OPERATIONS: &[Operation] = &[
         .refuses(&[Code::ValidationError]),
     Operation::at("GET", "/v1/workflow_runs/{id}", "getRun", "runs")
         .path(&[RUN_ID])
+        .query(&[VALUES])
         .answers(&[Answer::new(200, "The run.", of::<ShownRun<'static>>, shown).links(NEXT)])
-        .refuses(&[Code::NotFound]),
+        .refuses(&[Code::ValidationError, Code::NotFound]),
     Operation::at("GET", "/v1/workflow_runs/{id}/steps", "listSteps", "runs")
         .path(&[RUN_ID])
-        .query(PAGE)
-        .answers(&[Answer::new(
-            200,
+        .query(&[LIMIT, CURSOR, FORMAT, VALUES])
+        .answers(&[Answer::page(
             "A page of steps.",
             of::<Listed<Step<'static>>>,
             || page_of(step()),
         )])
         .refuses(&[Code::ValidationError, Code::NotFound]),
+    Operation::at(
+        "GET",
+        "/v1/workflow_runs/{id}/steps/{path}",
+        "getStep",
+        "runs",
+    )
+    .path(&[RUN_ID, STEP_PATH])
+    .answers(&[Answer::new(200, "The step.", of::<Step<'static>>, step)])
+    .refuses(&[Code::NotFound]),
     Operation::at("POST", "/v1/workflow_runs/{id}/cancel", "cancelRun", "runs")
         .about(
             "The run is `cancelled` in that commit: a step in flight is told to stop and its \

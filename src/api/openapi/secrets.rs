@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::openapi::parameters::{LIMIT, SECRET_NAME, SOME_TIME, page_of};
+use crate::api::openapi::parameters::{FORMAT, LIMIT, SECRET_NAME, SOME_TIME, page_of};
 use crate::api::openapi::{Answer, Body, Link, Operation, Parameter, of};
 use crate::api::query::Listed;
 use crate::api::secrets::{HOSTS, LONGEST, SHORTEST};
@@ -63,9 +63,8 @@ const NEXT: &[Link] = &[Link::new(
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/secrets", "listSecrets", "secrets")
         .about("Those that were set last come first.")
-        .query(&[LIMIT, CURSOR])
-        .answers(&[Answer::new(
-            200,
+        .query(&[LIMIT, CURSOR, FORMAT])
+        .answers(&[Answer::page(
             "A page of secrets.",
             of::<Listed<Secret<'static>>>,
             || page_of(secret()),

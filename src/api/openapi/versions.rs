@@ -50,8 +50,7 @@ pub const OPERATIONS: &[Operation] = &[
     )
     .path(&[DEPLOYMENT, VARIANT])
     .query(PAGE)
-    .answers(&[Answer::new(
-        200,
+    .answers(&[Answer::page(
         "A page of versions.",
         of::<Listed<Version<'static>>>,
         || page_of(version()),

@@ -64,6 +64,10 @@ fn a_run_is_shown_by_either_id_with_every_name() {
         assert_eq!(run[name], value, "{name}");
     }
     assert_eq!(run["deliveries"][0]["status"], "pending");
+    let story = format!(
+        "Completed in 0 ms, after 1.5 s in the queue. Its callback to {URL} is about to be sent."
+    );
+    assert_eq!(run["story"], story);
     assert_eq!(run["deliveries"][0]["url"], URL);
     let request = house
         .get(&format!("/v1/public/requests/{request_id}"), ADMIN)
@@ -173,8 +177,12 @@ fn a_cancelled_run_is_shown_so_at_once_and_a_final_one_stays() {
     assert_eq!(house.audit()[0], "run.cancel");
     let again = cancel(&house, &run, ADMIN, &json!({"reason": "other"}));
     assert_eq!((again.status, &again.body), (200, &read.body));
+    let told = "Cancelled after 0 ms before it began: enough. Its callback to";
+    assert!(shown["story"].as_str().expect("text").starts_with(told));
     let silent = cancel(&house, &house.start(ADMIN), ADMIN, &json!({}));
     assert_eq!(silent.body["workflow_run"]["error"], super::NO_REASON);
+    let silent = silent.body["workflow_run"]["story"].to_string();
+    assert!(silent.contains("before it began. Its"), "{silent}");
     for reason in [json!(7), json!("r".repeat(501))] {
         let read = cancel(&house, &run, ADMIN, &json!({"reason": reason}));
         assert_eq!((read.status, read.text("field").as_str()), (400, "/reason"));
@@ -418,6 +426,11 @@ fn a_run_that_tries_a_step_again_says_so() {
     assert_eq!(
         shown["workflow_run"]["waiting_on"],
         json!({"step": "fetch", "kind": "retry", "until": until})
+    );
+    let story = shown["workflow_run"]["story"].as_str().expect("a story");
+    assert!(
+        story.ends_with("(5.0 s more) to try step `fetch` again, which has failed once: too slow."),
+        "{story}"
     );
 }
 

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::*;
-use crate::api::door::{Admission, Who};
+use crate::api::door::{Admission, Shown, Who};
 use crate::api::edge::Cidr;
 use crate::id::Id;
 
@@ -44,6 +44,7 @@ impl Door for House {
             pattern: "/fake",
             params: Vec::new(),
             who: Who::Nobody,
+            shown: Shown::Nothing,
             is_read: head.path.starts_with("/read"),
         })
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{APPROVAL_ID, DELIVERY_ID, REQUEST_ID, SECRET};
+use crate::api::deliveries::CHANNELS;
 use crate::api::runs::{DELIVERIES, SOURCES};
 use crate::flow::delivery::DeliveryStatus;
 use crate::flow::run::RunStatus;
@@ -75,8 +76,8 @@ pub struct Run<'a> {
     pub ended_at: Option<Timestamp>,
     /// Milliseconds from `started_at` to `ended_at`.
     pub duration: Option<i64>,
-    /// Its inputs, with defaults filled in.
-    pub start_inputs: &'a Map<String, Value>,
+    /// Its inputs, with defaults filled in; null with `values=false`.
+    pub start_inputs: Option<&'a Map<String, Value>>,
     /// Its output as text.
     pub output_content: Option<String>,
     /// Equal to `error`.
@@ -112,8 +113,14 @@ pub struct Run<'a> {
     pub user: Option<&'a str>,
     /// The caller's labels.
     pub user_metadata: &'a Map<String, Value>,
+    /// How long its inputs are as compact JSON, in bytes.
+    #[schemars(range(min = 2))]
+    pub input_bytes: i64,
     /// Its output; null unless it is completed.
     pub output: Option<&'a Value>,
+    /// How long its output is as compact JSON, in bytes; 0 unless it is completed.
+    #[schemars(range(min = 0))]
+    pub output_bytes: i64,
     /// Why it failed or was cancelled.
     pub error: Option<&'a str>,
     /// What kind of failure.
@@ -168,6 +175,10 @@ pub struct WholeRun<'a> {
     pub retry_of: Option<String>,
     /// The request ids of the runs that repeat it: the newest 20, newest first.
     pub retries: Vec<String>,
+    /// What happened to it, or why it waits: a sentence or two for a person. The words may change between versions.
+    pub story: String,
+    /// How many steps it has: those that have begun, and those that were skipped.
+    pub steps_count: u64,
     /// Its first 100 steps, in order of execution.
     pub steps: Vec<Step<'a>>,
     /// What is owed, or was sent, to a URL.
@@ -182,6 +193,9 @@ pub struct OwedDelivery<'a> {
     pub id: String,
     /// Which event.
     pub event_type: &'a str,
+    /// How it goes: `callback`, or how a person is told.
+    #[schemars(extend("enum" = CHANNELS))]
+    pub channel: &'a str,
     /// Where it stands.
     #[schemars(extend("enum" = DeliveryStatus::ALL.map(DeliveryStatus::as_str)))]
     pub status: &'static str,
@@ -189,6 +203,24 @@ pub struct OwedDelivery<'a> {
     pub url: Cow<'a, str>,
     /// When it is sent next.
     pub next_attempt_at: Option<Timestamp>,
+    /// Its attempts, oldest first: the newest 20.
+    pub attempts: Vec<OwedAttempt<'a>>,
+}
+
+/// One try of a delivery, as a run carries it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OwedAttempt<'a> {
+    /// From 1.
+    #[schemars(range(min = 1))]
+    pub number: i64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long the exchange took; null: it is in flight, or its process died.
+    pub duration_ms: Option<i64>,
+    /// The answer's status.
+    pub response_status: Option<i64>,
+    /// What kind of failure.
+    pub error_class: Option<&'a str>,
 }
 
 /// One execution of one step.
@@ -206,8 +238,14 @@ pub struct Step<'a> {
     pub attempts: Vec<StepTry<'a>>,
     /// Its parameters as rendered, secrets masked.
     pub input: &'a Value,
+    /// How long its input is as compact JSON, in bytes; 0 of none.
+    #[schemars(range(min = 0))]
+    pub input_bytes: i64,
     /// Its output; null unless it is completed.
     pub output: &'a Value,
+    /// How long its output is as compact JSON, in bytes; 0 unless it is completed.
+    #[schemars(range(min = 0))]
+    pub output_bytes: i64,
     /// What stands beside the output: `status` and `headers` of an http step.
     pub meta: Option<&'a Value>,
     /// Why it failed.

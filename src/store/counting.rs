@@ -1,0 +1,332 @@
+//! How many runs a filter matches, by state: exact where the minutes know it or few are to be looked at, else "at least
+//! so many".
+//!
+//! Open runs are counted by their index, ended ones by the minutes or, with a filter that these do not know, in the
+//! blocks that may hold some. Each way has a limit on what it looks at. Must not change anything.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::error::Result;
+use crate::flow::run::RunStatus;
+use crate::store::Store;
+use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block};
+use crate::store::listing::{RunFilter, Span, conditions, span, wanted};
+use crate::store::minutes::{self, MINUTE};
+use crate::store::page::Page;
+use crate::store::runs::{Values, run_status};
+use crate::time::Timestamp;
+
+/// Where counting ends.
+pub const ENOUGH: i64 = 10_000;
+
+/// How many rows are looked at for one number where an index leads to them.
+const ROWS: i64 = 20_000;
+
+/// How many blocks are looked at for all ended states together, and then for each.
+const BLOCKS: usize = 24;
+const MORE_BLOCKS: usize = 8;
+
+/// The last time that a run's id can tell, about; a whole minute.
+const LAST: i64 = (1 << 47) / MINUTE * MINUTE;
+
+/// How many runs, or at least how many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// So many were found.
+    pub count: i64,
+    /// There may be more.
+    pub is_lower_bound: bool,
+}
+
+impl Counted {
+    /// So many, of which no more than enough are told.
+    fn found(count: i64, has_more: bool) -> Counted {
+        Counted {
+            count: count.min(ENOUGH),
+            is_lower_bound: has_more || count > ENOUGH,
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn with(self, other: Counted) -> Counted {
+        Counted {
+            count: self.count + other.count,
+            is_lower_bound: self.is_lower_bound || other.is_lower_bound,
+        }
+    }
+}
+
+/// By state, in the order of [`RunStatus::ALL`].
+pub type ByStatus = [Counted; RunStatus::ALL.len()];
+
+/// The place of a state among all.
+fn place(status: RunStatus) -> usize {
+    let found = RunStatus::ALL.iter().position(|one| *one == status);
+    found.expect("ALL has every state")
+}
+
+impl Store {
+    /// The runs that match all of the filter but its states, by state.
+    pub fn count_runs(&self, filter: &RunFilter) -> Result<ByStatus> {
+        let filter = RunFilter {
+            status: Vec::new(),
+            ..filter.clone()
+        };
+        let mut counts = ByStatus::default();
+        if filter.run_id.is_some() {
+            let one = self.list_runs(&filter, Page::first(1), Values::Sizes)?;
+            for run in one.rows {
+                counts[place(run.status)] = Counted::found(1, false);
+            }
+            return Ok(counts);
+        }
+        self.read(|conn| {
+            // Of one moment: a run must not move from one state to the next between two looks.
+            let moment = conn.unchecked_transaction()?;
+            let look = Look::new(&moment, &filter)?;
+            for status in RunStatus::ALL.into_iter().filter(|one| !one.is_final()) {
+                counts[place(status)] = look.open(status)?;
+            }
+            match look
+                .wanted
+                .iter()
+                .all(|(facet, _)| *facet == Facet::Deployment)
+            {
+                true => look.by_minutes(&filter, &mut counts)?,
+                false => look.by_blocks(&mut counts)?,
+            }
+            Ok(counts)
+        })
+    }
+}
+
+/// The filter, made ready.
+struct Look<'a> {
+    conn: &'a Connection,
+    /// The rows of the deployments of that name; `None`: of all.
+    deployments: Option<Vec<i64>>,
+    /// The joins that the conditions need.
+    joins: &'static str,
+    sql: String,
+    values: Vec<Value>,
+    span: Span,
+    wanted: Vec<Wanted>,
+}
+
+impl<'a> Look<'a> {
+    fn new(conn: &'a Connection, filter: &RunFilter) -> Result<Look<'a>> {
+        let name = filter.deployment.as_deref();
+        let deployments = name
+            .map(|name| minutes::rows_of(conn, Some(name)))
+            .transpose()?;
+        let (mut sql, mut values) = conditions(&RunFilter {
+            deployment: None,
+            ..filter.clone()
+        });
+        if let Some(rows) = &deployments {
+            sql.push_str(" AND r.deployment IN (SELECT value FROM json_each(?))");
+            values.push(json_list(rows));
+        }
+        Ok(Look {
+            conn,
+            deployments,
+            joins: match filter.variant {
+                Some(_) => {
+                    " JOIN versions v ON v.id = r.version JOIN variants va ON va.id = v.variant"
+                }
+                None => "",
+            },
+            sql,
+            values,
+            span: span(conn, filter, Page::first(1))?,
+            wanted: wanted(filter),
+        })
+    }
+
+    /// The open runs in that state.
+    fn open(&self, status: RunStatus) -> Result<Counted> {
+        let deployments = match &self.deployments {
+            Some(rows) => rows.clone(),
+            None => self
+                .conn
+                .prepare_cached("SELECT id FROM deployments")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?,
+        };
+        // The index alone says it, if it is all that is asked.
+        let sql = format!(
+            "SELECT count(*), total(1{}) FROM (
+                 SELECT id FROM runs WHERE deployment = ? AND status = ? AND ended_at IS NULL
+                     AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?) o{}{}",
+            self.sql,
+            if self.sql.is_empty() {
+                ""
+            } else {
+                " JOIN runs r ON r.id = o.id"
+            },
+            self.joins
+        );
+        let (mut count, mut left) = (0, ROWS + 1);
+        for deployment in deployments {
+            if left == 0 {
+                break;
+            }
+            let given: [Value; 5] = [
+                deployment.into(),
+                status.as_str().to_owned().into(),
+                self.span.below.into(),
+                self.span.lowest.into(),
+                left.into(),
+            ];
+            let values = self.values.iter().chain(&given);
+            let (looked, found): (i64, f64) = self
+                .conn
+                .prepare_cached(&sql)?
+                .query_row(params_from_iter(values), |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+            left -= looked;
+            count += found as i64;
+        }
+        Ok(Counted::found(count, left == 0))
+    }
+
+    /// The ended runs of a filter that names no more than a deployment and a span of time.
+    fn by_minutes(&self, filter: &RunFilter, counts: &mut ByStatus) -> Result<()> {
+        let rows = match &self.deployments {
+            Some(rows) => rows.clone(),
+            None => minutes::rows_of(self.conn, None)?,
+        };
+        let from = filter.from.map_or(0, |from| from.0.clamp(0, LAST));
+        let to = filter.to.map_or(LAST, |to| to.0.clamp(0, LAST));
+        if from >= to {
+            return Ok(());
+        }
+        let first = from.div_euclid(MINUTE) + i64::from(from.rem_euclid(MINUTE) > 0);
+        let last = to.div_euclid(MINUTE);
+        let tally = minutes::sum(self.conn, &rows, first, last)?;
+        for (status, count) in [
+            (RunStatus::Completed, tally.completed),
+            (RunStatus::Failed, tally.failed),
+            (RunStatus::Cancelled, tally.cancelled),
+        ] {
+            counts[place(status)].count += count;
+        }
+        // What lies at the edges is less than a minute each, or all of it.
+        let whole = (first * MINUTE, last * MINUTE);
+        let edges = match first < last {
+            true => vec![(from, whole.0), (whole.1, to)],
+            false => vec![(from, to)],
+        };
+        for (from, to) in edges {
+            if from < to {
+                self.edge(Timestamp(from), Timestamp(to), counts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ended runs of less than two minutes, one by one.
+    fn edge(&self, from: Timestamp, to: Timestamp, counts: &mut ByStatus) -> Result<()> {
+        let bound = |time: Timestamp| {
+            let mut bound = vec![0; 16];
+            bound[..6].copy_from_slice(&time.0.to_be_bytes()[2..]);
+            bound
+        };
+        let of = match self.deployments {
+            Some(_) => " AND r.deployment IN (SELECT value FROM json_each(?))",
+            None => "",
+        };
+        let sql = format!(
+            "WITH o AS MATERIALIZED (SELECT id FROM runs WHERE run_id >= ? AND run_id < ? LIMIT ?)
+             SELECT r.status, count(*), (SELECT count(*) FROM o) FROM o JOIN runs r ON r.id = o.id
+             WHERE r.ended_at IS NOT NULL{of} GROUP BY r.status"
+        );
+        let mut values: Vec<Value> = vec![bound(from).into(), bound(to).into(), (ROWS + 1).into()];
+        values.extend(self.deployments.as_ref().map(|rows| json_list(rows)));
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            let status = run_status(row, 0)?;
+            let sum = &mut counts[place(status)];
+            sum.count += row.get::<_, i64>(1)?;
+            sum.is_lower_bound |= row.get::<_, i64>(2)? > ROWS;
+        }
+        Ok(())
+    }
+
+    /// The ended runs of any other filter: first all states in one walk, then those of which there may be more.
+    fn by_blocks(&self, counts: &mut ByStatus) -> Result<()> {
+        let mut found = [0; RunStatus::ALL.len()];
+        let ended = || RunStatus::ALL.into_iter().filter(|one| one.is_final());
+        let left = self.walk(&self.wanted, self.span.below, BLOCKS, &mut found, |found| {
+            ended().all(|one| found[place(one)] > ENOUGH)
+        })?;
+        for status in ended() {
+            let at = place(status);
+            let mut left = left;
+            if let Some(below) = left
+                && found[at] <= ENOUGH
+            {
+                let mut wanted = self.wanted.clone();
+                wanted.push((Facet::Ended, vec![status.as_str().to_owned()]));
+                let mut more = [0; RunStatus::ALL.len()];
+                left = self.walk(&wanted, below, MORE_BLOCKS, &mut more, |more| {
+                    found[at] + more[at] > ENOUGH
+                })?;
+                found[at] += more[at];
+            }
+            counts[at] = Counted::found(found[at], left.is_some());
+        }
+        Ok(())
+    }
+
+    /// Counts in the blocks below that may hold what is wanted, until it is enough. Says where it goes on, if it does.
+    fn walk(
+        &self,
+        wanted: &[Wanted],
+        mut below: i64,
+        most: usize,
+        found: &mut [i64; RunStatus::ALL.len()],
+        enough: impl Fn(&[i64; RunStatus::ALL.len()]) -> bool,
+    ) -> Result<Option<i64>> {
+        let sql = format!(
+            "SELECT r.status, count(*) FROM runs r{}
+             WHERE r.ended_at IS NOT NULL{} AND r.id < ? AND r.id >= ? GROUP BY r.status",
+            self.joins, self.sql
+        );
+        for _ in 0..most {
+            if below <= self.span.lowest {
+                return Ok(None);
+            }
+            let Some(block) = next_block(self.conn, wanted, block_of(below - 1))? else {
+                return Ok(None);
+            };
+            let (end, begin) = (
+                below.min(first_of(block + 1)),
+                self.span.lowest.max(first_of(block)),
+            );
+            let given: [Value; 2] = [end.into(), begin.into()];
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(self.values.iter().chain(&given)))?;
+            while let Some(row) = rows.next()? {
+                let status = run_status(row, 0)?;
+                found[place(status)] += row.get::<_, i64>(1)?;
+            }
+            below = first_of(block);
+            if enough(found) {
+                break;
+            }
+        }
+        Ok((below > self.span.lowest).then_some(below))
+    }
+}
+
+fn json_list(rows: &[i64]) -> Value {
+    serde_json::to_string(rows).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests;
