@@ -3,6 +3,7 @@
 mod approvals; // questions to people, by key
 mod approve_page; // and by their links
 mod audit; // who changed what, and whether that is as it was written
+mod batch; // many invokes at once
 mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
@@ -22,6 +23,7 @@ mod guard; // where outgoing requests may go
 mod house; // the process under test
 mod human; // people in the middle of a run
 mod invoke; // direct and callback, Idempotency-Key
+mod jobs; // what is done to many at once, over kill -9
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
@@ -34,6 +36,7 @@ mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
+mod retry; // a run repeated
 mod runs; // lists, filters, pages
 mod scanner; // mail scanners and previews: nothing is decided by looking
 mod scrape; // Prometheus' text, read strictly

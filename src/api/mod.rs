@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod approve;
 pub mod audit;
+pub mod batch;
 pub mod budget;
 pub mod call;
 pub mod cookie;
@@ -21,6 +22,7 @@ pub mod fields;
 pub mod formats;
 pub mod health;
 pub mod invoke;
+pub mod jobs;
 pub mod keys;
 pub mod members;
 pub mod metrics;
@@ -29,6 +31,7 @@ pub mod overview;
 pub mod query;
 pub mod receipt;
 pub mod requests;
+pub mod retry;
 pub mod rotation;
 pub mod routes;
 pub mod runs;
@@ -143,7 +146,7 @@ pub struct Request<'a> {
 }
 
 /// The routes that start runs.
-const STARTS: [&str; 2] = [invoke::PATTERN, webhook::PATTERN];
+const STARTS: [&str; 3] = [invoke::PATTERN, batch::PATTERN, webhook::PATTERN];
 
 /// What answers a route.
 pub type Handler = fn(&Request<'_>) -> Result<Answer>;

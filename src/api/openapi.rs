@@ -15,6 +15,7 @@ mod events;
 mod figures;
 mod health;
 mod invoke;
+mod jobs;
 mod keys;
 mod members;
 mod operation;
@@ -47,6 +48,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     overview::OPERATIONS,
     deliveries::OPERATIONS,
     events::OPERATIONS,
+    jobs::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,
     deployments::OPERATIONS,
@@ -69,6 +71,10 @@ const TAGS: &[(&str, &str)] = &[
         "Signed events owed to URLs, and their attempts.",
     ),
     ("events", "What changes, as it happens."),
+    (
+        "jobs",
+        "What is done to every run, or delivery, that a filter matches.",
+    ),
     (
         "approvals",
         "Questions that runs wait for, and the page where people answer them.",

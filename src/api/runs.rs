@@ -1,6 +1,6 @@
 //! Runs: listed, shown with their trace, cancelled (contract, section 7).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
@@ -38,6 +38,8 @@ pub const DELIVERIES: [&str; 2] = ["direct", "callback"];
 /// How many steps, and deliveries, a shown run carries.
 const SHOWN: usize = 100;
 
+/// How many of the runs that repeat it a shown run carries: the newest.
+const RETRIES: usize = 20;
 /// How many attempts of a delivery a shown run carries: the newest.
 const TRIES_SHOWN: usize = 20;
 
@@ -60,6 +62,21 @@ fn find_with(request: &Request<'_>, text: &str, missing: &str, values: Values) -
     run.filter(|run| request.may_see(run.api_key))
         .ok_or_else(|| Error::not_found(missing))
 }
+
+/// The names of the list's filters.
+pub const FILTERS: [&str; 11] = [
+    "status",
+    "source",
+    "delivery",
+    "deployment",
+    "variant",
+    "api_key_id",
+    "user",
+    "metadata",
+    "from",
+    "to",
+    "q",
+];
 
 /// Whether inputs and outputs are to be shown: unless `values` is false.
 fn values(query: &Query) -> Result<Values> {
@@ -162,10 +179,15 @@ fn whole(request: &Request<'_>, run: &RunRow, values: Values) -> Result<Answer> 
     let tries = tries.map(|row| request.store().tries_of(row.id, TRIES_SHOWN));
     let tries: Vec<_> = tries.collect::<Result<_>>()?;
     let owed = deliveries.rows.iter().zip(&tries);
+    let retries = request
+        .store()
+        .retries(run.run_id, request.sees_only(), RETRIES)?;
     let shown = shown(request.store(), run, values)?;
     let workflow_run = WholeRun {
         story: story::of(request, run, shown.waiting_on.as_ref(), &deliveries.rows)?,
         run: shown,
+        retry_of: run.retry_of.map(Id::request_id),
+        retries: retries.into_iter().map(Id::request_id).collect(),
         steps_count: request.store().count_steps(run.id)?,
         steps: steps.rows.iter().map(step).collect(),
         deliveries: owed
@@ -316,6 +338,7 @@ fn step(row: &StepRow) -> Step<'_> {
         due_at: row.due_at,
         started_at: row.started_at,
         ended_at: row.ended_at,
+        reused: row.reused,
     }
 }
 
@@ -329,12 +352,17 @@ fn try_of_step(attempt: &StepAttempt) -> StepTry<'_> {
     }
 }
 
+/// The reason of a cancellation.
+pub fn reason(body: &Map<String, Value>) -> Result<String> {
+    let given = fields::text(body, "reason", REASON)?;
+    let given = given.filter(|reason| !reason.trim().is_empty());
+    Ok(given.unwrap_or(NO_REASON).to_owned())
+}
+
 /// `POST /v1/workflow_runs/{id}/cancel`
 pub fn cancel(request: &Request<'_>) -> Result<Answer> {
-    let body = request.body()?;
-    let reason = fields::text(&body, "reason", REASON)?.filter(|reason| !reason.trim().is_empty());
+    let reason = reason(&request.body()?)?;
     let run = find(request, request.param(0), NO_RUN)?;
-    let reason = reason.unwrap_or(NO_REASON).to_owned();
     let now: Timestamp = request.now();
     let run = request
         .store()

@@ -7,6 +7,7 @@ mod approvals;
 mod deliveries;
 mod deployments;
 mod events;
+mod jobs;
 mod keys;
 mod members;
 mod overview;
@@ -27,6 +28,7 @@ pub use deployments::{
     WholeDeployment,
 };
 pub use events::{ApprovalEvent, DeliveryEvent, SkippedEvents, StepEvent};
+pub use jobs::{Batch, BatchAccepted, BatchAnswer, BatchRefused, Job, JobCount};
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
 pub use overview::{
@@ -55,6 +57,9 @@ pub const APPROVAL_ID: &str = "^apr_[0-9a-f]{32}$";
 
 /// A member's id.
 pub const MEMBER_ID: &str = "^mem_[0-9a-f]{32}$";
+
+/// A job's id.
+pub const JOB_ID: &str = "^job_[0-9a-f]{32}$";
 
 /// An API key's id.
 pub const KEY_ID: &str = "^key_[0-9a-f]{32}$";

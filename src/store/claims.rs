@@ -357,7 +357,8 @@ impl Tx<'_> {
         for (deployment, count) in self.counts.turns(self.conn, self.limits, free)? {
             let found = self
                 .sql(
-                    "SELECT id, run_id, deployment, version, callback_url, user, metadata, inputs, created_at, started_at
+                    "SELECT id, run_id, deployment, version, callback_url, user, metadata, inputs, created_at,
+                         started_at IS NOT NULL OR retry_of IS NOT NULL
                      FROM runs WHERE deployment = ?1 AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?2",
                 )?
                 .query_map((deployment, count), |row| unclaimed(row, self.stops))?
@@ -466,7 +467,7 @@ fn unclaimed(row: &Row<'_>, stops: &Stops) -> rusqlite::Result<Claim> {
         unread: Unread {
             metadata: row.get(6)?,
             inputs: row.get(7)?,
-            steps: row.get::<_, Option<i64>>(9)?.is_some(),
+            steps: row.get(9)?,
         },
         token: 0,
         stops: stops.clone(),

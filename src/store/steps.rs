@@ -64,6 +64,8 @@ pub struct StepRow {
     pub due_at: Option<Timestamp>,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// Whether it was taken over from the run that this one repeats.
+    pub reused: bool,
 }
 
 /// One try of a step.
@@ -145,6 +147,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         due_at: time_column(row, "due_at")?,
         started_at: Timestamp(row.get("started_at")?),
         ended_at,
+        reused: row.get("reused")?,
     })
 }
 

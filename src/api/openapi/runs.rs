@@ -8,8 +8,9 @@ use crate::api::openapi::parameters::{
 };
 use crate::api::openapi::{Answer, Body, Link, Operation, Parameter, of};
 use crate::api::query::Listed;
+use crate::api::retry::STEP;
 use crate::api::runs::{DELIVERIES, REASON, SOURCES};
-use crate::api::wire::{Run, ShownRequest, ShownRun, Step};
+use crate::api::wire::{Accepted, Run, ShownRequest, ShownRun, Step};
 use crate::error::Code;
 use crate::flow::run::RunStatus;
 
@@ -110,11 +111,14 @@ fn step() -> Value {
         "output": {"text": "Hello, Ada!"}, "output_bytes": 22, "meta": null,
         "error": null,
         "error_class": null, "due_at": null, "started_at": SOME_TIME, "ended_at": SOME_TIME,
+        "reused": false,
     })
 }
 
 fn shown() -> Value {
     let mut value = run();
+    value["retry_of"] = json!(null);
+    value["retries"] = json!([]);
     value["steps_count"] = json!(1);
     value["steps"] = json!([step()]);
     value["deliveries"] = json!([{
@@ -125,6 +129,36 @@ fn shown() -> Value {
         "response_status": 200, "error_class": null}],
     }]);
     json!({"workflow_run": value})
+}
+
+/// Where a retry begins.
+pub(super) fn begin() -> Value {
+    json!({
+        "type": ["string", "null"], "minLength": 1, "maxLength": STEP,
+        "description": "`start`, `failed` (which it is without), or a step's path or id. Finished \
+        steps before it are not executed again: what is on record of them is taken over, as far as \
+        the definition is the same.",
+    })
+}
+
+/// Which version a retry runs.
+pub(super) fn edition() -> Value {
+    json!({
+        "enum": ["same", "latest", null],
+        "description": "The version that the run had (which it is without), or the variant's \
+        present one.",
+    })
+}
+
+fn how() -> Value {
+    json!({"type": "object", "properties": {"from": begin(), "version": edition()}})
+}
+
+fn repeated() -> Value {
+    json!({
+        "request_id": SOME_REQUEST, "run_id": SOME_ID, "run_status": "running",
+        "status": "running",
+    })
 }
 
 fn request() -> Value {
@@ -232,6 +266,43 @@ pub const OPERATIONS: &[Operation] = &[
         })
         .links(NEXT)])
         .refuses(&[Code::ValidationError, Code::MalformedBody, Code::NotFound]),
+    Operation::at("POST", "/v1/workflow_runs/{id}/retry", "retryRun", "runs")
+        .about(
+            "A new run with the inputs, labels and callback URL of one that has ended. With \
+            `version: latest`, the inputs must fit that version. `invoke` keys repeat what they \
+            started.",
+        )
+        .path(&[RUN_ID])
+        .body(
+            Body::json("From where.", how, || {
+                vec![
+                    ("failed", json!({})),
+                    ("mended", json!({"from": "failed", "version": "latest"})),
+                    ("anew", json!({"from": "start"})),
+                ]
+            })
+            .optional(),
+        )
+        .answers(&[Answer::new(
+            202,
+            "The new run is on disk.",
+            of::<Accepted<'static>>,
+            repeated,
+        )
+        .links(&[Link::new(
+            "show",
+            "getRun",
+            &[("id", "$response.body#/run_id")],
+        )])])
+        .refuses(&[
+            Code::ValidationError,
+            Code::CallbackUrlForbidden,
+            Code::CallbackDeliveryRequired,
+            Code::MalformedBody,
+            Code::NotFound,
+            Code::RunsOpen,
+            Code::TooManyRequests,
+        ]),
     Operation::at(
         "GET",
         "/v1/public/requests/{request_id}",

@@ -121,14 +121,16 @@ fn a_member_that_is_always_sent_is_required() {
     let none: [&str; 0] = [];
     for (name, members, optional) in [
         ("Run", 29, &none[..]),
-        ("WholeRun", 32, &none),
-        ("Step", 12, &none),
+        ("WholeRun", 34, &none),
+        ("Step", 15, &none),
         ("WholeDelivery", 11, &none),
         ("WholeApproval", 24, &none),
         ("ApprovalAnswer", 6, &none),
         ("Attempt", 15, &["response_encoding"]),
         ("WholeDeployment", 10, &["webhook_secret"]),
         ("Accepted", 5, &["webhook_secret"]),
+        ("Job", 10, &none),
+        ("BatchAccepted", 7, &["webhook_secret", "replayed"]),
         ("Ended", 6, &["error"]),
         ("Deleted", 4, &["variant"]),
         ("NewApiKey", 10, &none),
