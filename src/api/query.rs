@@ -105,9 +105,15 @@ impl Query {
 
     /// `true` or `false` (or 1 or 0); the bare name is true; false if it is not there.
     pub fn flag(&self, name: &str) -> Result<bool> {
+        self.flag_or(name, false)
+    }
+
+    /// The same, and what it is where it is not there.
+    pub fn flag_or(&self, name: &str, otherwise: bool) -> Result<bool> {
         let mut values = self.0.iter().filter(|(key, _)| key == name);
         match values.next_back().map(|(_, value)| value.as_str()) {
-            None | Some("false" | "0") => Ok(false),
+            None => Ok(otherwise),
+            Some("false" | "0") => Ok(false),
             Some("" | "true" | "1") => Ok(true),
             Some(other) => Err(wrong(name, "true or false", other)),
         }

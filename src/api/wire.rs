@@ -20,8 +20,8 @@ pub use approvals::{
 };
 pub use deliveries::{Attempt, Delivery, Timings, WholeDelivery};
 pub use deployments::{
-    Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
-    WholeDeployment,
+    DeclaredInput, Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version,
+    WebhookSecret, WholeDeployment, WholeVersion,
 };
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
