@@ -23,14 +23,21 @@ export function setCredentials(token, signedOut = onSignedOut) {
   onSignedOut = signedOut;
 }
 
-/** The address of a call with its query; arrays repeat the name, empty values are left out. */
+/** A query from an object: arrays repeat the name, empty values are left out. One that is a query already stays as it is. */
+export function toParams(query) {
+  if (query instanceof URLSearchParams) return query;
+  const params = new URLSearchParams();
+  for (const [key, value] of Object.entries(query ?? {})) {
+    for (const one of [value].flat()) if (one != null && one !== "") params.append(key, one);
+  }
+  return params;
+}
+
+/** The address of a call with its query. */
 export function url(path, params) {
   const to = new URL(path, document.baseURI);
   to.hash = "";
-  const pairs = params instanceof URLSearchParams ? [...params] : Object.entries(params ?? {});
-  for (const [key, value] of pairs) {
-    for (const one of [value].flat()) if (one != null && one !== "") to.searchParams.append(key, one);
-  }
+  for (const [key, value] of toParams(params)) to.searchParams.append(key, value);
   return to;
 }
 

@@ -2,7 +2,7 @@
 // lets a closed stream be taken up where it was left.
 
 import { useEffect, useRef, useState } from "./lib/preact.js";
-import { url } from "./api.js";
+import { toParams, url } from "./api.js";
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
@@ -118,12 +118,7 @@ export function useLive({ filter, kinds, run, when = true }, onEvents) {
   const [state, set] = useState("off");
   const handler = useRef(onEvents);
   handler.current = onEvents;
-  const params = new URLSearchParams(filter instanceof URLSearchParams ? filter : undefined);
-  if (filter && !(filter instanceof URLSearchParams)) {
-    for (const [key, value] of Object.entries(filter)) {
-      for (const one of [value].flat()) if (one != null && one !== "") params.append(key, one);
-    }
-  }
+  const params = new URLSearchParams(toParams(filter));
   if (kinds?.length) params.set("kinds", kinds.join(","));
   if (run) params.set("run", run);
   const address = when ? url("v1/events", params).href : null;

@@ -1,6 +1,7 @@
 // Where in the dashboard the reader is: the part of the address behind `#`.
 
 import { useEffect, useState } from "./lib/preact.js";
+import { toParams } from "./api.js";
 
 function part(text) {
   try {
@@ -39,14 +40,9 @@ export function useRoute() {
 /** The route now, outside components. */
 export const route = () => here;
 
-/** The address of a page: `href(["runs", id], {status: "failed"})`. Empty values of the query are left out. */
+/** The address of a page: `href(["runs", id], {status: "failed"})`. Empty values of an object are left out. */
 export function href(path, query) {
-  const params = new URLSearchParams();
-  const pairs = query instanceof URLSearchParams ? [...query] : Object.entries(query ?? {});
-  for (const [key, value] of pairs) {
-    for (const one of [value].flat()) if (one != null && one !== "") params.append(key, one);
-  }
-  const text = params.toString();
+  const text = toParams(query).toString();
   return `#/${path.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
 
