@@ -1,7 +1,7 @@
 // The frame of the dashboard: who is signed in, where one is, and the page for it.
 
 import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
-import { resume, signIn, signOut, useSession } from "./session.js";
+import { may, resume, signIn, signOut, useSession } from "./session.js";
 import { go, href, route, useRoute } from "./router.js";
 import { help, keysAreOn, switchKeys, useKeys } from "./keys.js";
 import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner } from "./ui.js";
@@ -15,13 +15,14 @@ const ROUTES = [
   ["keys", "apikeys"], ["members", "members"], ["system", "system"], ["audit", "audit"],
 ].map(([pattern, module]) => [pattern.split("/"), module]);
 
-/** The rail: place, title, icon, and the key after `g`. */
+/** The rail: place, title, icon, the key after `g`, and the scopes that see it. */
 const PLACES = [
-  ["runs", "Runs", "runs", "r"], ["deliveries", "Deliveries", "send", "d"],
-  ["approvals", "Approvals", "person", "a"], ["deployments", "Deployments", "box", "p"],
-  ["keys", "Keys", "key", "k"], ["members", "Members", "bell", "m"],
-  ["system", "System", "pulse", "s"], ["audit", "Audit", "list", "u"],
+  ["runs", "Runs", "runs", "r", "read invoke"], ["deliveries", "Deliveries", "send", "d", "read invoke"],
+  ["approvals", "Approvals", "person", "a", "read approve"], ["deployments", "Deployments", "box", "p", "read"],
+  ["keys", "Keys", "key", "k", "read"], ["members", "Members", "people", "m", "read approve"],
+  ["system", "System", "pulse", "s", "read"], ["audit", "Audit", "list", "u", "admin"],
 ];
+const seen = () => PLACES.filter(([, , , , scopes]) => scopes.split(" ").some(may));
 
 /** Ids that can be gone to: what they look like, and the address. */
 const JUMPS = [
@@ -148,7 +149,7 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
       <button type="button" class="burger" aria-expanded=${String(open)} aria-controls="places"
         aria-label="Menu" onClick=${() => setOpen(!open)}><${Icon} name=${open ? "close" : "menu"} size=${20} /></button></div>
     <${Search} box=${box} />
-    <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${PLACES.map(([place, title, icon]) =>
+    <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, title, icon]) =>
       html`<a key=${place} href=${href([place])} aria-current=${path[0] === place ? "page" : null}
         onClick=${() => setOpen(false)}><${Icon} name=${icon} />${title}</a>`)}</nav>
       <div class="foot"><p class="who" title="The key that is signed in, and its scope"><${Icon} name="key" />
@@ -166,6 +167,11 @@ function Frame({ session }) {
   const main = useRef(null);
   const was = useRef(path.join("/"));
   const found = matched(path);
+  // Somebody who may see no runs begins with what they may see.
+  const home = seen()[0]?.[0];
+  useEffect(() => {
+    if (!location.hash && home !== "runs") go(href([home]), { replace: true });
+  }, []);
   useEffect(() => {
     if (was.current === path.join("/")) return;
     was.current = path.join("/");
@@ -173,7 +179,7 @@ function Frame({ session }) {
     scrollTo(0, 0);
     main.current.focus({ preventScroll: true });
   }, [path.join("/")]);
-  const places = PLACES.map(([place, title, , key]) => [`g ${key}`, [() => go(href([place])), `Go to ${title}`]]);
+  const places = seen().map(([place, title, , key]) => [`g ${key}`, [() => go(href([place])), `Go to ${title}`]]);
   useKeys({
     "/": [() => box.current.focus(), "Go to an id"],
     j: [() => step(1), "Next row"],

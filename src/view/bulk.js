@@ -95,7 +95,7 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
         : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
       ${count > 0 && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
-      <footer><${Button} onClick=${close}>Keep as it is<//>
+      <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}
           >${action}${count ? ` ${many}` : ""}<//></footer>`;
   return html`<${Dialog} title=${title} onClose=${close}>${body}<//>`;
@@ -118,9 +118,9 @@ async function collect({ path, params, kind, signal, tell }) {
     query.set("limit", String(Math.min(PAGE, MOST_ROWS - rows)));
     if (cursor) query.set("cursor", cursor);
     const response = await send("GET", path, { params: query, signal, headers: { accept: "*/*" } });
-    if (response.headers.get("content-type")?.includes("application/json")) {
+    if (/^application\/json\s*(;|$)/.test(response.headers.get("content-type"))) {
       await response.body.cancel();
-      throw Object.assign(new Error("This server gives no lists as lines; update it."), { code: "not_found" });
+      throw new Error("This server gives no lists as lines; update it.");
     }
     const text = await response.text();
     rows += rowsOf(text, kind);

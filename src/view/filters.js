@@ -17,6 +17,8 @@ const SEVERAL = ["source", "api_key_id"];
 const LABEL = /^metadata\[(.+)\]$/s;
 const DAY = 86_400_000;
 
+const lastDays = (n) => `Last ${n > 1 ? `${n} days` : "day"}`;
+
 /** The metadata that the query asks for: `[[key, value]]`, an empty value for any. */
 const labels = (query) => [...query].flatMap(([name, value]) => {
   const key = LABEL.exec(name)?.[1];
@@ -61,7 +63,7 @@ export function useFilter() {
 
 /** The filter in words, for a question about all that match. */
 export function inWords({ object, days }) {
-  const range = days ? `of the last ${format.plural(days, "day")}`
+  const range = days ? `of the ${lastDays(days).toLowerCase()}`
     : [object.from && `from ${format.moment(new Date(object.from))}`,
       object.to && `until ${format.moment(new Date(object.to))}`].filter(Boolean).join(" ");
   const named = Object.entries(object).filter(([name]) => !["from", "to", "metadata", "status"].includes(name));
@@ -128,14 +130,14 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
     event.preventDefault();
     onTake(text.trim());
   };
-  return html`<form onSubmit=${submit}><label class="stack"><span>${label}</span><input ref=${box} type="text"
+  return html`<form onSubmit=${submit}><label class="over"><span>${label}</span><input ref=${box} type="text"
       value=${text} placeholder=${placeholder} autocomplete="off" spellcheck=${false}
       onInput=${(event) => setText(event.currentTarget.value)} /></label>
-    <ul class="choices" aria-label="Suggestions">
+    <ul class="picks" aria-label="Suggestions">
       ${any && !text && html`<li><button type="button" onClick=${() => onTake("")}>${any}</button></li>`}
       ${found.map((one) => html`<li key=${one}><button type="button" onClick=${() => onTake(one)}
         ><bdi>${format.cut(one, 80)}</bdi></button></li>`)}</ul>
-    ${text && html`<${Button} kind="primary" type="submit">Filter by “<bdi>${format.cut(text, 30)}</bdi>”<//>`}</form>`;
+    ${text && html`<${Button} kind="primary" type="submit"><span>Filter by “<bdi>${format.cut(text, 30)}</bdi>”</span><//>`}</form>`;
 }
 
 /** A choice of several, or of one (`single`), as a group of boxes. */
@@ -174,10 +176,9 @@ function MetadataChoice({ query, close }) {
     go(href(["runs"], next));
     close();
   };
-  return html`${set.length > 0 && html`<ul class="choices" aria-label="Metadata that is asked for">${set.map(([one, value]) =>
+  return html`${set.length > 0 && html`<ul class="picks" aria-label="Metadata that is asked for">${set.map(([one, value]) =>
       html`<li key=${one}><button type="button" onClick=${() => setQuery({ [`metadata[${one}]`]: null })}
-        aria-label="No longer ask for ${one}"><bdi>${one} = ${value || "anything"}</bdi><${Icon} name="close" size=${12} />
-        </button></li>`)}</ul>`}
+        ><bdi>${one} = ${value || "anything"}</bdi><span class="away">: take away</span><${Icon} name="close" size=${12} /></button></li>`)}</ul>`}
     ${key ? html`<${Suggest} key=${`of ${key}`} label=${html`Value of <bdi>${key}</bdi>`} kind="value" of=${key}
         any="Any value" placeholder="A value" onTake=${take} />`
       : html`<${Suggest} key="key" label="Key" kind="key" placeholder="A key, such as plan" onTake=${(one) => one && setKey(one)} />`}`;
@@ -203,21 +204,21 @@ function TimeChoice({ query, close }) {
     close();
   };
   const at = (name) => (query.get(name) ? toLocal(query.get(name)) : "");
-  return html`<ul class="choices" aria-label="Presets">
+  return html`<ul class="picks" aria-label="Presets">
       ${[null, ...PRESETS].map((one) => html`<li key=${one}><button type="button" onClick=${() => preset(one)}
         aria-pressed=${String(String(one ?? "") === (days ?? "") && !query.get("from") && !query.get("to"))}
-        >${one ? `Last ${format.plural(one, "day")}` : "Any time"}</button></li>`)}</ul>
-    <form onSubmit=${range}><label class="stack"><span>From</span><input name="from" type="datetime-local" value=${at("from")} /></label>
-      <label class="stack"><span>Until</span><input name="to" type="datetime-local" value=${at("to")} /></label>
+        >${one ? lastDays(one) : "Any time"}</button></li>`)}</ul>
+    <form onSubmit=${range}><label class="over"><span>From</span><input name="from" type="datetime-local" value=${at("from")} /></label>
+      <label class="over"><span>Until</span><input name="to" type="datetime-local" value=${at("to")} /></label>
       <${Button} kind="primary" type="submit">Show this range<//></form>`;
 }
 
 function timeWords({ days, object }) {
   if (object.to || (object.from && !days)) {
-    const at = (text) => (text ? format.moment(new Date(text)) : "…");
-    return `${at(object.from)} – ${at(object.to)}`;
+    if (object.from && object.to) return format.range(object.from, object.to);
+    return object.from ? `Since ${format.moment(new Date(object.from))}` : `Until ${format.moment(new Date(object.to))}`;
   }
-  return days ? `Last ${format.plural(days, "day")}` : "Any time";
+  return days ? lastDays(days) : "Any time";
 }
 
 /** The controls, in a row. What is set stands in the button. */
@@ -234,9 +235,9 @@ export function FilterBar({ filter }) {
   const tags = labels(query).map(([key, value]) => (value ? `${key} = ${value}` : key));
   const named = [
     ["Deployment", place ? [place] : [], () => html`<${DeploymentChoice} query=${query} deployments=${names} />`],
-    ["Source", several("source"), () => html`<${Choices} legend="Source" name="source" chosen=${several("source")}
+    ["Source", several("source").map(format.words), () => html`<${Choices} legend="Source" name="source" chosen=${several("source")}
       options=${SOURCES.map((one) => [one, format.words(one)])} onChange=${(source) => setQuery({ source })} />`],
-    ["Delivery", several("delivery"), () => html`<${Choices} legend="Delivery" name="delivery" single
+    ["Delivery", several("delivery").map(format.words), () => html`<${Choices} legend="Delivery" name="delivery" single
       chosen=${several("delivery")} options=${DELIVERIES.map((one) => [one, format.words(one)])}
       onChange=${(delivery) => setQuery({ delivery })} />`],
     ["API key", several("api_key_id").map(nameOf), () => html`<${Choices} legend="API key" name="key" options=${keyNames}

@@ -68,8 +68,15 @@ export function absolute(at) {
 /** A short local date and time, for axes and ranges: `Nov 3, 14:02`. */
 export const moment = (date) => `${DAY.format(date)}, ${CLOCK.format(date)}`;
 
+/** Two of these; the second without its day when it is the same. */
+export function range(from, to) {
+  const [a, b] = [new Date(from), new Date(to)];
+  return `${moment(a)} – ${a.toDateString() === b.toDateString() ? CLOCK.format(b) : moment(b)}`;
+}
+
 /** A word of the API as a label: `awaiting_approval` is `Awaiting approval`. */
 export function words(value) {
+  if (value === "api") return "API";
   const text = String(value ?? "").replaceAll("_", " ");
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -16,18 +16,16 @@ function Bar({ bar, at, most }) {
     if (!bar[state]) return null;
     const height = Math.max(LEAST, (bar[state] / most) * 100);
     foot -= height;
-    return html`<rect key=${state} class="fill-${colour}" x=${at + 0.08} width="0.84" y=${foot} height=${height} />`;
+    return html`<rect key=${state} class=${colour} x=${at + 0.08} width="0.84" y=${foot} height=${height} />`;
   });
 }
 
 /** A bar, or several, in words. */
 function words(bars, span) {
-  const from = new Date(bars[0].at);
-  const to = new Date(Date.parse(bars.at(-1).at) + span);
   const sum = (state) => bars.reduce((n, bar) => n + bar[state], 0);
   const parts = STACK.map(([state]) => [sum(state), state]).filter(([n]) => n);
   const told = parts.map(([n, state]) => `${format.number(n)} ${state}`).join(", ") || "no runs";
-  return `${format.moment(from)} – ${format.moment(to)}: ${told}`;
+  return `${format.range(bars[0].at, Date.parse(bars.at(-1).at) + span)}: ${told}`;
 }
 
 /** The range that is being picked: `[first, last]` of the bars, and what keys and the pointer do to it. */
@@ -91,7 +89,7 @@ function Chart({ bars, span, onPick }) {
   const shown = picked ? bars.slice(picked[0], picked[1] + 1) : bars;
   const hint = "Left and right choose a bar, with Shift several; Enter shows that range";
   return html`<p class="readout"><span>${words(shown, span)}</span><span class="legend" aria-hidden="true">${STACK.map(([state, colour]) =>
-      html`<span key=${state}><i class="back-${colour}"></i>${format.words(state)}</span>`)}</span></p>
+      html`<span key=${state}><i class=${colour}></i>${format.words(state)}</span>`)}</span></p>
     <div class="plot" tabindex="0" role="slider" aria-label="Range of time. ${hint}" aria-valuemin="0"
       aria-valuemax=${bars.length - 1} aria-valuenow=${now[2]} aria-valuetext=${words(picked ? shown : [bars.at(-1)], span)} ...${on}>
       <svg viewBox="0 0 ${bars.length} 100" preserveAspectRatio="none" aria-hidden="true">

@@ -40,12 +40,12 @@ const COLUMNS = [
     ><span class="faint">/<bdi>${run.variant}</bdi></span></span>${why(run)}` },
   { key: "status", label: "Status", render: (run) => html`<${Status} value=${run.status} />` },
   { key: "started", label: "Started", render: (run) => html`<${Time} at=${run.started_at ?? run.created_at} />` },
-  { key: "completed", label: "Completed", render: (run) => html`<${Time} at=${run.ended_at} />` },
+  { key: "completed", label: "Completed", className: "completed", render: (run) => html`<${Time} at=${run.ended_at} />` },
   { key: "duration", label: "Duration", render: (run) => html`<${Duration} ms=${run.duration} since=${run.started_at} />` },
   { key: "source", label: "Source", render: (run) => format.words(run.source) },
   { key: "delivery", label: "Delivery", render: (run) => format.words(run.delivery) },
-  { key: "api_key", label: "API key", render: (run, names) => html`<${Text} value=${run.api_key ?? names.get(run.api_key_id) ?? run.api_key_id} max=${60} />` },
-  { key: "user", label: "User", render: (run) => html`<${Text} value=${run.user} max=${60} />` },
+  { key: "api_key", label: "API key", className: "tagged", render: (run, names) => html`<${Text} value=${run.api_key ?? names.get(run.api_key_id) ?? run.api_key_id} max=${60} />` },
+  { key: "user", label: "User", className: "tagged", render: (run) => html`<${Text} value=${run.user} max=${60} />` },
   { key: "version", label: "Version", render: (run) => html`<span class="num">v${run.version}</span>` },
   { key: "request_id", label: "Request id", render: (run) => html`<${Copy} text=${run.request_id} label="request id"><code>${short(run.request_id)}</code><//>` },
 ];
@@ -221,7 +221,7 @@ function BulkDialog({ name, filter, onClose, onDone }) {
   const chosen = filter.status.filter((one) => on.includes(one));
   const status = chosen.length ? chosen : of;
   const states = chosen.length ? chosen.map((one) => format.words(one).toLowerCase()).join(" or ") : which;
-  const words = [states, inWords(filter)].filter(Boolean).join(", ");
+  const words = [`${states} runs`, inWords(filter)].filter(Boolean).join(", ");
   return html`<${Bulk} ...${rest} filter=${{ ...filter.object, status }} words=${words} onClose=${onClose} onDone=${onDone} />`;
 }
 
@@ -231,7 +231,7 @@ function Actions({ filter, reload, hidden, flip }) {
   const shut = () => setOpen(null);
   const button = (name, label) => html`<li><button type="button" disabled=${!can(name)} onClick=${() => setOpen(name)}>${label}</button></li>`;
   return html`<${ColumnMenu} hidden=${hidden} flip=${flip} />
-    ${may("admin") && html`<${Menu} label="All that match" align="right">${(close) => html`<ul class="choices" onClick=${close}>
+    ${may("admin") && html`<${Menu} label="All that match" align="right">${(close) => html`<ul class="picks" onClick=${close}>
       ${button("cancel", "Cancel them…")}${button("retry", "Retry them…")}</ul>`}<//>`}
     <${Button} onClick=${() => setOpen("export")}>Export<//>
     ${open === "export" && html`<${Export} path="v1/workflow_runs" name="runs" values onClose=${shut} params=${exported(filter)} />`}

@@ -22,6 +22,7 @@ const SHAPES = {
   dots: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8h.1M8 8h.1M11 8h.1",
   clock: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M8 4.5V8l2.4 1.6",
   person: "M8 8.2a3 3 0 1 0 0-6 3 3 0 0 0 0 6M2.5 14c.6-2.6 2.7-4 5.5-4s4.9 1.4 5.5 4",
+  people: "M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5M1.5 13.5c.4-2.4 2.2-3.7 4.5-3.7s4.1 1.3 4.5 3.7M10.5 2.7a2.5 2.5 0 0 1 0 4.6M12.3 10.2c1.2.6 2 1.7 2.2 3.3",
   skip: "M3.5 4l4 4-4 4M8.5 4l4 4-4 4",
   arrow: "M3 8h10M9 4l4 4-4 4",
   warn: "M8 2L1.5 13.5h13zM8 6.5v3M8 11.6v.1",
@@ -332,7 +333,7 @@ export function Overlays() {
   };
   return html`${asked && html`<${Dialog} title=${asked.title} onClose=${() => answer(false)}>
       <div class="said">${asked.text}</div>
-      <footer><${Button} onClick=${() => answer(false)}>Keep as it is<//>
+      <footer><${Button} autofocus onClick=${() => answer(false)}>Keep as it is<//>
         <${Button} kind=${asked.danger ? "danger" : "primary"} onClick=${() => answer(true)}>${asked.action}<//>
       </footer><//>`}
     <div class="toasts" role="status" aria-live="polite">${toasts.map((one) => html`<div class="toast ${one.kind}"
