@@ -18,7 +18,7 @@ struct Event {
     data: Value,
 }
 
-/// A listener, and the instant at which the hub is turned next.
+/// A listener; whether its stream has ended, and if so in order.
 struct Ear {
     frames: Frames,
     ended: Option<bool>,
@@ -64,9 +64,9 @@ impl Ear {
     fn events(&mut self) -> Vec<Event> {
         let text = self.text();
         let field = |block: &str, name: &str| {
-            let lines = block.lines();
-            let found = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-            found.last().unwrap_or_default().to_owned()
+            let mut lines = block.lines();
+            let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            found.unwrap_or_default().to_owned()
         };
         text.split_terminator("\n\n")
             .filter(|block| block.contains("event: "))
@@ -116,7 +116,7 @@ impl Scene {
     }
 }
 
-fn pairs<'a>(told: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(told: &[(String, String)]) -> Vec<(&str, &str)> {
     told.iter()
         .map(|(kind, status)| (kind.as_str(), status.as_str()))
         .collect()
@@ -212,19 +212,11 @@ fn what_does_not_fit_is_counted_and_the_newest_are_told() {
         (events[0].kind.as_str(), &events[0].data["skipped"]),
         ("skipped", &json!(5))
     );
-    let told: Vec<&Value> = events[1..]
+    let told: Vec<Value> = events[1..]
         .iter()
-        .map(|event| &event.data["request_id"])
+        .map(|event| event.data["request_id"].clone())
         .collect();
-    assert_eq!(
-        told,
-        ids[5..]
-            .iter()
-            .map(|id| json!(id))
-            .collect::<Vec<_>>()
-            .iter()
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(Value::from(told), json!(ids[5..]));
 }
 
 #[test]
