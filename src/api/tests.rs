@@ -31,6 +31,7 @@ GET     xxoxx /v1/public/requests/{request_id}
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
+GET     xxoxx /v1/events
 GET     oxxxx /v1/approvals
 GET     oxxxx /v1/approvals/{id}
 POST    ooxox /v1/approvals/{id}/decide

@@ -48,6 +48,9 @@ pub struct RunFilter {
 const SCAN: i64 = 20_000;
 const BLOCKS: usize = 64;
 
+/// How far the order of rows may be from that of run ids: those that are made at once wait for the writer in any order.
+const UNORDERED: i64 = 8_192;
+
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -100,7 +103,7 @@ fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<Span> {
         below = below.min(id);
     }
     let lowest = match filter.from {
-        Some(from) => at(from, -60_000)?.unwrap_or(i64::MAX),
+        Some(from) => at(from, -60_000)?.map_or(i64::MAX, |id| id.saturating_sub(UNORDERED)),
         None => end("SELECT coalesce(min(id), 0) FROM runs")?,
     };
     Ok(Span { below, lowest })
