@@ -78,7 +78,7 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
             "timings": {"dns_ms": 1, "connect_ms": 2, "tls_ms": null, "first_byte_ms": 4},
             "remote_address": "192.0.2.9:443", "request_headers": [["webhook-id", "evt"]],
             "response_status": 500, "response_headers": [["server", "x"]], "response_body": "no luck",
-            "truncated": false, "bytes_seen": 7, "error_class": "http_status", "error": "the receiver answered 500"})
+            "truncated": false, "bytes_seen": 7, "error_class": "http_status", "error": "the receiver answered 500", "signed_with": "none"})
     );
     assert_eq!(shown["attempts"][1]["response_body"], "/wA=");
     assert_eq!(shown["attempts"][1]["response_encoding"], "base64");
