@@ -22,6 +22,7 @@ mod human; // people in the middle of a run
 mod invoke; // direct and callback, Idempotency-Key
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
+mod lists; // formats, counts, charts, what deliveries came to
 mod logs; // text and JSON lines
 mod members; // people who may be asked: added, changed, removed
 mod metrics; // /metrics, /v1/stats, /v1/system
