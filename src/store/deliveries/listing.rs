@@ -45,6 +45,14 @@ const SORTED: i64 = 200_000;
 /// How far the times of two deliveries may be out of order.
 const SLACK: i64 = 60_000;
 
+/// The newest pending ones of a stretch.
+const PENDING: &str = "SELECT id FROM deliveries INDEXED BY deliveries_due
+    WHERE status = 'pending' AND id < ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3";
+
+/// And of those in flight.
+const DELIVERING: &str = "SELECT id FROM deliveries INDEXED BY deliveries_sending
+    WHERE status = 'delivering' AND id < ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3";
+
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -285,16 +293,8 @@ impl Look {
         let take = self.limit.max(Page::MAX) + 1;
         let mut ids: Vec<i64> = Vec::new();
         for (status, sql) in [
-            (
-                DeliveryStatus::Pending,
-                "SELECT id FROM deliveries INDEXED BY deliveries_due
-                 WHERE status = 'pending' AND id < ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3",
-            ),
-            (
-                DeliveryStatus::Delivering,
-                "SELECT id FROM deliveries INDEXED BY deliveries_sending
-                 WHERE status = 'delivering' AND id < ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3",
-            ),
+            (DeliveryStatus::Pending, PENDING),
+            (DeliveryStatus::Delivering, DELIVERING),
         ] {
             if filter.status.contains(&status) {
                 let mut statement = conn.prepare_cached(sql)?;
