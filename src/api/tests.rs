@@ -24,10 +24,14 @@ const MATRIX: &str = "\
 POST    xooox /v1/workflow/invoke
 POST    ..... /v1/workflow/webhooks/{endpoint_id}/variants/{variant_id}
 GET     xxoxx /v1/workflow_runs
+GET     xxoxx /v1/workflow_runs/counts
+GET     oxoxx /v1/workflow_runs/histogram
 GET     xxoxx /v1/workflow_runs/{id}
 GET     xxoxx /v1/workflow_runs/{id}/steps
+GET     xxoxx /v1/workflow_runs/{id}/steps/{path}
 POST    xooox /v1/workflow_runs/{id}/cancel
 GET     xxoxx /v1/public/requests/{request_id}
+GET     oxoxx /v1/metadata_keys
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
