@@ -154,7 +154,8 @@ fn keys_values_and_users_are_suggested() {
     for (query, field) in [
         ("kind=runs", "/kind"),
         ("cursor=c1", "/cursor"),
-        ("cursor=v!", "/cursor"),
+        ("cursor=v!!", "/cursor"),
+        ("cursor=v123", "/cursor"),
         ("format=xml", "/format"),
     ] {
         let read = house.get(&format!("/v1/metadata_keys?{query}"), ADMIN);
