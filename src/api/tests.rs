@@ -25,13 +25,17 @@ POST    xooox /v1/workflow/invoke
 POST    xooox /v1/workflow/invoke/batch
 POST    ..... /v1/workflow/webhooks/{endpoint_id}/variants/{variant_id}
 GET     xxoxx /v1/workflow_runs
+GET     xxoxx /v1/workflow_runs/counts
+GET     oxoxx /v1/workflow_runs/histogram
 GET     xxoxx /v1/workflow_runs/{id}
 GET     xxoxx /v1/workflow_runs/{id}/steps
+GET     xxoxx /v1/workflow_runs/{id}/steps/{path}
 POST    xooox /v1/workflow_runs/{id}/cancel
 POST    xooox /v1/workflow_runs/{id}/retry
 POST    oooox /v1/workflow_runs/cancel
 POST    oooox /v1/workflow_runs/retry
 GET     xxoxx /v1/public/requests/{request_id}
+GET     oxoxx /v1/metadata_keys
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
