@@ -437,6 +437,19 @@ impl Engine {
                 server.run_handler()
             })?;
         }
+        let (pools, api) = (self.pools.clone(), self.api.clone());
+        self.thread("skep-events", STACK, move || {
+            let bell = &api.store().changes().stirred;
+            loop {
+                // Before the look at the end, so that its ring is not lost.
+                let seen = bell.count();
+                if pools.over.load(Ordering::SeqCst) {
+                    break;
+                }
+                let nap = api.tell(Instant::now());
+                bell.wait(seen, nap);
+            }
+        })?;
         let edge = server.clone();
         self.thread("skep-edge", STACK, move || {
             if let Err(fault) = edge.run_edge() {
@@ -501,6 +514,7 @@ impl Engine {
         bells.timer.ring();
         bells.jobs.ring();
         bells.ended.ring();
+        self.store.changes().stirred.ring();
         self.resolver.close();
         for thread in threads.all.drain(..) {
             // A thread that panicked has ended the process already.

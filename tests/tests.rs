@@ -14,6 +14,7 @@ mod deployments; // versions, rollback, deletion, refused definitions
 mod dice; // chance by a seed
 mod docs; // README's tables against the code's
 mod errors; // every error, by a real request
+mod events; // what changes, as it happens
 mod examples; // each example is run
 mod faults; // disks that fill up or fail, threads and descriptors that run out, clocks that jump
 mod front; // the front door under attack

@@ -97,7 +97,12 @@ fn is_private(request: &Request<'_>, row: &DeliveryRow) -> bool {
 
 /// Where a delivery goes, as far as the caller may know.
 pub fn address<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> Cow<'a, str> {
-    if !is_private(request, row) {
+    address_for(request.sees_only(), row)
+}
+
+/// Where a delivery goes, as far as a key may know that sees no runs but that key's.
+pub fn address_for(sees_only: Option<i64>, row: &DeliveryRow) -> Cow<'_, str> {
+    if row.channel == CALLBACK || sees_only.is_none() {
         return Cow::Borrowed(&row.url);
     }
     // `mailto:…`, and of what has a host no more than that.

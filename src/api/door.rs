@@ -4,6 +4,7 @@
 //! Must not know the HTTP library, a socket or the store.
 
 use crate::api::call::{Answer, Call, Head, Reply};
+use crate::api::feed::Frames;
 use crate::error::{Code, Error, Result};
 use crate::id::Id;
 
@@ -242,6 +243,12 @@ pub trait Respond: Send {
     /// Sends the answer, or the error that becomes one; nobody may be listening any more.
     fn send(self: Box<Self>, answer: Result<Reply>);
 
+    /// Sends an answer that goes on. Where that cannot be, the frames are dropped.
+    fn stream(self: Box<Self>, reply: Reply, frames: Frames) {
+        drop(frames);
+        self.send(Ok(reply));
+    }
+
     /// Whether nobody is listening any more.
     fn is_gone(&self) -> bool;
 }
@@ -258,6 +265,11 @@ impl Responder {
     /// Sends the answer, or the error that becomes one; it is lost if the client has left.
     pub fn send(self, answer: Result<Reply>) {
         self.0.send(answer);
+    }
+
+    /// Sends an answer that goes on.
+    pub fn stream(self, reply: Reply, frames: Frames) {
+        self.0.stream(reply, frames);
     }
 
     /// Whether the client has left.

@@ -16,6 +16,8 @@ pub mod deployments;
 pub mod direct;
 pub mod door;
 pub mod edge;
+pub mod events;
+pub mod feed;
 pub mod fields;
 pub mod formats;
 pub mod health;
@@ -64,6 +66,7 @@ use crate::api::call::{Answer, Call, Head};
 use crate::api::cookie::Site;
 use crate::api::direct::Direct;
 use crate::api::door::{Access, Admission, Door, Responder, Scope, Shown, Who};
+use crate::api::events::Hub;
 use crate::api::query::Query;
 use crate::api::routes::{Found, find, nothing_here, wrong_method};
 use crate::api::sessions::{Failures, Hash, Sessions, hash};
@@ -125,6 +128,7 @@ pub struct Api {
     config: Config,
     settings: Vec<config::Found>,
     direct: Direct,
+    events: Hub,
     stopping: AtomicBool,
     /// `/openapi.json`, made when it is first asked for.
     openapi: OnceLock<Vec<u8>>,
@@ -158,6 +162,7 @@ impl Api {
         Api {
             metrics_key: metrics_key.map(|key| Sha256::digest(key.expose()).into()),
             direct: Direct::new(&parts.store, parts.max_direct, parts.direct_timeout),
+            events: Hub::new(&parts.dice),
             admin_key: parts.admin_key.as_deref().map(hash),
             base_path: base_path.trim_end_matches('/').to_owned(),
             site: Site::of(parts.config.public_url.as_deref()),
@@ -181,9 +186,10 @@ impl Api {
         self.public_url.trim_end_matches('/')
     }
 
-    /// No run is started any more, and `/readyz` says so. Who waits for a run goes on waiting.
+    /// No run is started any more, and `/readyz` says so. Who waits for a run goes on waiting; streams of events end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.events.close();
     }
 
     /// Whether [`Api::stop`] was called.
@@ -194,6 +200,13 @@ impl Api {
     /// One turn of the thread that answers direct invokes; to be called in a loop. Naps for `nap` at the longest.
     pub fn turn(&self, nap: Duration) {
         self.direct.turn(&self.store, nap);
+    }
+
+    /// One turn of the thread that tells what changes; to be called in a loop. Returns how long it may nap, unless the
+    /// bell of the store's changes is rung.
+    pub fn tell(&self, now: Instant) -> Duration {
+        let stands = |head: &Head| Ok(self.who(head, Access::Own, &[])?.0);
+        self.events.turn(&self.store, stands, now)
     }
 
     /// Answers whoever still waits for a run with `direct_timeout`: the runs go on.

@@ -11,6 +11,7 @@ mod definition;
 mod deliveries;
 mod deployments;
 mod errors;
+mod events;
 mod figures;
 mod health;
 mod invoke;
@@ -46,6 +47,7 @@ pub const OPERATIONS: &[&[Operation]] = &[
     runs::OPERATIONS,
     overview::OPERATIONS,
     deliveries::OPERATIONS,
+    events::OPERATIONS,
     jobs::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,
@@ -68,6 +70,7 @@ const TAGS: &[(&str, &str)] = &[
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
     ),
+    ("events", "What changes, as it happens."),
     (
         "jobs",
         "What is done to every run, or delivery, that a filter matches.",

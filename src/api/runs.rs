@@ -14,6 +14,7 @@ use crate::api::wire::{
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::store::Store;
 use crate::store::approvals;
 use crate::store::deliveries::{DeliveryFilter, DeliveryRow, TryRow};
 use crate::store::listing::RunFilter;
@@ -93,11 +94,12 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         return query.list::<Run<'_>>(Vec::new(), None);
     };
     let paged = request.store().list_runs(&filter, page, values)?;
-    let rows = paged.rows.iter().map(|run| shown(request, run, values));
+    let rows = paged.rows.iter();
+    let rows = rows.map(|run| shown(request.store(), run, values));
     query.list(rows.collect::<Result<_>>()?, paged.next)
 }
 
-/// The runs that a query asks for, of those that the caller may see; `None`: there can be none.
+/// The filter that a query asks for, as far as the caller may see. `None`: nothing can fit it.
 pub fn filter(request: &Request<'_>, query: &Query) -> Result<Option<RunFilter>> {
     let words = RunStatus::ALL.map(RunStatus::as_str);
     let one_of = |words: &'static [&'static str]| {
@@ -180,7 +182,7 @@ fn whole(request: &Request<'_>, run: &RunRow, values: Values) -> Result<Answer> 
     let retries = request
         .store()
         .retries(run.run_id, request.sees_only(), RETRIES)?;
-    let shown = shown(request, run, values)?;
+    let shown = shown(request.store(), run, values)?;
     let workflow_run = WholeRun {
         story: story::of(request, run, shown.waiting_on.as_ref(), &deliveries.rows)?,
         run: shown,
@@ -216,7 +218,7 @@ fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow, tries: &'a [TryRow]) ->
 }
 
 /// A run without its nested lists; `values`: with how much it was read.
-pub fn shown<'a>(request: &Request<'_>, run: &'a RunRow, values: Values) -> Result<Run<'a>> {
+pub fn shown<'a>(store: &Store, run: &'a RunRow, values: Values) -> Result<Run<'a>> {
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
@@ -253,7 +255,7 @@ pub fn shown<'a>(request: &Request<'_>, run: &'a RunRow, values: Values) -> Resu
         error_code: run.error_code.as_deref(),
         error_step: run.error_step.as_deref(),
         created_at: run.created_at,
-        waiting_on: waiting_on(request, run)?,
+        waiting_on: waiting_on(store, run)?,
     })
 }
 
@@ -267,14 +269,14 @@ fn as_text(output: &Value) -> String {
 }
 
 /// What a parked run waits for.
-fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
+fn waiting_on(store: &Store, run: &RunRow) -> Result<Option<WaitingOn>> {
     if run.status == RunStatus::AwaitingApproval {
-        return waiting_on_people(request, run);
+        return waiting_on_people(store, run);
     }
     if run.status != RunStatus::Waiting {
         return Ok(None);
     }
-    let (step, kind) = request.store().waiting_step(run.id)?.unzip();
+    let (step, kind) = store.waiting_step(run.id)?.unzip();
     // Only a delay waits of its own accord; any other step waits for its next try.
     let kind = match kind.as_deref() {
         None | Some("delay") => "timer",
@@ -291,8 +293,8 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> 
 }
 
 /// The question that a run waits for. None: it was answered between two looks.
-fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
-    let waits = request.store().waits_for(run.id)?;
+fn waiting_on_people(store: &Store, run: &RunRow) -> Result<Option<WaitingOn>> {
+    let waits = store.waits_for(run.id)?;
     Ok(waits.map(|waits| WaitingOn {
         kind: "approval",
         until: Some(waits.expires_at),

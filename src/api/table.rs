@@ -4,9 +4,9 @@ use crate::api::door::Access::{self, AnyKey, Approvals, Key, Open, Own, Webhook}
 use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, approvals, approve, audit, batch, dashboard, deliveries, deployments, health, invoke,
-    jobs, keys, members, metrics, openapi, overview, requests, retry, rotation, runs, secrets,
-    session, stats, system, versions, webhook,
+    Handler, approvals, approve, audit, batch, dashboard, deliveries, deployments, events, health,
+    invoke, jobs, keys, members, metrics, openapi, overview, requests, retry, rotation, runs,
+    secrets, session, stats, system, versions, webhook,
 };
 
 const fn row(
@@ -49,6 +49,7 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),
     row("GET", "/v1/deliveries/{id}", Own, deliveries::show, "Show a delivery with its attempts."),
     row("POST", "/v1/deliveries/{id}/redeliver", Key(Admin), deliveries::redeliver, "Send a delivery again."),
+    row("GET", "/v1/events", Own, events::listen, "Tell what changes, as it happens (server-sent events)."),
     row("POST", "/v1/deliveries/redeliver", Key(Admin), jobs::redeliver, "Send every delivery again that a filter matches."),
     row("GET", "/v1/jobs", Key(Read), jobs::list, "List what is, or was, done to many at once."),
     row("GET", "/v1/jobs/{id}", Key(Read), jobs::show, "Show how far a job has come."),

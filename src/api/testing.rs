@@ -221,6 +221,7 @@ impl House {
                 later.go(Responder::new(sender));
                 Ok(receiver.recv().expect("it is answered").into())
             }
+            Ok(Answer::Stream(reply, _)) => panic!("it goes on: {reply:?}"),
             Err(error) => Ok(Reply::error(&error).into()),
         }
     }

@@ -6,6 +6,7 @@
 mod approvals;
 mod deliveries;
 mod deployments;
+mod events;
 mod jobs;
 mod keys;
 mod members;
@@ -26,6 +27,7 @@ pub use deployments::{
     Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
     WholeDeployment,
 };
+pub use events::{ApprovalEvent, DeliveryEvent, SkippedEvents, StepEvent};
 pub use jobs::{Batch, BatchAccepted, BatchAnswer, BatchRefused, Job, JobCount};
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};

@@ -20,6 +20,7 @@ use crate::id::Id;
 use crate::store::Store;
 use crate::store::ahead::{About, Begun};
 use crate::store::approvals::Asked;
+use crate::store::changes::{self, What};
 use crate::store::figures;
 use crate::store::owed::Owed;
 use crate::store::runs::{NewRun, object, run_status};
@@ -269,7 +270,12 @@ impl Tx<'_> {
         self.counts.leave(deployment, before.status);
         self.counts.enter(deployment, change.status);
         self.counts.note_ended(deployment, run_id, change.status);
-        self.after(Effect::Run(run_id, change.status));
+        let what = What::Run {
+            run_id,
+            before: Some(before.status),
+            status: change.status,
+        };
+        self.after(Effect::Changed(changes::Change { run: id, what }));
         if let Some(fact) = figures::of_run(change.status, times, now) {
             self.after(Effect::Count(fact));
         }

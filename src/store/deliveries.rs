@@ -99,7 +99,7 @@ pub(super) const SCAN: i64 = 20_000;
 const ATTEMPTS_SHOWN: usize = 100;
 
 /// Without the body: it is not shown, and may be long.
-const SELECT: &str = "
+pub(super) const SELECT: &str = "
     SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.channel, d.url, d.status, d.next_attempt_at, d.created_at,
            d.ended_at, r.run_id AS of_run, r.api_key
     FROM deliveries d JOIN runs r ON r.id = d.run";
@@ -113,7 +113,7 @@ pub(super) fn delivery_status<I: RowIndex>(
         .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
 }
 
-fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
         id: row.get("id")?,
         delivery_id: Id(row.get("delivery_id")?),

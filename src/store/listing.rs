@@ -18,7 +18,7 @@ use crate::store::runs::{RunRow, Values, run};
 use crate::time::Timestamp;
 
 /// Which runs a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunFilter {
     /// In one of these states.

@@ -13,6 +13,7 @@ pub mod approvals;
 pub mod audit;
 pub mod backup;
 pub mod batch;
+pub mod changed;
 pub mod changes;
 pub mod check;
 pub mod claims;

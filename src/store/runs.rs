@@ -13,6 +13,7 @@ use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::ahead::Ahead;
 use crate::store::audit::Actor;
+use crate::store::changes::{self, What};
 use crate::store::claims::{LEASE, Next};
 use crate::store::facets::{Facet, pair};
 use crate::store::figures;
@@ -353,7 +354,12 @@ impl Tx<'_> {
             .note_ended(new.deployment, new.run_id, change.status);
         let source = new.source;
         self.after(Effect::Count(Fact::Accepted { source, at: now }));
-        self.after(Effect::Run(new.run_id, change.status));
+        let what = What::Run {
+            run_id: new.run_id,
+            before: None,
+            status: change.status,
+        };
+        self.after(Effect::Changed(changes::Change { run: id, what }));
         if is_started {
             let waited = Duration::ZERO;
             self.after(Effect::Count(Fact::Started { waited, at: now }));

@@ -14,21 +14,21 @@ use crate::api::wire::{Accepted, Run, ShownRequest, ShownRun, Step};
 use crate::error::Code;
 use crate::flow::run::RunStatus;
 
-const STATUS: Parameter = Parameter::new(
+pub(super) const STATUS: Parameter = Parameter::new(
     "status",
     "In one of these states.",
     || words(&RunStatus::ALL.map(RunStatus::as_str)),
     || json!(["completed", "failed"]),
 )
 .style("form", false);
-const SOURCE: Parameter = Parameter::new(
+pub(super) const SOURCE: Parameter = Parameter::new(
     "source",
     "From one of these sources.",
     || words(&SOURCES),
     || json!(["api"]),
 )
 .style("form", false);
-const DELIVERY: Parameter = Parameter::new(
+pub(super) const DELIVERY: Parameter = Parameter::new(
     "delivery",
     "With the result going back in one of these ways.",
     || words(&DELIVERIES),
@@ -41,10 +41,11 @@ pub(super) const DEPLOYMENT: Parameter = Parameter::new(
     text,
     || json!("hello"),
 );
-const VARIANT: Parameter = Parameter::new("variant", "Of the variant of that name.", text, || {
-    json!("prod")
-});
-const KEYS: Parameter = Parameter::new(
+pub(super) const VARIANT: Parameter =
+    Parameter::new("variant", "Of the variant of that name.", text, || {
+        json!("prod")
+    });
+pub(super) const KEYS: Parameter = Parameter::new(
     "api_key_id",
     "Started by one of these keys.",
     || {
@@ -54,8 +55,8 @@ const KEYS: Parameter = Parameter::new(
     || json!(["key_019aa8c1d1f67c3295e2f4f4b3a0c9d7"]),
 )
 .style("form", false);
-const USER: Parameter = Parameter::new("user", "For that user.", text, || json!("u-17"));
-const METADATA: Parameter = Parameter::new(
+pub(super) const USER: Parameter = Parameter::new("user", "For that user.", text, || json!("u-17"));
+pub(super) const METADATA: Parameter = Parameter::new(
     "metadata",
     "With these labels: `metadata[key]=value`; or `metadata[key]`, whatever the value.",
     || {
@@ -67,9 +68,10 @@ const METADATA: Parameter = Parameter::new(
     || json!({"plan": "pro"}),
 )
 .style("deepObject", true);
-const Q: Parameter = Parameter::new("q", "That run alone: its id or request id.", run_id, || {
-    json!(SOME_REQUEST)
-});
+pub(super) const Q: Parameter =
+    Parameter::new("q", "That run alone: its id or request id.", run_id, || {
+        json!(SOME_REQUEST)
+    });
 
 /// What runs are filtered by.
 pub(super) const FILTER: &[Parameter] = &[

@@ -14,6 +14,7 @@ use crate::store::approvals::refusal::{Refusal, is_due};
 use crate::store::approvals::settle::Settled;
 use crate::store::approvals::{Answered, Approval, PREFIX, after, now_of, people};
 use crate::store::audit::Actor;
+use crate::store::changes::What;
 use crate::store::instance::hex;
 use crate::store::members::{self, Member};
 use crate::store::notices::cut;
@@ -325,6 +326,7 @@ impl Tx<'_> {
         let actor = actor(decide, &given.by);
         let target = approval.approval_id.prefixed(PREFIX);
         self.audit(&actor, "approval.answer", &target, &detail, now)?;
+        self.stir(approval.run, || What::Approval(approval.id));
         match self.conclude(&approval, verdict, Some(&given), now)? {
             true => Ok(Decided::Stands(after(self.conn, &approval)?)),
             false => Ok(Decided::Counted(after(self.conn, &approval)?)),
