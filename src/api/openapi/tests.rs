@@ -120,8 +120,8 @@ fn a_member_that_is_always_sent_is_required() {
     };
     let none: [&str; 0] = [];
     for (name, members, optional) in [
-        ("Run", 29, &none[..]),
-        ("WholeRun", 34, &none),
+        ("Run", 31, &none[..]),
+        ("WholeRun", 37, &none),
         ("Step", 15, &none),
         ("WholeDelivery", 11, &none),
         ("WholeApproval", 24, &none),
