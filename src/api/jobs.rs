@@ -217,6 +217,3 @@ fn shown(job: &JobRow) -> Job<'_> {
         by: &job.by,
     }
 }
-
-#[cfg(test)]
-mod tests;
