@@ -41,6 +41,7 @@ GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
 GET     xxoxx /v1/events
 POST    oooox /v1/deliveries/redeliver
+GET     xxoxx /v1/events
 GET     oxoxx /v1/jobs
 GET     oxoxx /v1/jobs/{id}
 POST    oooox /v1/jobs/{id}/cancel

@@ -28,6 +28,7 @@ pub mod directory;
 pub mod facets;
 pub mod figures;
 mod hands;
+mod idempotency;
 #[cfg(test)]
 pub(crate) mod inspect;
 pub mod instance;
