@@ -56,8 +56,8 @@ function Running({ started, what, onClose }) {
 }
 
 /**
- * Ask, count and carry out: `path` takes `{filter, dry_run, …extra}`; `what` says it (`Cancel runs`), `words` which
- * ones. `fields` draws further choices, `fields(extra, setExtra)`. `onDone` is called when the window closes on a job.
+ * Count, ask and carry out: `path` takes `{filter, dry_run, …extra}`, `words` say which ones, `fields(extra, set)` draws
+ * further choices. `onDone` is called when the window closes on a job.
  */
 export function Bulk({ title, action, danger, one = "run", path, filter, words, fields, initial = {}, onClose, onDone }) {
   const [extra, setExtra] = useState(initial);
