@@ -15,16 +15,15 @@ const SUGGESTED = 500;
 const address = (run) => `v1/workflow_runs/${run.request_id}`;
 
 /** The run with its values, but without its steps, which can be large. */
-export async function valued(run) {
-  if (run.start_inputs) return run;
-  const { data } = await get("v1/workflow_runs", { q: run.request_id, limit: 1 });
+async function valued(run) {
+  const { data } = await get("v1/workflow_runs", { q: run.request_id });
   return { ...run, ...data[0] };
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** The invoke that would start this run again, for a shell. The key is not in it. */
-export async function curl(run) {
+async function curl(run) {
   const { start_inputs: inputs, async_webhook_url: to, user, user_metadata: metadata, deployment, variant } = await valued(run);
   const body = { deployment, variant, inputs };
   if (to) body.async = { enabled: true, callback_url: to };

@@ -3,14 +3,16 @@
 import { html, useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet } from "./api.js";
 import { Badge, Button, ErrorBox, Icon, Spinner, Status, Time, confirm, toast } from "./ui.js";
-import { bytes, host, ms, plural, words } from "./format.js";
+import { bytes, host, ms, words } from "./format.js";
 import { may } from "./session.js";
 import { href } from "./router.js";
-import Json, { Plain, Text } from "./json.js";
+import Json, { Fold, Plain, Text } from "./json.js";
 
 /** Bytes of a binary answer that are shown, and what a press adds. */
 const HEX = 256;
 const HEX_MORE = 4096;
+/** Attempts that are shown until the earlier ones are asked for. */
+const FEW = 6;
 
 /** The time now, anew every so many milliseconds while `when`. */
 export function useTick(every, when = true) {
@@ -67,12 +69,6 @@ function Verdict({ attempt }) {
   return html`<span class="status ${colour}"><${Icon} name=${shape} />${verdict(attempt)}</span>`;
 }
 
-/** The attempts of a delivery at a glance; a press opens one. */
-const Chips = ({ attempts, chosen, onPick }) => html`<ol class="cb-chips" aria-label="Attempts">${attempts.map((one) =>
-  html`<li key=${one.number}><button type="button" class="cb-chip" aria-pressed=${String(one.number === chosen)}
-    onClick=${() => onPick(one.number)}><span class="faint">#${one.number}</span> <${Verdict} attempt=${one} />
-    <span class="num faint">${one.duration_ms != null && ms(one.duration_ms)}</span></button></li>`)}</ol>`;
-
 const PHASES = [["dns", "DNS"], ["connect", "Connect"], ["tls", "TLS"], ["first_byte", "First byte"]];
 
 /** The parts of an exchange, each `{kind, label, ms, cut}`; the times that the API gives count from its start. */
@@ -90,6 +86,9 @@ export function phases({ timings, duration_ms: all, error_class: why }, url) {
   }
   return [...out, { kind: "body", label: "Body", ms: Math.max(0, all - at), cut: !!why && why !== "http_status" }];
 }
+
+/** What is known of an exchange whose parts are not: how long it took. */
+const plain = ({ duration_ms: all }) => (all == null ? [] : [{ kind: "all", label: "All", ms: all }]);
 
 function TimingBar({ parts, longest }) {
   const all = longest ?? parts.reduce((sum, part) => sum + part.ms, 0);
@@ -147,45 +146,37 @@ function Attempt({ attempt, delivery }) {
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
   const { response_status: code, response_headers: headers } = attempt;
   return html`<div class="cb-attempt"><${Cause} error=${attempt.error} kind=${attempt.error_class} />
-    <${Facts} rows=${[["Attempt", `${attempt.number}, ${attempt.trigger}`], ["Started", html`<${Time} at=${attempt.started_at} />`],
-      ["Took", ms(attempt.duration_ms)], ["Address", html`<${Text} value=${attempt.remote_address} />`]]} />
     ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="cb-legend">${parts.map((part) =>
       html`<div><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
     ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it ${signed}</span></p>`}
     <div class="cb-pair"><section><h4>Request</h4><p><code>POST</code> <${Text} value=${delivery.url} max=${300} /></p>
         <${Headers} headers=${attempt.request_headers} label="Request headers" />
         ${delivery.body !== undefined && html`<h5>Body</h5><${Body} text=${delivery.body} label="Request body" />`}</section>
-      <section><h4>Response</h4><p>${code ? html`<code>${code}</code>` : isOpen(attempt) ? "It is in flight." : "There was none."}</p>
+      <section><h4>Response${attempt.remote_address && html` <span class="faint">from <${Text} value=${attempt.remote_address} /></span>`}</h4><p>${code ? html`<code>${code}</code>` : isOpen(attempt) ? "It is in flight." : "There was none."}</p>
         ${headers && html`<${Headers} headers=${headers} label="Response headers" />`}
         ${code && html`<h5>Body</h5>${attempt.truncated && html`<p class="hint">The first part of ${bytes(attempt.bytes_seen)}.</p>`}
           <${Body} text=${attempt.response_body} encoding=${attempt.response_encoding} label="Response body" />`}</section></div></div>`;
 }
 
-/** The attempts of a whole delivery, newest first, one open at a time. */
-export function Attempts({ delivery, chosen, onPick }) {
-  const longest = Math.max(1, ...delivery.attempts.map((one) => one.duration_ms ?? 0));
-  if (!delivery.attempts.length) return html`<p class="faint">No attempt has been made yet.</p>`;
-  return html`<ol class="cb-list">${[...delivery.attempts].reverse().map((one) => {
+/**
+ * The attempts of a delivery, newest first, one open at a time. What the list tells of each is in sight; `whole`, the
+ * delivery with all that is on record, is there once it has been asked for.
+ */
+export function Attempts({ attempts, whole, chosen, onPick, waits }) {
+  const [all, setAll] = useState(false);
+  const longest = Math.max(1, ...attempts.map((one) => one.duration_ms ?? 0));
+  if (!attempts.length) return html`<p class="faint">No attempt has been made yet.</p>`;
+  return html`<ol class="cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
     const open = one.number === chosen;
+    const known = whole?.attempts.find((each) => each.number === one.number);
     return html`<li key=${one.number}><button type="button" class="cb-row" aria-expanded=${String(open)}
-        onClick=${() => onPick(open ? null : one.number)}><span class="fold ${open ? "open" : ""}"><${Icon} name="down" size=${12} /></span>
-        <span class="faint">#${one.number}</span><${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${
-          one.trigger === "manual" && ", manual"}</span><${TimingBar} parts=${phases(one, delivery.url)} longest=${longest} />
+        onClick=${() => onPick(open ? null : one.number)}><${Fold} open=${open} /><span class="faint">#${one.number}</span>
+        <${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${known?.trigger === "manual" && ", manual"}</span>
+        <${TimingBar} parts=${known ? phases(known, whole.url) : plain(one)} longest=${longest} />
         <span class="num">${one.duration_ms != null && ms(one.duration_ms)}</span></button>
-      ${open && html`<${Attempt} attempt=${one} delivery=${delivery} />`}</li>`;
-  })}</ol>`;
-}
-
-/** The attempts of the delivery with that id, asked for when this is drawn; anew when `state` changes. */
-function LoadedAttempts({ id, state, ...rest }) {
-  const { data, error, loading, reload } = useGet(`v1/deliveries/${encodeURIComponent(id)}`);
-  const [seen] = useState({ state });
-  useEffect(() => {
-    if (seen.state !== state) reload();
-    seen.state = state;
-  }, [state]);
-  if (data) return html`<${Attempts} delivery=${data} ...${rest} />`;
-  return loading ? html`<${Spinner} label="Loading the attempts" />` : html`<${ErrorBox} error=${error} retry=${reload} />`;
+      ${open && (known ? html`<${Attempt} attempt=${known} delivery=${whole} />` : html`<div class="cb-attempt">${waits}</div>`)}</li>`;
+  })}</ol>${!all && attempts.length > FEW &&
+    html`<button type="button" class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
 }
 
 /** The button that sends it again; it asks first, and says why where the key may not. */
@@ -227,22 +218,25 @@ export function Standing({ delivery: { status, next_attempt_at: next, attempts }
 export const Channel = ({ of }) => of && of !== "callback" && html`<${Badge}><${Text} value=${of} /><//>`;
 
 function Delivery({ delivery, onChange }) {
-  const { attempts } = delivery;
-  // Undefined: closed. Null: open, and no attempt is.
-  const [chosen, setChosen] = useState(attempts ? undefined : null);
-  const last = attempts?.[attempts.length - 1];
-  const open = chosen !== undefined;
-  const pick = (number) => setChosen(number === chosen ? undefined : number);
+  const attempts = delivery.attempts ?? [];
+  const [chosen, setChosen] = useState(null);
+  const [asked, ask] = useState(false);
+  const { data, error, loading, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
+  const state = JSON.stringify([delivery.status, attempts[attempts.length - 1]]);
+  useEffect(() => {
+    if (data) reload();
+  }, [state]);
+  const pick = (number) => {
+    ask(true);
+    setChosen(number);
+  };
   return html`<article class="cb-one"><header><${Status} value=${delivery.status} />
       <a href=${href(["deliveries", delivery.id])}><${Text} value=${delivery.event_type} /></a>
       <span class="hint"><${Text} value=${delivery.url} max=${160} /></span><${Channel} of=${delivery.channel} />
       <span class="gap"></span><${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
-    ${last && html`<${Chips} attempts=${attempts} chosen=${chosen} onPick=${pick} />`}
-    ${last && !open && html`<button type="button" class="link" onClick=${() => pick(last.number)}
-      >Show ${plural(attempts.length, "attempt")} with request and answer</button>`}
-    ${open && html`<${LoadedAttempts} id=${delivery.id} chosen=${chosen} onPick=${setChosen}
-      state=${JSON.stringify([delivery.status, last, attempts?.length])} />`}</article>`;
+    ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
+      waits=${loading ? html`<${Spinner} label="Loading" />` : html`<${ErrorBox} error=${error} retry=${reload} />`} />`}</article>`;
 }
 
 /** The callback log of a run: what is owed, where it stands, and every attempt's status code in sight. */

@@ -40,7 +40,7 @@ export default function DeliveryPage({ id }) {
       ["To", html`<${Text} value=${one.url} />`], ["Owed since", html`<${Time} at=${one.created_at} />`],
       one.ended_at && ["Ended", html`<${Time} at=${one.ended_at} />`]]} /></section>
     <section class="panel"><h2>Attempts</h2>
-      <${Attempts} delivery=${one} chosen=${chosen === undefined ? newest : chosen} onPick=${setChosen} /></section>
+      <${Attempts} attempts=${one.attempts} whole=${one} chosen=${chosen === undefined ? newest : chosen} onPick=${setChosen} /></section>
     ${one.body !== undefined && html`<section class="panel"><h2>Body</h2>
       <p class="hint">What is sent, byte for byte the same on every attempt.</p><${Body} text=${one.body} label="Body" /></section>`}
   <//>`;

@@ -52,6 +52,19 @@ export function Text({ value, max = 400 }) {
     onClick=${() => setAll(true)}>Show more (${number(text.length)} characters)</button>`;
 }
 
+/** The mark of what folds. */
+export const Fold = ({ open, some = true, onClick }) => html`<span class="fold ${open ? "open" : ""}" onClick=${onClick}>${
+  some && html`<${Icon} name="down" size=${12} />`}</span>`;
+
+/** What a key does, of those in `keys`; the others are left to the page. */
+export const pressed = (keys) => (event) => {
+  const action = !event.ctrlKey && !event.metaKey && !event.altKey && event.target === event.currentTarget && keys[event.key];
+  if (!action) return;
+  event.preventDefault();
+  event.stopPropagation();
+  action();
+};
+
 const isBranch = (value) => value !== null && typeof value === "object";
 const namesOf = (value) => (Array.isArray(value) ? null : Object.keys(value));
 const keyOf = (path) => JSON.stringify(path);
@@ -141,7 +154,7 @@ function Scalar({ value, window, onMore, needle }) {
 }
 
 function Line({ line: { key, value, size, open, word, left, id }, windows, setWindow, needle }) {
-  const fold = html`<span class="fold ${open ? "open" : ""}">${size > 0 && html`<${Icon} name="down" size=${12} />`}</span>`;
+  const fold = html`<${Fold} open=${open} some=${size > 0} />`;
   if (word) return html`${fold}<span class="j-more">show ${MEMBERS} ${word} (${number(left)} left)</span>`;
   const name = key !== null && html`<bdi class=${typeof key === "number" ? "faint" : "j-key"}>${
     typeof key === "number" ? key : visible(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
@@ -205,13 +218,6 @@ function Tree({ value, root, label }) {
     ArrowRight: () => (here.size > 0 && !here.open ? fold(here, true) : walk(1)), ArrowLeft: outwards,
     Enter: () => act(here), " ": () => act(here),
   };
-  const press = (event) => {
-    const action = !event.ctrlKey && !event.metaKey && !event.altKey && event.target === box.current && keys[event.key];
-    if (!action) return;
-    event.preventDefault();
-    event.stopPropagation();
-    action();
-  };
   const typed = (event) => {
     const step = event.shiftKey ? found - 1 : 1;
     if (event.key === "Enter" && found) seek({ needle, hit: (hit + step) % found });
@@ -231,12 +237,11 @@ function Tree({ value, root, label }) {
       ${path && html`<${Copy} text=${path}>Copy path<//>`}
       <${Copy} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
     <div class="j-box" ref=${box} role="tree" tabindex="0" aria-label=${label} aria-activedescendant=${prefix + index}
-      onKeyDown=${press}>${all.map((line, at) => html`<div key=${line.id} id=${prefix + at} class="j-line" role="treeitem"
+      onKeyDown=${pressed(keys)}>${all.map((line, at) => html`<div key=${line.id} id=${prefix + at} class="j-line" role="treeitem"
         aria-level=${line.depth + 1} aria-selected=${String(at === index)}
         aria-expanded=${line.size > 0 ? String(line.open) : null} style=${{ "--d": Math.min(line.depth, 12) }}
         onClick=${() => click(line)}><${Line} ...${{ line, windows, setWindow, needle }} /></div>`)}</div>
-    ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}
-    ${path && html`<p class="j-path"><bdi>${visible(cut(path, 500))}</bdi></p>`}`;
+    ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
 }
 
 /** A text in its own lines, with more of it on demand. */

@@ -8,7 +8,7 @@ import { href, setQuery, useRoute } from "./router.js";
 import { may } from "./session.js";
 import { useKeys } from "./keys.js";
 import { useLive } from "./live.js";
-import { Actions, Cancel, Retry, valued } from "./actions.js";
+import { Actions, Cancel, Retry } from "./actions.js";
 import Callbacks, { Countdown, Facts, useTick, verdict } from "./callbacks.js";
 import Waterfall, { FINAL } from "./waterfall.js";
 import Step from "./step.js";
@@ -120,9 +120,9 @@ function Story({ run, onStep }) {
   return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${story} max=${600} />
       ${on?.until && html` <span class="faint">Until ${moment(new Date(on.until))}, <${Countdown} at=${on.until} />.</span>`}</p>
     ${error && !story.includes(error.slice(0, 100)) && html`<p><${Text} value=${error} max=${600} /></p>`}
-    <p class="run-links">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
+    <div class="run-links">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
       ${on?.approval_id && html`<a href=${href(["approvals", on.approval_id])}>Open the approval</a>`}
-      ${run.status === "failed" && html`<span class="faint">${run.error_code}</span>`}</p></div>`;
+      ${run.status === "failed" && html`<span class="faint">${run.error_code}</span>`}</div></div>`;
 }
 
 const Other = ({ id }) => html`<a href=${href(["runs", id])} title=${id}><code>…${id.slice(-6)}</code></a> `;
@@ -147,13 +147,7 @@ function CallbackFigure({ run }) {
   const one = (run.deliveries ?? []).find((each) => (each.channel ?? "callback") === "callback");
   if (!one) return html`<span class="faint">${run.delivery === "direct" ? "None: direct" : "Not yet"}</span>`;
   const codes = (one.attempts ?? []).slice(-3).map(verdict);
-  const jump = (event) => {
-    event.preventDefault();
-    const log = document.getElementById("callbacks");
-    log.scrollIntoView({ block: "start" });
-    log.focus({ preventScroll: true });
-  };
-  return html`<a href="#callbacks" onClick=${jump}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</a>`;
+  return html`<span class=${tone(one.status)}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</span>`;
 }
 
 function Strip({ run, steps, total, now }) {
@@ -168,23 +162,6 @@ function Strip({ run, steps, total, now }) {
     ["Tokens", number(run.total_tokens ?? 0)], ["Cost", run.total_charge ?? "0"], ["Callback", html`<${CallbackFigure} run=${run} />`],
   ];
   return html`<dl class="run-strip">${figures.map(([name, value, title]) => html`<div title=${title}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
-}
-
-/** Inputs and output: what the run carried, or asked for apart when it is small, or wanted. */
-function useValues(run) {
-  const size = (run.input_bytes ?? 0) + (run.output_bytes ?? 0);
-  const [asked, ask] = useState(false);
-  const [{ values, error }, set] = useState({});
-  const [turn, again] = useState(0);
-  const wanted = asked || size <= FREELY;
-  useEffect(() => {
-    let gone = !wanted;
-    if (wanted) valued(run).then((found) => gone || set({ values: found }), (failure) => gone || set({ error: failure }));
-    return () => {
-      gone = true;
-    };
-  }, [run.request_id, wanted, turn]);
-  return { values, error, wanted, size, ask: () => ask(true), reload: () => again(turn + 1) };
 }
 
 function Configuration({ run }) {
@@ -211,13 +188,17 @@ const VALUES = [
 
 function Values({ run }) {
   const [view, setView] = useState(run.status === "completed" ? "output" : "inputs");
-  const { values, error, wanted, size, ask, reload } = useValues(run);
+  const [asked, ask] = useState(false);
+  const size = run.input_bytes + run.output_bytes;
+  // The list has the values without the steps, which can be large.
+  const { data, error, loading, reload } = useGet(asked || size <= FREELY ? "v1/workflow_runs" : null, { q: run.request_id });
+  const values = data?.data[0];
   const shown = () => {
     if (view === "labels") return html`<${Labels} run=${run} />`;
     if (view === "callback") return html`<${Configuration} run=${run} />`;
     if (view === "output" && run.status !== "completed") return html`<p class="faint">There is no output${FINAL.has(run.status) ? "" : " yet"}.</p>`;
     if (error) return html`<${ErrorBox} error=${error} retry=${reload} />`;
-    if (!values) return wanted ? html`<${Spinner} label="Loading the values" />` : html`<${Button} onClick=${ask}>Load ${bytes(size)}<//>`;
+    if (!values) return loading ? html`<${Spinner} label="Loading" />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
     return view === "inputs" ? html`<${Json} key="in" value=${values.start_inputs} root="start" label="Inputs" />`
       : html`<${Json} key="out" value=${values.output} label="Output" />`;
   };
@@ -257,7 +238,7 @@ export default function RunPage({ id }) {
   const total = Math.max(run.steps_count ?? 0, steps.length);
   const pick = (step) => setQuery({ step }, { replace: true });
   const close = () => setDialog(null);
-  const log = html`<section class="panel" id="callbacks" key="log" tabindex="-1"><h2>Callback log</h2>
+  const log = html`<section class="panel" key="log"><h2>Callback log</h2>
     <${Callbacks} run=${run} onChange=${reload} /></section>`;
   const body = html`<${Steps} key="steps" chosen=${query.get("step")} onPick=${pick} onRetry=${(from) => setDialog({ from })}
     ...${{ run, steps, total, now }} />`;
@@ -266,7 +247,7 @@ export default function RunPage({ id }) {
       actions=${html`<${Actions} run=${run} onCancel=${() => setDialog("cancel")} onRetry=${() => setDialog({})} />`}><div class="run">
       <${Ids} run=${run} />${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
       <${Story} run=${run} onStep=${pick} /><${Strip} ...${{ run, steps, total, now }} />
-      ${isTroubled(run) ? [log, body] : [body, log]}<${Values} key=${run.status} run=${run} /></div>
+      ${isTroubled(run) ? [log, body] : [body, log]}<${Values} key=${FINAL.has(run.status)} run=${run} /></div>
     ${dialog === "cancel" && html`<${Cancel} run=${run} onClose=${close} onDone=${reload} />`}
     ${dialog && dialog !== "cancel" && html`<${Retry} run=${run} steps=${steps} from=${dialog.from} onClose=${close} />`}<//>`;
 }

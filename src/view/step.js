@@ -2,7 +2,7 @@
 // it is opened.
 
 import { html, useEffect, useState } from "./lib/preact.js";
-import { get } from "./api.js";
+import { useGet } from "./api.js";
 import { Badge, Button, Copy, ErrorBox, Icon, Spinner, Status, Tabs, Time } from "./ui.js";
 import { bytes, ms, plural, words } from "./format.js";
 import { href } from "./router.js";
@@ -12,21 +12,6 @@ import Json, { Text } from "./json.js";
 
 /** Values larger than this are asked for by a press. */
 const FREELY = 512 * 1024;
-
-/** The step with its values: what is known of it already, or the whole of it from the server. */
-function useStep(run, row, wanted) {
-  const [state, set] = useState({});
-  const [turn, again] = useState(0);
-  useEffect(() => {
-    if (!wanted) return undefined;
-    const stop = new AbortController();
-    set((was) => ({ step: was.step?.path === row.path ? was.step : null, loading: true }));
-    get(`v1/workflow_runs/${run.request_id}/steps/${encodeURIComponent(row.path)}`, null, { signal: stop.signal }).then(
-      (step) => set({ step }), (error) => stop.signal.aborted || set({ error }));
-    return () => stop.abort();
-  }, [run.request_id, row.path, row.status, row.attempts.length, row.ended_at, wanted, turn]);
-  return { ...state, reload: () => again(turn + 1) };
-}
 
 const took = (one) => one.ended_at && ms(Date.parse(one.ended_at) - Date.parse(one.started_at));
 
@@ -62,7 +47,11 @@ const childOf = (step) => [step.child_request_id, step.meta?.request_id].find((i
 export default function Step({ run, row, onClose, onRetry }) {
   const size = (row.input_bytes ?? 0) + (row.output_bytes ?? 0);
   const [asked, setAsked] = useState(null);
-  const { step, error, loading, reload } = useStep(run, row, asked === row.path || size <= FREELY);
+  const path = `v1/workflow_runs/${run.request_id}/steps/${encodeURIComponent(row.path)}`;
+  const { data: step, error, loading, reload } = useGet(asked === row.path || size <= FREELY ? path : null);
+  useEffect(() => {
+    if (step) reload();
+  }, [row.status, row.attempts.length, row.ended_at]);
   const [view, setView] = useState(null);
   const shown = step ?? row;
   const names = ["output", "input", "attempts", ...["meta", "logs"].filter((key) => shown[key] != null)];

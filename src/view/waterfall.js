@@ -2,10 +2,10 @@
 // thousand are as quick as ten. It asks the server nothing.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Icon, Status } from "./ui.js";
+import { Status } from "./ui.js";
 import { ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
-import { visible } from "./json.js";
+import { Fold, pressed, visible } from "./json.js";
 
 /** Kinds whose tries are waiting, not work. */
 const PARKED = new Set(["delay", "human", "wait_signal"]);
@@ -16,13 +16,14 @@ const ITEMS = 24;
 /** Heights of a row: one line, and two on a phone. Rows kept beyond the edges; attempts drawn: the newest. */
 const ROW = 30;
 const ROW_NARROW = 46;
-const SPARE = 12;
+const SPARE = 8;
 const TRIES = 60;
+const SLOTS = 128;
 /** The most waits that the axis shortens, what each keeps of the width, and how long one must be. */
 const CUTS = 8;
 const CUT_SHARE = 0.06;
 const CUT_LEAST = 1_000;
-const TICK = 110;
+const TICK = 90;
 
 /** `each[3].fetch` as `["each", "[3]", "fetch"]`. */
 export const parts = (path) => path.split(/\.|(?=\[)/).filter(Boolean);
@@ -160,7 +161,7 @@ export function scale(t0, t1, spans) {
     const on = pieces.find((one) => t < one.to);
     return t <= t0 ? 0 : on ? on.x + ((t - on.from) / (on.to - on.from)) * on.wide : 100;
   };
-  return { place, pieces, left, share, isCut: cuts.length > 0 };
+  return { place, pieces, left, share };
 }
 
 const UNITS = [1, 10, 100].flatMap((n) => [n, 2 * n, 5 * n])
@@ -174,7 +175,7 @@ export function ticks({ pieces, left, share }, t0, most) {
     if (isCut) marks.push({ x, wide, label: ms(to - from) });
     for (let at = from === t0 ? 0 : unit; !isCut && at < to - from; at += unit) {
       const tick = x + at * share;
-      marks.push({ x: tick, label: from === t0 && tick < 93 ? (at === 0 ? "0" : ms(at)) : "" });
+      marks.push({ x: tick, label: from === t0 && tick < x + wide - 50 / most ? ms(at) : "" });
     }
   }
   return marks;
@@ -210,7 +211,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
     style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
     <div class="wf-name" style=${{ "--d": Math.min(row.depth, 10) }}>
-      <span class="fold ${row.open ? "open" : ""}" onClick=${fold}>${kids.length > 0 && html`<${Icon} name="down" size=${12} />`}</span>
+      <${Fold} open=${row.open} some=${kids.length > 0} onClick=${fold} />
       <${Status} value=${one.status} label="" /><span class="away">${one.status}, </span>
       <bdi class="wf-label">${visible(one.label.slice(0, 80))}</bdi>
       ${step && html`<span class="hint">${visible(step.type.slice(0, 40))}</span>`}
@@ -255,7 +256,6 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const box = useRef(null);
   const placed = useRef(null);
   const [folds, setFolds] = useState(() => new Map());
-  const [cut, setCut] = useState(true);
   const [asked, setAsked] = useState("");
   const [only, setOnly] = useState(false);
   const [active, setActive] = useState(null);
@@ -274,12 +274,11 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
     return rowsOf(root, folds, needle || only ? fits : null);
   }, [root, folds, needle, only]);
   const t1 = Math.max(clock, root.to);
-  const short = useMemo(() => scale(t0, t1, busy(root, clock)), [root]);
-  const axis = useMemo(() => (cut ? short : scale(t0, t1, [[t0, t1]])), [short, cut]);
-  const marks = ticks(axis, t0, Math.max(2, Math.floor((sight.width * (narrow ? 1 : 0.55)) / TICK)));
-  const index = Math.max(0, rows.findIndex((row) => row.node.path === active));
+  const axis = useMemo(() => scale(t0, t1, busy(root, clock)), [root]);
+  const most = Math.max(2, Math.floor((sight.width * (narrow ? 1 : 0.55)) / TICK));
+  const marks = useMemo(() => ticks(axis, t0, most), [axis, most]);
+  const index = useMemo(() => Math.max(0, rows.findIndex((row) => row.node.path === active)), [rows, active]);
   const here = rows[index];
-  const page = Math.floor(sight.height / high) - 2;
 
   const show = (at) => {
     const one = box.current;
@@ -312,21 +311,14 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const inwards = () => here.node.kids.length > 0 && (here.open ? move(index + 1) : fold(here, true));
   const outwards = () => (here.open ? fold(here, false) : move(rows.findIndex((row) => row.node === here.node.parent)));
   const keys = {
-    ArrowDown: () => move(index + 1), ArrowUp: () => move(index - 1), PageDown: () => move(index + page),
-    PageUp: () => move(index - page), Home: () => move(0), End: () => move(rows.length - 1),
+    ArrowDown: () => move(index + 1), ArrowUp: () => move(index - 1), Home: () => move(0), End: () => move(rows.length - 1),
     ArrowRight: inwards, ArrowLeft: outwards, Enter: () => pick(here), " ": () => pick(here),
   };
-  const press = (event) => {
-    const action = !event.ctrlKey && !event.metaKey && !event.altKey && here && keys[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
+  const step = (by) => {
+    move(active === null ? 0 : index + by);
+    box.current.focus();
   };
-  useKeys({
-    j: [() => move(active === null ? 0 : index + 1), "Next step"],
-    k: [() => move(index - 1), "Step before"],
-    Enter: () => (active !== null && here && !document.activeElement.matches("a, button") ? pick(here) : false),
-  });
+  useKeys({ j: [() => step(1), "Next step"], k: [() => step(-1), "Step before"] });
   useEffect(() => {
     // What is opened from elsewhere is unfolded, and brought into sight once it is there.
     if (!chosen || chosen === active) return;
@@ -347,22 +339,25 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
 
   const first = Math.max(0, Math.floor(sight.top / high) - SPARE);
   const last = Math.min(rows.length, Math.ceil((sight.top + sight.height) / high) + SPARE);
-  const drawn = rows.slice(first, last).map((row, at) => html`<${Row} key=${row.node.path} id=${prefix + (first + at)}
-    top=${(first + at) * high} chosen=${row.node.path === chosen} active=${active !== null && first + at === index}
-    onFold=${fold} onPick=${pick} now=${clock} ...${{ row, axis }} />`);
+  // A row that is the same is not drawn again, and one that leaves the box gives its place to one that comes.
+  const made = useMemo(() => new Map(), [rows, axis, chosen, active]);
+  const draw = (row, at) => html`<${Row} key=${at % SLOTS} id=${prefix + at} top=${at * high} chosen=${row.node.path === chosen}
+    active=${active !== null && at === index} onFold=${fold} onPick=${pick} now=${clock} ...${{ row, axis }} />`;
+  const drawn = rows.slice(first, last).map((row, n) => {
+    if (!made.has(first + n)) made.set(first + n, draw(row, first + n));
+    return made.get(first + n);
+  });
   const inSight = active !== null && index >= first && index < last;
   const chip = (words, onClick, pressed) =>
     html`<button type="button" class="chip" aria-pressed=${pressed} onClick=${onClick}>${words}</button>`;
-  return html`${(root.size > 12 || short.isCut || root.failed > 1) && html`<div class="wf-tools">
+  return html`${(root.size > 12 || root.failed > 1) && html`<div class="wf-tools">
       <input type="search" aria-label="Filter steps by path or type" placeholder="Filter steps" value=${asked}
         onInput=${(event) => setAsked(event.target.value)} />
       ${root.failed > 0 && chip(`${number(root.failed)} failed`, () => setOnly(!only), String(only))}
       ${root.kids.some((one) => one.kids.length > 0) && [chip("Unfold all", () => foldAll(true)), chip("Fold all", () => foldAll(false))]}
-      ${short.isCut && html`<label class="check"><input type="checkbox" checked=${cut}
-        onChange=${(event) => setCut(event.target.checked)} /> Shorten long waits</label>`}
       <span class="hint" role="status">${(needle || only) && plural(rows.length, "row")}</span></div>`}
     <div class="wf ${narrow ? "narrow" : ""}" ref=${box} role="tree" tabindex="0" aria-label="Steps"
-      aria-activedescendant=${inSight ? prefix + index : null} onKeyDown=${press}
+      aria-activedescendant=${inSight ? prefix + index : null} onKeyDown=${pressed(here ? keys : {})}
       onFocus=${() => active === null && here && setActive(here.node.path)}>
       <${Marks} className="wf-head" marks=${marks} name="Step" time="Time" />
       <div class="wf-rows" role="presentation" style=${{ height: `${Math.max(rows.length, 1) * high}px`, "--row": `${high}px` }}>
