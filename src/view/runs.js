@@ -8,13 +8,14 @@ import { useLive } from "./live.js";
 import { FilterBar, FINAL, inWords, Menu, OPEN, STATUSES, useFilter } from "./filters.js";
 import { Histogram } from "./histogram.js";
 import { Bulk, Export } from "./bulk.js";
-import { Button, Code, Copy, Duration, Empty, ErrorBox, Field, Icon, More, Page, Spinner, Status, Table, Tabs, Text, Time } from "./ui.js";
+import { Button, Code, Copy, Duration, Empty, ErrorBox, Field, Icon, More, Page, Spinner, Status, Table, Tabs, Time } from "./ui.js";
 import { count, cut, number, words } from "./format.js";
 
 const STORE = "skep.runs.hidden";
 const MOST_ROWS = 500;
-/** How often the counts and the chart are asked for while things change, and the list while there is no stream. */
+/** How often the counts and the chart are asked for while things change (with a filter they cost more), and the list while there is no stream. */
 const COUNT_EVERY = 5_000;
+const FILTERED_EVERY = 15_000;
 const LOOK_EVERY = 15_000;
 /** Nearer to the top than this, and new rows come in by themselves. */
 const AT_TOP = 120;
@@ -25,6 +26,8 @@ function why({ error, waiting_on: on }) {
   return on && html`<span class="why">${on.step && html`at <bdi>${on.step}</bdi>`}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
 }
 
+const given = (text) => (text ? html`<bdi class="text" title=${cut(text, 300)}>${cut(text, 60)}</bdi>` : html`<span class="faint">–</span>`);
+
 const COLUMNS = [
   ["name", "Name", (run) => html`<span class="place"><bdi>${run.deployment}</bdi><span class="faint">/<bdi>${run.variant}</bdi></span
     ></span>${why(run)}`, "name"],
@@ -34,8 +37,8 @@ const COLUMNS = [
   ["duration", "Duration", (run) => html`<${Duration} ms=${run.duration} since=${run.started_at} />`],
   ["source", "Source", (run) => words(run.source)],
   ["delivery", "Delivery", (run) => words(run.delivery)],
-  ["api_key", "API key", (run, keys) => html`<${Text} value=${keys.get(run.api_key_id) ?? run.api_key_id} max=${60} />`, "tagged"],
-  ["user", "User", (run) => html`<${Text} value=${run.user} max=${60} />`, "tagged"],
+  ["api_key", "API key", (run, keys) => given(keys.get(run.api_key_id) ?? run.api_key_id), "tagged"],
+  ["user", "User", (run) => given(run.user), "tagged"],
   ["version", "Version", (run) => html`<span class="num">v${run.version}</span>`],
   ["request_id", "Request id", (run) => html`<${Copy} text=${run.request_id} label="request id"><code>req_…${run.request_id.slice(-8)}</code><//>`],
 ].map(([key, label, render, className]) => ({ key, label, render, className }));
@@ -127,9 +130,9 @@ function useLiveRuns(filter) {
       if (!dirty.current || document.hidden) return;
       dirty.current = false;
       setTick((n) => n + 1);
-    }, COUNT_EVERY);
+    }, filter.isSet ? FILTERED_EVERY : COUNT_EVERY);
     return () => clearInterval(timer);
-  }, []);
+  }, [filter.isSet]);
   const look = useRef(null);
   look.current = () => live === "live" || document.hidden || pages.from || !mayMove() || reload();
   useEffect(() => {
@@ -255,9 +258,9 @@ export default function Runs() {
   const isEmpty = !rows.length && !loading && !error && !pages.next && !pages.from;
   return html`<${Page} title="Runs" lead=${html`<${Liveness} state=${live} reload=${reload} />`}
       actions=${html`<${Actions} ...${{ filter, reload, hidden, flip }} />`}><div class="runs">
-      <${FilterBar} filter=${filter} keys=${keys} />
-      <${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />
-      <${States} filter=${filter} tick=${tick} />
+      ${(!isEmpty || filter.isSet) && html`<${FilterBar} filter=${filter} keys=${keys} />
+        <${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />
+        <${States} filter=${filter} tick=${tick} />`}
       <div class="fresh" role="status">${waiting > 0 && html`<${Button} kind="primary" onClick=${show}><${Icon} name="up" size=${12} />
         ${number(waiting)} new<//>`}</div>
       <${ErrorBox} error=${error} retry=${reload} />

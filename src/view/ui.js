@@ -1,7 +1,7 @@
 // The parts that all pages are built of. They know no endpoint and no page.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
-import * as format from "./format.js";
+import { absolute, bytes, cut, ms as inMs, number, relative, words as inWords } from "./format.js";
 
 const TEXT_MAX = 2000;
 
@@ -65,7 +65,7 @@ export const tone = (value) => (STATES[value] ?? ["grey"])[0];
 /** A state: its shape and its word. */
 export function Status({ value, label }) {
   const [colour, shape] = STATES[value] ?? ["grey", "dots"];
-  return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? format.words(value)}</span>`;
+  return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? inWords(value)}</span>`;
 }
 
 /** A small fact beside a title. */
@@ -79,8 +79,8 @@ export function Text({ value, max = TEXT_MAX }) {
   if (value == null || value === "") return html`<span class="faint">–</span>`;
   const text = String(value);
   if (all || text.length <= max) return html`<bdi class="text">${text}</bdi>`;
-  return html`<bdi class="text">${format.cut(text, max)}…</bdi> <button type="button" class="link"
-    onClick=${() => setAll(true)}>Show more (${format.number(text.length)} characters)</button>`;
+  return html`<bdi class="text">${cut(text, max)}…</bdi> <button type="button" class="link"
+    onClick=${() => setAll(true)}>Show more (${number(text.length)} characters)</button>`;
 }
 
 const ticks = new Set();
@@ -100,19 +100,19 @@ export function useNow() {
 export function Time({ at }) {
   const now = useNow();
   if (!at) return html`<span class="faint">–</span>`;
-  return html`<time datetime=${at} title=${format.absolute(at)}>${format.relative(at, now)}</time>`;
+  return html`<time datetime=${at} title=${absolute(at)}>${relative(at, now)}</time>`;
 }
 
 /** Milliseconds; with `since`, those that have passed until now. */
 export function Duration({ ms, since }) {
   const now = useNow();
   const value = ms ?? (since ? Math.max(0, now - Date.parse(since)) : null);
-  return html`<span class="num ${ms == null && since ? "faint" : ""}">${format.ms(value)}</span>`;
+  return html`<span class="num ${ms == null && since ? "faint" : ""}">${inMs(value)}</span>`;
 }
 
 /** A size. */
-export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${format.number(n)} bytes`}
-  >${format.bytes(n)}</span>`;
+export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${number(n)} bytes`}
+  >${bytes(n)}</span>`;
 
 /** Put text on the clipboard, also on a page that came by plain http. */
 export async function copy(text) {
@@ -155,14 +155,14 @@ export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? 
 /** How much is done. */
 export function Progress({ value, max, label }) {
   return html`<div class="progress"><progress value=${value} max=${Math.max(max, 1)} aria-label=${label} />
-    <span class="num">${format.number(value)} of ${format.number(max)}</span></div>`;
+    <span class="num">${number(value)} of ${number(max)}</span></div>`;
 }
 
 /** A page with its head; `name` is the document's title where `title` is no text. */
 export function Page({ title, name, actions, lead, children }) {
   const words = name ?? (typeof title === "string" ? title : "");
   useEffect(() => {
-    document.title = words ? `${format.cut(words, 80)} · Skep` : "Skep";
+    document.title = words ? `${cut(words, 80)} · Skep` : "Skep";
   }, [words]);
   return html`<header class="head"><h1 tabindex="-1">${title}</h1>${lead}
     ${actions && html`<div class="actions">${actions}</div>`}</header>${children}`;
@@ -185,9 +185,8 @@ const ADVICE = {
 /** What went wrong, and what to do about it. */
 export function ErrorBox({ error, retry }) {
   if (!error) return null;
-  const field = error.field ? ` (${error.field})` : "";
   return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
-    <p><strong><bdi>${error.message}</bdi></strong>${field}</p>
+    <p><strong><bdi>${error.message}</bdi></strong>${error.field && ` (${error.field})`}</p>
     ${ADVICE[error.code] && html`<p>${ADVICE[error.code]}</p>`}
     ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
 }
@@ -217,10 +216,9 @@ export function Tabs({ label, items, current, onSelect }) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const at = items.findIndex((item) => item.key === current) + step;
-    onSelect(items[(at + items.length) % items.length].key);
-    const tabs = event.currentTarget.children;
-    tabs[(at + items.length) % items.length].focus();
+    const at = (items.findIndex((item) => item.key === current) + step + items.length) % items.length;
+    onSelect(items[at].key);
+    event.currentTarget.children[at].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
     html`<button type="button" role="tab" key=${item.key} aria-selected=${String(item.key === current)}
@@ -254,9 +252,8 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
 export function More({ pages, what = "rows" }) {
   const { rows, next, from, loading, more, reload } = pages;
   if (!next && !from) return null;
-  const last = format.number(from + rows.length);
-  return html`<div class="more">
-    <span class="faint">${rows.length ? `${format.number(from + 1)} to ${last}` : `No ${what} yet; there is more to look through`}</span>
+  return html`<div class="more"><span class="faint">${rows.length ? `${number(from + 1)} to ${number(from + rows.length)}`
+      : `No ${what} yet; there is more to look through`}</span>
     ${next && html`<${Button} busy=${loading} onClick=${more}>${rows.length ? "Load more" : "Look further"}<//>`}
     ${from > 0 && html`<${Button} kind="quiet" onClick=${reload}>Back to the newest<//>`}</div>`;
 }
