@@ -227,7 +227,7 @@ export function FilterBar({ filter, keys }) {
       any=${query.get("user") && "Any user"} placeholder="As the caller named it" onTake=${(user) => (setQuery({ user }), close())} />`],
     ["Metadata", tags, (close) => html`<${MetadataChoice} query=${query} close=${close} />`],
   ];
-  return html`<div class="filters" role="group" aria-label="Filters">
+  return html`<div class="filter-bar" role="group" aria-label="Filters">
     <${Menu} label=${timeInWords(filter)} active=${filter.object.from || filter.object.to} icon="clock">${(close) =>
       html`<${TimeChoice} filter=${filter} close=${close} />`}<//>
     ${menus.map(([title, values, inside]) => html`<${Menu} key=${title} active=${values.length} label=${html`${title}${values.length > 0 &&
