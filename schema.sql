@@ -95,6 +95,7 @@ CREATE TABLE runs (
     wake_at          INTEGER,
     claim_token      INTEGER,
     claim_expires_at INTEGER,
+    retry_of         BLOB    CHECK (length(retry_of) = 16),   -- the run that it repeats: no reference, it may be gone
     CHECK ((delivery = 'callback') = (callback_url IS NOT NULL)),
     CHECK ((status = 'running') = (claim_token IS NOT NULL)),
     CHECK ((claim_token IS NULL) = (claim_expires_at IS NULL)),
@@ -108,6 +109,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_open ON runs (deployment, status, id, ended_at) WHERE ended_at IS NULL;
 -- wake_due
 CREATE INDEX runs_waiting ON runs (wake_at) WHERE wake_at IS NOT NULL;
+-- retries
+CREATE INDEX runs_retry_of ON runs (retry_of) WHERE retry_of IS NOT NULL;
 
 -- Which blocks of 1,024 runs (runs.id >> 10) may hold a value: lets list_runs skip the others. What `facet` numbers
 -- says src/store/facets.rs.
@@ -150,7 +153,9 @@ CREATE TABLE steps (
     due_at     INTEGER,
     started_at INTEGER NOT NULL,
     ended_at   INTEGER,
+    reused     INTEGER NOT NULL DEFAULT 0 CHECK (reused IN (0, 1)),   -- taken over from the run that this one repeats
     UNIQUE (run, path),
+    CHECK (reused = 0 OR status IN ('completed', 'skipped')),
     CHECK ((status = 'waiting') = (due_at IS NOT NULL)),
     CHECK ((status IN ('completed', 'failed', 'skipped', 'cancelled')) = (ended_at IS NOT NULL)),
     CHECK (status <> 'failed' OR error IS NOT NULL)
@@ -353,6 +358,27 @@ CREATE TABLE attempts (
     UNIQUE (delivery, number),
     CHECK ((error_class IS NULL) = (error IS NULL))
 ) STRICT;
+
+-- Something that is done to every run, or delivery, that a filter matches; a part of it a commit.
+CREATE TABLE jobs (
+    id         INTEGER PRIMARY KEY,
+    job_id     BLOB    NOT NULL UNIQUE CHECK (length(job_id) = 16),
+    action     TEXT    NOT NULL CHECK (action IN ('cancel_runs', 'retry_runs', 'redeliver')),
+    status     TEXT    NOT NULL CHECK (status IN ('running', 'completed', 'cancelled')),
+    work       TEXT    NOT NULL CHECK (json_valid(work)),   -- what is done, and to which
+    by         TEXT    NOT NULL,                        -- who asked for it
+    below      INTEGER NOT NULL CHECK (below >= 0),     -- rows below this one are still to be looked at
+    count      INTEGER,                                 -- how many matched when it was asked for, if they were counted
+    done       INTEGER NOT NULL DEFAULT 0 CHECK (done >= 0),
+    skipped    INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+    failed     INTEGER NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    created_at INTEGER NOT NULL,
+    ended_at   INTEGER,
+    CHECK ((status = 'running') = (ended_at IS NULL)),
+    CHECK (status <> 'completed' OR below = 0)
+) STRICT;
+-- running_jobs
+CREATE INDEX jobs_running ON jobs (id) WHERE status = 'running';
 
 -- Who changed what. Written in the commit of the change.
 CREATE TABLE audit (

@@ -21,6 +21,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
+use inside::By;
 use job::{JOB, WORKS, through};
 use parts::{Asked, Part, progress};
 use report::Report;
@@ -42,6 +43,12 @@ const ROUNDS: usize = 3;
 /// What is claimed against each of the others.
 const CLAIMS: [(&str, f64); 2] = [("effectum", 2.0), ("huey", 6.0)];
 
+/// Skep, its no-op a handler of the program's, as the others have it.
+const BY_HANDLER: &str = "skep, in process";
+
+/// Skep, its no-op a step of its own.
+const BY_SET: &str = "skep, in process, a set step";
+
 /// What effectum does when it is not held to FULL: for the record.
 const AS_SHIPPED: &str = "effectum, as it ships";
 
@@ -55,7 +62,7 @@ type Turn = (f64, String);
 /// Skep in process, Skep over HTTP, and each of the others; round after round.
 fn peers(asked: &Asked, report: &mut Report) -> Result<()> {
     let count = asked.of(64_000, 1_280);
-    let mut names = vec!["skep, in process", "skep, over HTTP"];
+    let mut names = vec![BY_HANDLER, BY_SET, "skep, over HTTP"];
     names.extend(CLAIMS.iter().map(|(name, _)| *name));
     names.push(AS_SHIPPED);
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
@@ -64,7 +71,8 @@ fn peers(asked: &Asked, report: &mut Report) -> Result<()> {
         for (at, name) in names.iter().enumerate() {
             progress(&format!("round {}: {name}", round + 1));
             let turn = match *name {
-                "skep, in process" => inside::measure(count),
+                BY_HANDLER => inside::measure(By::Handler, count),
+                BY_SET => inside::measure(By::Set, count),
                 "skep, over HTTP" => over_http(count),
                 peer => other(asked, peer, count),
             };
@@ -96,15 +104,17 @@ fn peers(asked: &Asked, report: &mut Report) -> Result<()> {
         let Some(other) = at.map(|at| &rates[at]).filter(|rates| !rates.is_empty()) else {
             continue;
         };
-        let pairs = rates[0].iter().zip(other);
-        let ratio = median(pairs.map(|(skep, other)| skep / other.max(1e-9)).collect());
-        report.claim(
-            NAME,
-            format!("skep in process : {name}"),
-            (ratio, "x"),
-            format!(">= {most}"),
-            ratio >= most,
-        );
+        for (mine, ours) in names.iter().zip(&rates).take(2) {
+            let pairs = ours.iter().zip(other);
+            let ratio = median(pairs.map(|(skep, other)| skep / other.max(1e-9)).collect());
+            report.claim(
+                NAME,
+                format!("{mine} : {name}"),
+                (ratio, "x"),
+                format!(">= {most}"),
+                ratio >= most,
+            );
+        }
     }
     Ok(())
 }

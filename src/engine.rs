@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
 use crate::loops::delivery::{Channels, Sender};
+use crate::loops::jobs::Jobs;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::loops::{NAP, Pool};
@@ -55,6 +56,9 @@ const OWN_DESCRIPTORS: usize = 104;
 
 /// Shows a new admin key to whoever needs it.
 type Show = Box<dyn FnOnce(&str) -> Result<()>>;
+
+/// How long a thread sleeps that only a bell gives work: as good as for ever.
+const UNTIL_RUNG: Duration = Duration::from_secs(24 * 3600);
 
 /// The stack of a thread that runs steps or senders: 2 MiB, as Rust's own default.
 const STACK: usize = 2 << 20;
@@ -265,7 +269,7 @@ impl Engine {
         let upkeep = engine.recover(&clock)?;
         engine.start_workers(kinds, outside.clone(), &clock, &dice)?;
         engine.start_senders(outside, world.channels(&public_url), &clock, &dice)?;
-        engine.start_keepers(upkeep)?;
+        engine.start_keepers(upkeep, &dice)?;
         engine.start_front_door()?;
         Ok(engine)
     }
@@ -378,7 +382,8 @@ impl Engine {
     }
 
     /// Names, time, and the answers that someone waits for.
-    fn start_keepers(&self, upkeep: Upkeep) -> Result<()> {
+    fn start_keepers(&self, upkeep: Upkeep, dice: &Arc<Dice>) -> Result<()> {
+        self.start_jobs(&upkeep.clock, dice)?;
         for number in 1..=resolve::THREADS {
             let resolver = self.resolver.clone();
             let body = move || while resolver.turn() {};
@@ -403,6 +408,25 @@ impl Engine {
         })
     }
 
+    /// What is done to many runs or deliveries at once.
+    fn start_jobs(&self, clock: &Clock, dice: &Arc<Dice>) -> Result<()> {
+        let jobs = Jobs {
+            store: self.store.clone(),
+            clock: clock.clone(),
+            dice: dice.clone(),
+            halt: self.pools.halt.clone(),
+        };
+        let pools = self.pools.clone();
+        self.thread("skep-jobs", STACK, move || {
+            let bell = &jobs.store.bells().jobs;
+            while !pools.over.load(Ordering::SeqCst) {
+                let seen = bell.count();
+                let rest = jobs.turn();
+                bell.wait(seen, rest.unwrap_or(UNTIL_RUNG));
+            }
+        })
+    }
+
     fn start_front_door(&self) -> Result<()> {
         let Some(server) = &self.server else {
             return Ok(());
@@ -413,6 +437,19 @@ impl Engine {
                 server.run_handler()
             })?;
         }
+        let (pools, api) = (self.pools.clone(), self.api.clone());
+        self.thread("skep-events", STACK, move || {
+            let bell = &api.store().changes().stirred;
+            loop {
+                // Before the look at the end, so that its ring is not lost.
+                let seen = bell.count();
+                if pools.over.load(Ordering::SeqCst) {
+                    break;
+                }
+                let nap = api.tell(Instant::now());
+                bell.wait(seen, nap);
+            }
+        })?;
         let edge = server.clone();
         self.thread("skep-edge", STACK, move || {
             if let Err(fault) = edge.run_edge() {
@@ -475,7 +512,9 @@ impl Engine {
         self.pools.cut.ask();
         self.pools.over.store(true, Ordering::SeqCst);
         bells.timer.ring();
+        bells.jobs.ring();
         bells.ended.ring();
+        self.store.changes().stirred.ring();
         self.resolver.close();
         for thread in threads.all.drain(..) {
             // A thread that panicked has ended the process already.

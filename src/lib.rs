@@ -24,6 +24,7 @@
 //! | [`outbound`] | the only way out: the HTTP client with its deadlines and caps, the guard of addresses, signatures |
 //! | [`loops`] | one thread's turn per file: worker, delivery, upkeep |
 //! | [`api`] | the front door: the server (the only file that knows the HTTP library), the route table, one file per noun |
+//! | [`view`] | the dashboard's files, embedded; `api` serves them |
 //! | [`engine`] | starts, names, watches and joins every thread; the builder |
 //! | [`config`] | every setting; the only reader of the environment |
 //! | `bench` | `skep bench` and the means of `benches/`: load, receivers, yardsticks; outside of the product, on loopback |
@@ -33,8 +34,8 @@
 //! # The arrows
 //!
 //! `flow` uses the base alone. `store` uses `flow`; `outbound` the base and plain values of `flow`; `steps` uses `outbound`
-//! and `flow`. `loops` uses `store`, `steps`, `outbound` and `flow`. `api` uses `store`, `steps`, `flow`, and of `outbound`
-//! what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, the server's API from outside, and
+//! and `flow`. `loops` uses `store`, `steps`, `outbound` and `flow`. `api` uses `store`, `steps`, `flow`, `view`, and of
+//! `outbound` what judges addresses. `engine` uses them all but `cli`; `cli` uses the engine, the server's API from outside, and
 //! the store's verbs for a file as a whole (backup, restore, check, prune). `bench` uses the engine as a library, and of
 //! `store`, `steps` and `outbound` what it measures and checks with; only `cli` uses it, since it measures the product
 //! from outside. `api` and `loops` never name each other. Inside the crate an item
@@ -71,6 +72,7 @@ pub mod secret;
 pub mod steps;
 pub mod store;
 pub mod time;
+pub mod view;
 
 pub use config::Config;
 pub use engine::{Builder, Engine, Invoke, Started};

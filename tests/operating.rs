@@ -302,7 +302,10 @@ fn a_check_finds_planted_damage_beside_a_running_and_a_stopped_server() {
         let findings = seen[of].as_array().expect("a list");
         findings.iter().map(|found| text(&found["rule"])).collect()
     };
-    assert_eq!(rules("problems"), ["other_shape", "run_without_event"]);
+    assert_eq!(
+        rules("problems"),
+        ["other_shape", "run_without_event", "minutes_out_of_step"]
+    );
     assert_eq!(seen["problems"][1]["ids"], json!([id]));
     assert_eq!(rules("stuck"), ["queued_long"]);
     assert_eq!(

@@ -3,15 +3,18 @@
 mod approvals; // questions to people, by key
 mod approve_page; // and by their links
 mod audit; // who changed what, and whether that is as it was written
+mod batch; // many invokes at once
 mod bench; // measuring a box
 mod cancel; // cancelling at every state
 mod cli; // the command line: verbs, exit codes, settings
 mod crash; // kill -9 under load
+mod dashboard; // its files: headers, caching, base path
 mod delivery; // callback events, signatures, attempts
 mod deployments; // versions, rollback, deletion, refused definitions
 mod dice; // chance by a seed
 mod docs; // README's tables against the code's
 mod errors; // every error, by a real request
+mod events; // what changes, as it happens
 mod examples; // each example is run
 mod faults; // disks that fill up or fail, threads and descriptors that run out, clocks that jump
 mod front; // the front door under attack
@@ -20,6 +23,7 @@ mod guard; // where outgoing requests may go
 mod house; // the process under test
 mod human; // people in the middle of a run
 mod invoke; // direct and callback, Idempotency-Key
+mod jobs; // what is done to many at once, over kill -9
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
 mod logs; // text and JSON lines
@@ -32,10 +36,12 @@ mod process; // commands run to their end
 mod public_url; // behind a proxy
 mod receiver; // the world outside
 mod replay; // the power goes off: disks that hold what was synced, and a part of the rest
+mod retry; // a run repeated
 mod runs; // lists, filters, pages
 mod scanner; // mail scanners and previews: nothing is decided by looking
 mod scrape; // Prometheus' text, read strictly
 mod secrets; // where they may go, and where nothing of them stays
+mod session; // the cookie of a browser that signed in
 mod shim; // between the binary and the C library
 mod shutdown; // a clean stop
 mod slow; // what is slow holds up nothing else

@@ -70,7 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "config", "flow", "store", "steps", "outbound", "loops", "api", "view",
+            "config", "flow", "store", "steps", "outbound", "loops", "api",
         ],
     ),
     // Measures the product from outside, as its users know it; a step kind of its own notes when a run begins, and the

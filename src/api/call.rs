@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::door::Responder;
+use crate::api::feed::Frames;
 use crate::error::{Code, Error, Result};
 use crate::flow::names::kind_of;
 use crate::id::Id;
@@ -69,6 +70,8 @@ pub enum Answer {
         /// Whether this repeats an earlier answer (`Idempotent-Replayed`).
         replayed: bool,
     },
+    /// The answer begins with a head and goes on, frame by frame; its reply has no body.
+    Stream(Reply, Frames),
     /// The answer comes from whoever finishes the work; the handler only hands it on. Must not block.
     Later(Later),
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
+use crate::api::query::Query;
 use crate::api::wire::{Attempt, Delivery, Timings, WholeDelivery};
 use crate::error::{Error, Result};
 use crate::flow::delivery::DeliveryStatus;
@@ -21,12 +22,13 @@ pub const CHANNELS: [&str; 4] = [CALLBACK, "email", "telegram", "webhook"];
 
 const NO_DELIVERY: &str = "Delivery not found";
 
-/// `GET /v1/deliveries`
-pub fn list(request: &Request<'_>) -> Result<Answer> {
-    let query = request.query();
-    let page = query.page()?;
+/// The names of the list's filters.
+pub const FILTERS: [&str; 5] = ["status", "host", "run", "from", "to"];
+
+/// The filter that a query asks for.
+pub fn filter_of(query: &Query) -> Result<DeliveryFilter> {
     let words = DeliveryStatus::ALL.map(DeliveryStatus::as_str);
-    let filter = DeliveryFilter {
+    Ok(DeliveryFilter {
         status: query.words("status", &words, DeliveryStatus::parse)?,
         host: query.one("host").map(str::to_ascii_lowercase),
         run: match query.one("run") {
@@ -37,7 +39,14 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         },
         from: query.time("from")?,
         to: query.time("to")?,
-    };
+    })
+}
+
+/// `GET /v1/deliveries`
+pub fn list(request: &Request<'_>) -> Result<Answer> {
+    let query = request.query();
+    let page = query.page()?;
+    let filter = filter_of(&query)?;
     let paged = request.store().list_deliveries(&filter, page)?;
     // A page may be short: what other keys started is left out of it.
     let own = paged.rows.iter().filter(|row| request.may_see(row.api_key));
@@ -88,7 +97,12 @@ fn is_private(request: &Request<'_>, row: &DeliveryRow) -> bool {
 
 /// Where a delivery goes, as far as the caller may know.
 pub fn address<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> Cow<'a, str> {
-    if !is_private(request, row) {
+    address_for(request.sees_only(), row)
+}
+
+/// Where a delivery goes, as far as a key may know that sees no runs but that key's.
+pub fn address_for(sees_only: Option<i64>, row: &DeliveryRow) -> Cow<'_, str> {
+    if row.channel == CALLBACK || sees_only.is_none() {
         return Cow::Borrowed(&row.url);
     }
     // `mailto:…`, and of what has a host no more than that.

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Call, Reply};
-use crate::api::start::{find_deployment, judge_callback_host, no_variant};
+use crate::api::start::{find_deployment, no_variant};
 use crate::api::wire::{Deleted, Deployed, Deployment, DryRun, Variant, WholeDeployment};
 use crate::api::{Api, fields, webhook};
 use crate::error::{Code, Error, Result};
-use crate::flow::hosts::HostRule;
+use crate::flow::hosts::{HostRule, judge_callback_host};
 use crate::flow::source::{Format, read};
 use crate::flow::workflow::{DefinitionError, parse};
 use crate::id::Id;

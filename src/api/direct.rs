@@ -15,11 +15,10 @@ use crate::error::{Code, Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::changes::Change;
 use crate::store::runs::RunRow;
 
-/// What changed since a number, and the next number; `None`: some of it is no longer kept.
-type Since = (Option<Vec<Change>>, u64);
+/// Which runs ended since a number, and the next number; `None`: some of it is no longer kept.
+type Since = (Option<Vec<Id>>, u64);
 
 /// How often the table is looked through for those who left or have waited long enough.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -258,7 +257,7 @@ impl Direct {
 
     /// Answers whoever can be answered now.
     pub fn look(&self, store: &Store, now: Instant) {
-        self.answer_ended(store, |from| store.changes().since(from));
+        self.answer_ended(store, |from| store.changes().ended_since(from));
         let late = {
             let mut table = locked(&self.table);
             let pause = self.pause();
@@ -294,15 +293,15 @@ impl Direct {
     /// The watched runs that have ended, or may have, since the last look.
     fn ended(&self, since: impl FnOnce(u64) -> Since) -> Vec<Id> {
         let mut table = locked(&self.table);
-        let (changes, next) = since(table.seen);
+        let (ended, next) = since(table.seen);
         table.seen = next;
         let Table { runs, ready, .. } = &mut *table;
-        match changes {
-            Some(changes) => {
-                for change in changes.iter().filter(|change| change.status.is_final()) {
-                    if let Some(watched) = runs.get_mut(&change.run_id) {
+        match ended {
+            Some(ended) => {
+                for run_id in ended {
+                    if let Some(watched) = runs.get_mut(&run_id) {
                         watched.look = true;
-                        ready.push(change.run_id);
+                        ready.push(run_id);
                     }
                 }
             }

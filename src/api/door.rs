@@ -4,6 +4,7 @@
 //! Must not know the HTTP library, a socket or the store.
 
 use crate::api::call::{Answer, Call, Head, Reply};
+use crate::api::feed::Frames;
 use crate::error::{Code, Error, Result};
 use crate::id::Id;
 
@@ -37,8 +38,37 @@ pub struct Admission {
     pub params: Vec<String>,
     /// Who asks.
     pub who: Who,
+    /// By what they were known.
+    pub shown: Shown,
     /// Whether it only reads what is stored, of which there may be much: few of these are answered at a time.
     pub is_read: bool,
+}
+
+impl Admission {
+    /// Whether it came from the dashboard: with a session's cookie.
+    pub fn is_dashboard(&self) -> bool {
+        matches!(self.shown, Shown::Session(_))
+    }
+
+    /// The actor of an audit row: `key NAME`, `admin key`, `webhook`, `nobody`; `dashboard NAME` for whoever is signed in
+    /// with that key.
+    pub fn actor(&self) -> String {
+        match self.is_dashboard() {
+            true => format!("dashboard {}", self.who.name()),
+            false => self.who.actor(),
+        }
+    }
+}
+
+/// By what somebody was known. Of secrets, their SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// By nothing, or by a secret that is no key.
+    Nothing,
+    /// By that key, in `Authorization`.
+    Key([u8; 32]),
+    /// By the cookie of a session with that token.
+    Session([u8; 32]),
 }
 
 /// Who asks.
@@ -70,10 +100,18 @@ impl Who {
     /// The actor of an audit row: `key NAME`, `admin key`, `webhook`, `nobody`.
     pub fn actor(&self) -> String {
         match self {
-            Who::Nobody => "nobody".to_owned(),
             Who::Key { name, .. } => format!("key {name}"),
-            Who::AdminKey => "admin key".to_owned(),
-            Who::Webhook { .. } => "webhook".to_owned(),
+            Who::Nobody | Who::AdminKey | Who::Webhook { .. } => self.name().to_owned(),
+        }
+    }
+
+    /// The key's name; `admin key` for the one that has none; else what kind of caller it is.
+    pub fn name(&self) -> &str {
+        match self {
+            Who::Key { name, .. } => name,
+            Who::AdminKey => "admin key",
+            Who::Webhook { .. } => "webhook",
+            Who::Nobody => "nobody",
         }
     }
 
@@ -151,7 +189,7 @@ impl Scope {
     /// Whether a key of this scope is let in to a route. Webhook routes take a secret, no key.
     pub fn allows(self, access: Access) -> bool {
         match access {
-            Access::Open => true,
+            Access::Open | Access::AnyKey => true,
             Access::Key(needed) => self.covers(needed),
             Access::Own => self.covers(Scope::Read) || self == Scope::Invoke,
             Access::Approvals => self.covers(Scope::Read) || self == Scope::Approve,
@@ -171,6 +209,8 @@ pub enum Access {
     Own,
     /// A `read` or `approve` key.
     Approvals,
+    /// A key, whatever it may do.
+    AnyKey,
     /// A webhook secret.
     Webhook,
 }
@@ -181,7 +221,7 @@ impl Access {
         let needed = match self {
             Access::Key(scope) => scope,
             Access::Approvals => Scope::Approve,
-            Access::Open | Access::Own | Access::Webhook => Scope::Read,
+            Access::Open | Access::Own | Access::AnyKey | Access::Webhook => Scope::Read,
         };
         let name = match needed {
             Scope::Invoke => "invoke or admin",
@@ -203,6 +243,12 @@ pub trait Respond: Send {
     /// Sends the answer, or the error that becomes one; nobody may be listening any more.
     fn send(self: Box<Self>, answer: Result<Reply>);
 
+    /// Sends an answer that goes on. Where that cannot be, the frames are dropped.
+    fn stream(self: Box<Self>, reply: Reply, frames: Frames) {
+        drop(frames);
+        self.send(Ok(reply));
+    }
+
     /// Whether nobody is listening any more.
     fn is_gone(&self) -> bool;
 }
@@ -219,6 +265,11 @@ impl Responder {
     /// Sends the answer, or the error that becomes one; it is lost if the client has left.
     pub fn send(self, answer: Result<Reply>) {
         self.0.send(answer);
+    }
+
+    /// Sends an answer that goes on.
+    pub fn stream(self, reply: Reply, frames: Frames) {
+        self.0.stream(reply, frames);
     }
 
     /// Whether the client has left.
@@ -254,7 +305,7 @@ mod tests {
 
     #[test]
     fn each_scope_opens_exactly_its_doors() {
-        use Access::{Approvals, Key, Open, Own, Webhook};
+        use Access::{AnyKey, Approvals, Key, Open, Own, Webhook};
         let all = [
             Open,
             Key(Scope::Invoke),
@@ -264,6 +315,7 @@ mod tests {
             Key(Scope::Admin),
             Own,
             Approvals,
+            AnyKey,
             Webhook,
         ];
         let doors = |scope: Scope| {
@@ -271,11 +323,11 @@ mod tests {
                 .map(|access| if scope.allows(*access) { 'x' } else { '.' })
                 .collect::<String>()
         };
-        assert_eq!(doors(Scope::Invoke), "xx....x..");
-        assert_eq!(doors(Scope::Read), "x.x...xx.");
-        assert_eq!(doors(Scope::Approve), "x..x...x.");
-        assert_eq!(doors(Scope::Deploy), "x.x.x.xx.");
-        assert_eq!(doors(Scope::Admin), "xxxxxxxx.");
+        assert_eq!(doors(Scope::Invoke), "xx....x.x.");
+        assert_eq!(doors(Scope::Read), "x.x...xxx.");
+        assert_eq!(doors(Scope::Approve), "x..x...xx.");
+        assert_eq!(doors(Scope::Deploy), "x.x.x.xxx.");
+        assert_eq!(doors(Scope::Admin), "xxxxxxxxx.");
     }
 
     #[test]

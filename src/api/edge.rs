@@ -261,10 +261,10 @@ pub fn peer_group(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The path without `public_url`'s base path, if it begins with it: a proxy may or may not have taken it away.
+/// The path without `public_url`'s base path, if it begins with it: a proxy may or may not have taken it away. The base
+/// path without a slash behind it stays, so that it can be told from the one with a slash.
 pub fn without_base<'a>(path: &'a str, base: &str) -> &'a str {
     match path.strip_prefix(base) {
-        Some("") if !base.is_empty() => "/",
         Some(rest) if rest.starts_with('/') => rest,
         _ => path,
     }
@@ -510,7 +510,7 @@ mod tests {
         for (path, base, expected) in [
             ("/skep/v1/x", "/skep", "/v1/x"),
             ("/v1/x", "/skep", "/v1/x"),
-            ("/skep", "/skep", "/"),
+            ("/skep", "/skep", "/skep"),
             ("/skep/", "/skep", "/"),
             ("/skeptic", "/skep", "/skeptic"),
             ("/v1/x", "", "/v1/x"),

@@ -21,7 +21,7 @@ pub fn invoke(request: &Request<'_>) -> Result<Answer> {
     let asked = request.api.judge_invoke(
         &body,
         Caller {
-            source: "api",
+            source: request.source(),
             api_key,
             idempotency,
             waits: true,

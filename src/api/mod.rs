@@ -6,17 +6,23 @@
 pub mod approvals;
 pub mod approve;
 pub mod audit;
+pub mod batch;
 pub mod budget;
 pub mod call;
+pub mod cookie;
+pub mod dashboard;
 pub mod deliveries;
 pub mod deployments;
 pub mod direct;
 pub mod door;
 pub mod edge;
+pub mod events;
+pub mod feed;
 pub mod fields;
 pub mod formats;
 pub mod health;
 pub mod invoke;
+pub mod jobs;
 pub mod keys;
 pub mod members;
 pub mod metrics;
@@ -25,11 +31,14 @@ pub mod overview;
 pub mod query;
 pub mod receipt;
 pub mod requests;
+pub mod retry;
 pub mod rotation;
 pub mod routes;
 pub mod runs;
 pub mod secrets;
 pub mod server;
+pub mod session;
+pub mod sessions;
 pub mod start;
 pub mod stats;
 pub mod story;
@@ -54,10 +63,13 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::api::call::{Answer, Call, Head};
+use crate::api::cookie::Site;
 use crate::api::direct::Direct;
-use crate::api::door::{Access, Admission, Door, Responder, Scope, Who};
+use crate::api::door::{Access, Admission, Door, Responder, Scope, Shown, Who};
+use crate::api::events::Hub;
 use crate::api::query::Query;
 use crate::api::routes::{Found, find, nothing_here, wrong_method};
+use crate::api::sessions::{Failures, Hash, Sessions, hash};
 use crate::api::table::ROUTES;
 use crate::config::{self, Config};
 use crate::error::{Code, Error, Result};
@@ -104,13 +116,19 @@ pub struct Api {
     clock: Clock,
     dice: Arc<Dice>,
     /// SHA-256 of the admin key.
-    admin_key: Option<[u8; 32]>,
+    admin_key: Option<Hash>,
     public_url: String,
+    /// `public_url`'s path, without a slash at its end; empty for none.
+    base_path: String,
+    site: Site,
+    sessions: Sessions,
+    failures: Failures,
     /// SHA-256 of what `/metrics` asks for.
     metrics_key: Option<[u8; 32]>,
     config: Config,
     settings: Vec<config::Found>,
     direct: Direct,
+    events: Hub,
     stopping: AtomicBool,
     /// `/openapi.json`, made when it is first asked for.
     openapi: OnceLock<Vec<u8>>,
@@ -128,7 +146,7 @@ pub struct Request<'a> {
 }
 
 /// The routes that start runs.
-const STARTS: [&str; 2] = [invoke::PATTERN, webhook::PATTERN];
+const STARTS: [&str; 3] = [invoke::PATTERN, batch::PATTERN, webhook::PATTERN];
 
 /// What answers a route.
 pub type Handler = fn(&Request<'_>) -> Result<Answer>;
@@ -139,10 +157,17 @@ impl Api {
         let routes = ROUTES.iter().map(|row| (row.method, row.pattern));
         parts.store.metrics().http.know(routes);
         let metrics_key = parts.config.metrics_key.as_ref();
+        let public = url::Url::parse(&parts.public_url);
+        let base_path = public.as_ref().map_or("", |url| url.path());
         Api {
             metrics_key: metrics_key.map(|key| Sha256::digest(key.expose()).into()),
             direct: Direct::new(&parts.store, parts.max_direct, parts.direct_timeout),
-            admin_key: parts.admin_key.map(|key| Sha256::digest(key).into()),
+            events: Hub::new(&parts.dice),
+            admin_key: parts.admin_key.as_deref().map(hash),
+            base_path: base_path.trim_end_matches('/').to_owned(),
+            site: Site::of(parts.config.public_url.as_deref()),
+            sessions: Sessions::default(),
+            failures: Failures::default(),
             store: parts.store,
             kinds: parts.kinds,
             guard: parts.guard,
@@ -161,9 +186,10 @@ impl Api {
         self.public_url.trim_end_matches('/')
     }
 
-    /// No run is started any more, and `/readyz` says so. Who waits for a run goes on waiting.
+    /// No run is started any more, and `/readyz` says so. Who waits for a run goes on waiting; streams of events end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.events.close();
     }
 
     /// Whether [`Api::stop`] was called.
@@ -174,6 +200,13 @@ impl Api {
     /// One turn of the thread that answers direct invokes; to be called in a loop. Naps for `nap` at the longest.
     pub fn turn(&self, nap: Duration) {
         self.direct.turn(&self.store, nap);
+    }
+
+    /// One turn of the thread that tells what changes; to be called in a loop. Returns how long it may nap, unless the
+    /// bell of the store's changes is rung.
+    pub fn tell(&self, now: Instant) -> Duration {
+        let stands = |head: &Head| Ok(self.who(head, Access::Own, &[])?.0);
+        self.events.turn(&self.store, stands, now)
     }
 
     /// Answers whoever still waits for a run with `direct_timeout`: the runs go on.
@@ -222,38 +255,46 @@ impl Api {
         }
     }
 
-    /// Who holds this key.
-    fn key_holder(&self, head: &Head) -> Result<Who> {
-        let refused = || Error::of(Code::InvalidAccess);
-        let text = head
-            .header("authorization")
-            .and_then(bearer)
-            .ok_or_else(refused)?;
-        if let Some(hash) = &self.admin_key
-            && bool::from(Sha256::digest(text).as_slice().ct_eq(hash))
+    /// Who holds the key of that hash: memory only, so that it may be asked anywhere.
+    fn known(&self, key: &Hash) -> Option<Who> {
+        if let Some(admin_key) = &self.admin_key
+            && bool::from(key.ct_eq(admin_key))
         {
-            return Ok(Who::AdminKey);
+            return Some(Who::AdminKey);
         }
         let directory = self.store.directory();
-        let key = directory.key(text).ok_or_else(refused)?;
-        self.store.touch_key(key.id, self.clock.now());
-        let scope = Scope::parse(&key.scope).ok_or_else(refused)?;
-        Ok(Who::Key {
-            id: key.id,
-            name: key.name.clone(),
-            scope,
+        let entry = directory.key_of(key)?;
+        Some(Who::Key {
+            id: entry.id,
+            name: entry.name.clone(),
+            scope: Scope::parse(&entry.scope)?,
         })
     }
 
-    /// Who asks, if that may be asked by them.
-    fn who(&self, head: &Head, access: Access, params: &[String]) -> Result<Who> {
-        let who = match access {
-            Access::Open => return Ok(Who::Nobody),
-            Access::Webhook => return self.secret_holder(head, params),
-            Access::Key(_) | Access::Own | Access::Approvals => self.key_holder(head)?,
+    /// Who shows a key, or else the cookie of a session.
+    fn key_holder(&self, head: &Head) -> Result<(Who, Shown)> {
+        let Some(shown) = head.header("authorization") else {
+            return self.signed_in(head);
         };
+        let key = bearer(shown).map(hash);
+        let who = key.and_then(|key| Some((self.known(&key)?, Shown::Key(key))));
+        who.ok_or_else(|| Error::of(Code::InvalidAccess))
+    }
+
+    /// Who asks, and by what, if that may be asked by them.
+    fn who(&self, head: &Head, access: Access, params: &[String]) -> Result<(Who, Shown)> {
+        let (who, shown) = match access {
+            Access::Open => return Ok((Who::Nobody, Shown::Nothing)),
+            Access::Webhook => return Ok((self.secret_holder(head, params)?, Shown::Nothing)),
+            Access::Key(_) | Access::Own | Access::Approvals | Access::AnyKey => {
+                self.key_holder(head)?
+            }
+        };
+        if let Some(id) = who.key_id() {
+            self.store.touch_key(id, self.clock.now());
+        }
         match who.scope().is_some_and(|scope| scope.allows(access)) {
-            true => Ok(who),
+            true => Ok((who, shown)),
             false => Err(access.refusal()),
         }
     }
@@ -301,14 +342,26 @@ fn bearer(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
 }
 
+impl Api {
+    /// Which row a head means. A base path without its slash is the page's, which leads to the slash.
+    fn found(&self, head: &Head) -> Found<Handler> {
+        match find(ROUTES, &head.method, &head.path) {
+            Found::Nothing if head.path == self.base_path => {
+                find(ROUTES, &head.method, dashboard::HOME)
+            }
+            found => found,
+        }
+    }
+}
+
 impl Door for Api {
     fn admit(&self, head: &Head) -> Result<Admission> {
-        let (row, route, params) = match find(ROUTES, &head.method, &head.path) {
+        let (row, route, params) = match self.found(head) {
             Found::Route(row, route, params) => (row, route, params),
             Found::WrongMethod(allowed) => return Err(wrong_method(&allowed)),
             Found::Nothing => return Err(nothing_here()),
         };
-        let who = self
+        let (who, shown) = self
             .who(head, row.access, &params)
             .inspect_err(|refusal| self.note_refusal(row.pattern, refusal))?;
         Ok(Admission {
@@ -316,6 +369,7 @@ impl Door for Api {
             pattern: row.pattern,
             params,
             who,
+            shown,
             is_read: row.method == "GET" && row.access != Access::Open,
         })
     }
@@ -336,7 +390,7 @@ impl Door for Api {
     }
 
     fn route(&self, head: &Head) -> Option<usize> {
-        match find(ROUTES, &head.method, &head.path) {
+        match self.found(head) {
             Found::Route(_, route, _) => Some(route),
             Found::WrongMethod(_) | Found::Nothing => None,
         }
@@ -373,8 +427,16 @@ impl Request<'_> {
     fn actor(&self) -> Actor {
         let address = Some(self.call.head.peer.to_string());
         Actor {
-            name: self.admission.who.actor(),
+            name: self.admission.actor(),
             address,
+        }
+    }
+
+    /// How a run came to be that this request starts.
+    fn source(&self) -> &'static str {
+        match self.admission.is_dashboard() {
+            true => "dashboard",
+            false => "api",
         }
     }
 

@@ -6,13 +6,16 @@
 
 mod approvals;
 mod audit;
+mod dashboard;
 mod definition;
 mod deliveries;
 mod deployments;
 mod errors;
+mod events;
 mod figures;
 mod health;
 mod invoke;
+mod jobs;
 mod keys;
 mod members;
 mod operation;
@@ -20,6 +23,7 @@ mod overview;
 mod parameters;
 mod runs;
 mod secrets;
+mod session;
 mod versions;
 
 pub use operation::{Answer, Body, Link, Operation, Parameter};
@@ -29,6 +33,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::call::{self, Reply};
+use crate::api::cookie::Site;
 use crate::api::door::{Access, Scope};
 use crate::api::routes::Route;
 use crate::api::table::ROUTES;
@@ -42,15 +47,19 @@ pub const OPERATIONS: &[&[Operation]] = &[
     runs::OPERATIONS,
     overview::OPERATIONS,
     deliveries::OPERATIONS,
+    events::OPERATIONS,
+    jobs::OPERATIONS,
     approvals::OPERATIONS,
     members::OPERATIONS,
     deployments::OPERATIONS,
     versions::OPERATIONS,
     keys::OPERATIONS,
+    session::OPERATIONS,
     secrets::OPERATIONS,
     audit::OPERATIONS,
     figures::OPERATIONS,
     health::OPERATIONS,
+    dashboard::OPERATIONS,
 ];
 
 /// The nouns, in the order in which they are shown.
@@ -60,6 +69,11 @@ const TAGS: &[(&str, &str)] = &[
     (
         "deliveries",
         "Signed events owed to URLs, and their attempts.",
+    ),
+    ("events", "What changes, as it happens."),
+    (
+        "jobs",
+        "What is done to every run, or delivery, that a filter matches.",
     ),
     (
         "approvals",
@@ -71,6 +85,7 @@ const TAGS: &[(&str, &str)] = &[
         "Named places to call a workflow, their variants, versions and secrets.",
     ),
     ("keys", "API keys."),
+    ("session", "Signing in to the dashboard."),
     ("secrets", "Secrets for steps."),
     ("audit", "Who changed what."),
     (
@@ -78,6 +93,7 @@ const TAGS: &[(&str, &str)] = &[
         "How the server is doing: for scrapers, charts and people.",
     ),
     ("server", "What anyone may ask."),
+    ("dashboard", "The pages for people."),
 ];
 
 const ABOUT: &str = "\
@@ -149,7 +165,7 @@ pub fn document(kinds: &[KindSpec], public_url: &str) -> Value {
         "components": {
             "schemas": schemas,
             "responses": parts.responses,
-            "securitySchemes": security_schemes(),
+            "securitySchemes": security_schemes(public_url),
         },
     })
 }
@@ -160,7 +176,7 @@ fn find(method: &str, pattern: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().copied().flatten().find(fits)
 }
 
-fn security_schemes() -> Value {
+fn security_schemes(public_url: &str) -> Value {
     json!({
         "key": {
             "type": "http",
@@ -168,6 +184,21 @@ fn security_schemes() -> Value {
             "description": "An API key (`fhk_…`), or `SKEP_ADMIN_KEY`. Each operation says which \
             scope it needs; a key of scope `deploy` may all that `read` may, one of scope \
             `admin` may everything.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": Site::of(Some(public_url)).name(),
+            "description": "The cookie that `POST /v1/session` sets, for browsers. Stands for the \
+            key that was shown there. `Authorization` wins over it. What changes something also \
+            needs `Origin`, which browsers send, and `X-Skep-CSRF`.",
+        },
+        "csrf": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Skep-CSRF",
+            "description": "With the cookie, where something may change: the `csrf` of the \
+            session.",
         },
         "webhookSecret": {
             "type": "apiKey",
@@ -186,8 +217,11 @@ fn security_schemes() -> Value {
 }
 
 /// Who may, as a sentence and as a requirement.
-fn security(access: Access) -> (String, Value) {
-    let key = json!([{"key": []}]);
+fn security(method: &str, access: Access) -> (String, Value) {
+    let key = match method {
+        "GET" => json!([{"key": []}, {"session": []}]),
+        _ => json!([{"key": []}, {"session": [], "csrf": []}]),
+    };
     let needs = |scope: &str| format!("Needs a key of scope {scope}.");
     match access {
         Access::Open => ("Needs no key.".to_owned(), json!([])),
@@ -195,6 +229,7 @@ fn security(access: Access) -> (String, Value) {
             "Needs the deployment's secret, no key.".to_owned(),
             json!([{"webhookSecret": []}, {"webhookSecretInQuery": []}]),
         ),
+        Access::AnyKey => ("Needs a key, whatever its scope.".to_owned(), key),
         Access::Own => (
             needs("`read`, `deploy` or `admin`; or `invoke`, for what that key started"),
             key,
@@ -210,7 +245,7 @@ fn security_once_set(setting: &str) -> (String, Value) {
         "Needs no key, unless `{setting}` is set; then that as a bearer token, or a key of scope \
         {scopes}."
     );
-    (who, json!([{}, {"key": []}]))
+    (who, json!([{}, {"key": []}, {"session": []}]))
 }
 
 /// The scopes that suffice, in words.
@@ -242,7 +277,7 @@ impl Parts {
     fn operation(&mut self, route: &Route<Handler>, operation: &Operation) -> Value {
         let (who, security) = match operation.closed_by {
             Some(setting) => security_once_set(setting),
-            None => security(route.access),
+            None => security(route.method, route.access),
         };
         let about = [operation.about, &who].join("\n\n");
         let parameters = operation

@@ -28,6 +28,11 @@ impl Query {
         Query(head.query_pairs().collect())
     }
 
+    /// The same, from elsewhere than a head.
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> Query {
+        Query(pairs)
+    }
+
     /// The last value of that name.
     pub fn one(&self, name: &str) -> Option<&str> {
         let mut values = self

@@ -1,6 +1,6 @@
 //! Runs: listed, shown with their trace, cancelled (contract, section 7).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
@@ -14,6 +14,7 @@ use crate::api::wire::{
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
 use crate::id::Id;
+use crate::store::Store;
 use crate::store::approvals;
 use crate::store::deliveries::{DeliveryFilter, DeliveryRow, TryRow};
 use crate::store::listing::RunFilter;
@@ -37,6 +38,8 @@ pub const DELIVERIES: [&str; 2] = ["direct", "callback"];
 /// How many steps, and deliveries, a shown run carries.
 const SHOWN: usize = 100;
 
+/// How many of the runs that repeat it a shown run carries: the newest.
+const RETRIES: usize = 20;
 /// How many attempts of a delivery a shown run carries: the newest.
 const TRIES_SHOWN: usize = 20;
 
@@ -60,6 +63,21 @@ fn find_with(request: &Request<'_>, text: &str, missing: &str, values: Values) -
         .ok_or_else(|| Error::not_found(missing))
 }
 
+/// The names of the list's filters.
+pub const FILTERS: [&str; 11] = [
+    "status",
+    "source",
+    "delivery",
+    "deployment",
+    "variant",
+    "api_key_id",
+    "user",
+    "metadata",
+    "from",
+    "to",
+    "q",
+];
+
 /// Whether inputs and outputs are to be shown: unless `values` is false.
 fn values(query: &Query) -> Result<Values> {
     Ok(match query.flag_or("values", true)? {
@@ -76,11 +94,12 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
         return query.list::<Run<'_>>(Vec::new(), None);
     };
     let paged = request.store().list_runs(&filter, page, values)?;
-    let rows = paged.rows.iter().map(|run| shown(request, run, values));
+    let rows = paged.rows.iter();
+    let rows = rows.map(|run| shown(request.store(), run, values));
     query.list(rows.collect::<Result<_>>()?, paged.next)
 }
 
-/// The runs that a query asks for, of those that the caller may see; `None`: there can be none.
+/// The filter that a query asks for, as far as the caller may see. `None`: nothing can fit it.
 pub fn filter(request: &Request<'_>, query: &Query) -> Result<Option<RunFilter>> {
     let words = RunStatus::ALL.map(RunStatus::as_str);
     let one_of = |words: &'static [&'static str]| {
@@ -160,10 +179,15 @@ fn whole(request: &Request<'_>, run: &RunRow, values: Values) -> Result<Answer> 
     let tries = tries.map(|row| request.store().tries_of(row.id, TRIES_SHOWN));
     let tries: Vec<_> = tries.collect::<Result<_>>()?;
     let owed = deliveries.rows.iter().zip(&tries);
-    let shown = shown(request, run, values)?;
+    let retries = request
+        .store()
+        .retries(run.run_id, request.sees_only(), RETRIES)?;
+    let shown = shown(request.store(), run, values)?;
     let workflow_run = WholeRun {
         story: story::of(request, run, shown.waiting_on.as_ref(), &deliveries.rows)?,
         run: shown,
+        retry_of: run.retry_of.map(Id::request_id),
+        retries: retries.into_iter().map(Id::request_id).collect(),
         steps_count: request.store().count_steps(run.id)?,
         steps: steps.rows.iter().map(step).collect(),
         deliveries: owed
@@ -194,7 +218,7 @@ fn owed<'a>(request: &Request<'_>, row: &'a DeliveryRow, tries: &'a [TryRow]) ->
 }
 
 /// A run without its nested lists; `values`: with how much it was read.
-pub fn shown<'a>(request: &Request<'_>, run: &'a RunRow, values: Values) -> Result<Run<'a>> {
+pub fn shown<'a>(store: &Store, run: &'a RunRow, values: Values) -> Result<Run<'a>> {
     let status = run.status.as_str();
     let duration = match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => Some(millis(ended.since(started))),
@@ -231,7 +255,7 @@ pub fn shown<'a>(request: &Request<'_>, run: &'a RunRow, values: Values) -> Resu
         error_code: run.error_code.as_deref(),
         error_step: run.error_step.as_deref(),
         created_at: run.created_at,
-        waiting_on: waiting_on(request, run)?,
+        waiting_on: waiting_on(store, run)?,
     })
 }
 
@@ -245,14 +269,14 @@ fn as_text(output: &Value) -> String {
 }
 
 /// What a parked run waits for.
-fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
+fn waiting_on(store: &Store, run: &RunRow) -> Result<Option<WaitingOn>> {
     if run.status == RunStatus::AwaitingApproval {
-        return waiting_on_people(request, run);
+        return waiting_on_people(store, run);
     }
     if run.status != RunStatus::Waiting {
         return Ok(None);
     }
-    let (step, kind) = request.store().waiting_step(run.id)?.unzip();
+    let (step, kind) = store.waiting_step(run.id)?.unzip();
     // Only a delay waits of its own accord; any other step waits for its next try.
     let kind = match kind.as_deref() {
         None | Some("delay") => "timer",
@@ -269,8 +293,8 @@ fn waiting_on(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> 
 }
 
 /// The question that a run waits for. None: it was answered between two looks.
-fn waiting_on_people(request: &Request<'_>, run: &RunRow) -> Result<Option<WaitingOn>> {
-    let waits = request.store().waits_for(run.id)?;
+fn waiting_on_people(store: &Store, run: &RunRow) -> Result<Option<WaitingOn>> {
+    let waits = store.waits_for(run.id)?;
     Ok(waits.map(|waits| WaitingOn {
         kind: "approval",
         until: Some(waits.expires_at),
@@ -314,6 +338,7 @@ fn step(row: &StepRow) -> Step<'_> {
         due_at: row.due_at,
         started_at: row.started_at,
         ended_at: row.ended_at,
+        reused: row.reused,
     }
 }
 
@@ -327,12 +352,17 @@ fn try_of_step(attempt: &StepAttempt) -> StepTry<'_> {
     }
 }
 
+/// The reason of a cancellation.
+pub fn reason(body: &Map<String, Value>) -> Result<String> {
+    let given = fields::text(body, "reason", REASON)?;
+    let given = given.filter(|reason| !reason.trim().is_empty());
+    Ok(given.unwrap_or(NO_REASON).to_owned())
+}
+
 /// `POST /v1/workflow_runs/{id}/cancel`
 pub fn cancel(request: &Request<'_>) -> Result<Answer> {
-    let body = request.body()?;
-    let reason = fields::text(&body, "reason", REASON)?.filter(|reason| !reason.trim().is_empty());
+    let reason = reason(&request.body()?)?;
     let run = find(request, request.param(0), NO_RUN)?;
-    let reason = reason.unwrap_or(NO_REASON).to_owned();
     let now: Timestamp = request.now();
     let run = request
         .store()

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,9 +30,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::budget::{Budget, Held};
-use crate::api::call::{Answer, Call, Head, Reply};
-use crate::api::door::{Door, Respond, Responder};
+use crate::api::call::{Answer, Call, Head};
+use crate::api::door::{Door, Responder};
 use crate::api::edge::{self, Line};
+use crate::api::server::body::{Outcome, Sending};
 use crate::api::server::lanes::{Holding, Job, Lanes, Waiting, lanes};
 use crate::api::server::response::Seen;
 use crate::api::server::socket::Socket;
@@ -40,6 +41,7 @@ use crate::bell::locked;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Watched;
 
+mod body;
 mod config;
 mod descriptors;
 mod lanes;
@@ -192,6 +194,7 @@ impl Server {
                     log::error!("waiting for run {run_id}: {error}");
                 }
             }
+            Ok(Answer::Stream(reply, frames)) => responder.stream(reply, frames),
             Err(error) => responder.send(Err(error)),
         }
     }
@@ -202,17 +205,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // Its text stays out of the log: it may quote what was sent.
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::internal("a handler panicked")))
-}
-
-impl Respond for oneshot::Sender<Result<Reply>> {
-    fn send(self: Box<Self>, answer: Result<Reply>) {
-        // The client may have left meanwhile.
-        drop(oneshot::Sender::send(*self, answer));
-    }
-
-    fn is_gone(&self) -> bool {
-        self.is_closed()
-    }
 }
 
 /// What every connection shares.
@@ -408,7 +400,7 @@ impl Edge {
         peer: SocketAddr,
         unread: &AtomicBool,
         stopping: bool,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<Sending> {
         let begun = Instant::now();
         unread.store(false, Ordering::Relaxed);
         let (head, is_11, authority) = self.head(&request, peer);
@@ -434,7 +426,7 @@ impl Edge {
         };
         let refused = matches!(&outcome, Err(error) if error.code == Code::BadRequest);
         let mut response = response::of(
-            outcome.unwrap_or_else(|error| response::told(error, &seen)),
+            outcome.unwrap_or_else(|error| response::told(error, &seen).into()),
             &seen,
             &self.answers,
         );
@@ -496,7 +488,7 @@ impl Edge {
         line: Line<'_>,
         body: Incoming,
         progress: &mut Progress,
-    ) -> Result<Reply> {
+    ) -> Result<Outcome> {
         edge::framing(&head, line, self.public_host.as_deref())?;
         if body.size_hint().lower() > self.config.body_limit as u64 {
             return Err(edge::too_large(self.config.body_limit));

@@ -13,7 +13,7 @@ use crate::api::direct::Seat;
 use crate::api::fields::{given, pointer, text, wrong};
 use crate::api::wire::Accepted;
 use crate::error::{Code, Error, Result};
-use crate::flow::hosts::HostRule;
+use crate::flow::hosts::judge_callback_host;
 use crate::flow::names::excerpt;
 use crate::flow::names::kind_of;
 use crate::flow::run::RunStatus;
@@ -248,6 +248,35 @@ impl Api {
         Ok(started)
     }
 
+    /// Starts the runs that were judged, all in one commit. One answer each, in order.
+    ///
+    /// # Errors
+    /// If none could be written.
+    pub fn start_all(&self, asked: Vec<Result<Asked<'_>>>) -> Result<Vec<Result<Started>>> {
+        let (mut answers, mut news, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, one) in asked.into_iter().enumerate() {
+            answers.push(match one {
+                Ok(Asked::New(ready)) => {
+                    let started = Started::of(&ready);
+                    news.push(ready.new);
+                    places.push(at);
+                    Ok(started)
+                }
+                Ok(Asked::Before(started)) => Ok(started),
+                Err(refusal) => Err(refusal),
+            });
+        }
+        let inserted = self.store().insert_runs(news, self.clock().now())?;
+        for (at, inserted) in places.into_iter().zip(inserted) {
+            match (inserted, &mut answers[at]) {
+                (Ok(inserted), Ok(started)) => started.heard(inserted),
+                (Err(refusal), answer) => *answer = Err(refusal),
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        Ok(answers)
+    }
+
     /// Starts a run that was judged and answers as soon as it is on disk, from the thread that knows it first. Who waits
     /// for the run's end is answered with that instead.
     pub fn answer_start(&self, asked: Asked<'_>, with_secret: bool) -> Result<Answer> {
@@ -330,20 +359,6 @@ fn labels(body: &Map<String, Value>) -> Result<(Map<String, Value>, Option<Strin
     Ok((
         metadata(body)?,
         text(body, "user", USER)?.map(str::to_owned),
-    ))
-}
-
-/// Whether a callback may go to the host of `url`. The error is a sentence.
-pub fn judge_callback_host(hosts: &[String], url: &url::Url) -> Result<(), String> {
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
-    let covers = |rule: &String| HostRule::parse(rule).is_ok_and(|rule| rule.covers(host, port));
-    if hosts.iter().any(covers) {
-        return Ok(());
-    }
-    Err(format!(
-        "callback_url is forbidden: the host {} is not among the deployment's callback_hosts",
-        excerpt(host)
     ))
 }
 

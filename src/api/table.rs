@@ -1,12 +1,12 @@
 //! Every endpoint, one row each. The documentation is compared with this table.
 
-use crate::api::door::Access::{self, Approvals, Key, Open, Own, Webhook};
+use crate::api::door::Access::{self, AnyKey, Approvals, Key, Open, Own, Webhook};
 use crate::api::door::Scope::{Admin, Approve, Deploy, Invoke, Read};
 use crate::api::routes::Route;
 use crate::api::{
-    Handler, approvals, approve, audit, deliveries, deployments, health, invoke, keys, members,
-    metrics, openapi, overview, requests, rotation, runs, secrets, stats, system, versions,
-    webhook,
+    Handler, approvals, approve, audit, batch, dashboard, deliveries, deployments, events, health,
+    invoke, jobs, keys, members, metrics, openapi, overview, requests, retry, rotation, runs,
+    secrets, session, stats, system, versions, webhook,
 };
 
 const fn row(
@@ -32,6 +32,7 @@ const VERSIONS: &str = "/v1/deployments/{deployment}/variants/{variant}/versions
 #[rustfmt::skip] // One line a row.
 pub static ROUTES: &[Route<Handler>] = &[
     row("POST", invoke::PATTERN, Key(Invoke), invoke::invoke, "Start a run, and wait for its result or have it delivered."),
+    row("POST", batch::PATTERN, Key(Invoke), batch::invoke, "Start many runs in one commit."),
     row("POST", webhook::PATTERN, Webhook, webhook::trigger, "Start a run by a deployment's webhook secret."),
     row("GET", "/v1/workflow_runs", Own, runs::list, "List runs, filtered."),
     row("GET", "/v1/workflow_runs/counts", Own, overview::counts, "Count runs, filtered, by state."),
@@ -40,11 +41,19 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/v1/workflow_runs/{id}/steps", Own, runs::steps, "List a run's steps, in order of execution."),
     row("GET", "/v1/workflow_runs/{id}/steps/{path}", Own, runs::show_step, "Show a step of a run."),
     row("POST", "/v1/workflow_runs/{id}/cancel", Key(Invoke), runs::cancel, "Cancel a run, whatever it is doing."),
+    row("POST", "/v1/workflow_runs/{id}/retry", Key(Invoke), retry::retry, "Repeat a run that has ended."),
+    row("POST", "/v1/workflow_runs/cancel", Key(Admin), jobs::cancel_runs, "Cancel every run that a filter matches."),
+    row("POST", "/v1/workflow_runs/retry", Key(Admin), jobs::retry_runs, "Repeat every run that a filter matches."),
     row("GET", "/v1/public/requests/{request_id}", Own, requests::show, "Show a request and its result."),
     row("GET", "/v1/metadata_keys", Key(Read), overview::metadata_keys, "List what runs can be filtered by: metadata keys, their values, users."),
     row("GET", "/v1/deliveries", Own, deliveries::list, "List deliveries, filtered."),
     row("GET", "/v1/deliveries/{id}", Own, deliveries::show, "Show a delivery with its attempts."),
     row("POST", "/v1/deliveries/{id}/redeliver", Key(Admin), deliveries::redeliver, "Send a delivery again."),
+    row("GET", "/v1/events", Own, events::listen, "Tell what changes, as it happens (server-sent events)."),
+    row("POST", "/v1/deliveries/redeliver", Key(Admin), jobs::redeliver, "Send every delivery again that a filter matches."),
+    row("GET", "/v1/jobs", Key(Read), jobs::list, "List what is, or was, done to many at once."),
+    row("GET", "/v1/jobs/{id}", Key(Read), jobs::show, "Show how far a job has come."),
+    row("POST", "/v1/jobs/{id}/cancel", Key(Admin), jobs::cancel, "Stop a job; what is done stays done."),
     row("GET", "/v1/approvals", Approvals, approvals::list, "List approvals, filtered."),
     row("GET", "/v1/approvals/{id}", Approvals, approvals::show, "Show an approval: what was asked and answered."),
     row("POST", "/v1/approvals/{id}/decide", Key(Approve), approvals::decide, "Answer an approval for a person."),
@@ -74,6 +83,9 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("POST", "/v1/keys", Key(Admin), keys::create, "Create an API key."),
     row("POST", "/v1/keys/{id}/rotate", Key(Admin), keys::rotate, "Replace an API key's secret."),
     row("DELETE", "/v1/keys/{id}", Key(Admin), keys::revoke, "Revoke an API key."),
+    row("POST", session::PATTERN, Open, session::create, "Sign in to the dashboard with an API key."),
+    row("GET", session::PATTERN, AnyKey, session::show, "Who is signed in, and what they may do."),
+    row("DELETE", session::PATTERN, AnyKey, session::end, "Sign out."),
     row("GET", "/v1/secrets", Key(Admin), secrets::list, "List secrets, without their values."),
     row("PUT", "/v1/secrets/{name}", Key(Admin), secrets::put, "Set a secret and the hosts it may be sent to."),
     row("DELETE", "/v1/secrets/{name}", Key(Admin), secrets::delete, "Remove a secret."),
@@ -86,4 +98,7 @@ pub static ROUTES: &[Route<Handler>] = &[
     row("GET", "/metrics", Open, metrics::scrape, "Figures for Prometheus; asks for metrics_key or a read key if metrics_key is set."),
     row("GET", "/schema/workflow.json", Open, health::workflow_schema, "The JSON schema of a workflow definition."),
     row("GET", "/openapi.json", Open, openapi::show, "This API's description: OpenAPI 3.1."),
+    row("GET", dashboard::HOME, Open, dashboard::home, "The dashboard."),
+    row("GET", dashboard::FILE, Open, dashboard::file, "What the dashboard is made of."),
+    row("GET", dashboard::LIBRARY, Open, dashboard::library, "What others made of it."),
 ];

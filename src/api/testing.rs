@@ -80,7 +80,10 @@ impl From<Reply> for Read {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            body: serde_json::from_slice(&reply.body).expect("a JSON body"),
+            body: match reply.body.is_empty() {
+                true => Value::Null,
+                false => serde_json::from_slice(&reply.body).expect("a JSON body"),
+            },
         }
     }
 }
@@ -218,6 +221,7 @@ impl House {
                 later.go(Responder::new(sender));
                 Ok(receiver.recv().expect("it is answered").into())
             }
+            Ok(Answer::Stream(reply, _)) => panic!("it goes on: {reply:?}"),
             Err(error) => Ok(Reply::error(&error).into()),
         }
     }

@@ -22,15 +22,23 @@ fn path_of(pattern: &str) -> String {
 /// Which scopes are let in, in the order of `SCOPES`; the contract's table, row by row.
 const MATRIX: &str = "\
 POST    xooox /v1/workflow/invoke
+POST    xooox /v1/workflow/invoke/batch
 POST    ..... /v1/workflow/webhooks/{endpoint_id}/variants/{variant_id}
 GET     xxoxx /v1/workflow_runs
 GET     xxoxx /v1/workflow_runs/{id}
 GET     xxoxx /v1/workflow_runs/{id}/steps
 POST    xooox /v1/workflow_runs/{id}/cancel
+POST    xooox /v1/workflow_runs/{id}/retry
+POST    oooox /v1/workflow_runs/cancel
+POST    oooox /v1/workflow_runs/retry
 GET     xxoxx /v1/public/requests/{request_id}
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
+POST    oooox /v1/deliveries/redeliver
+GET     oxoxx /v1/jobs
+GET     oxoxx /v1/jobs/{id}
+POST    oooox /v1/jobs/{id}/cancel
 GET     oxxxx /v1/approvals
 GET     oxxxx /v1/approvals/{id}
 POST    ooxox /v1/approvals/{id}/decide
@@ -60,6 +68,9 @@ GET     oxoxx /v1/keys
 POST    oooox /v1/keys
 POST    oooox /v1/keys/{id}/rotate
 DELETE  oooox /v1/keys/{id}
+POST    +++++ /v1/session
+GET     xxxxx /v1/session
+DELETE  xxxxx /v1/session
 GET     oooox /v1/secrets
 PUT     oooox /v1/secrets/{name}
 DELETE  oooox /v1/secrets/{name}
@@ -72,6 +83,9 @@ GET     +++++ /readyz
 GET     +++++ /metrics
 GET     +++++ /schema/workflow.json
 GET     +++++ /openapi.json
+GET     +++++ /
+GET     +++++ /view/{file}
+GET     +++++ /view/lib/{file}
 ";
 
 #[test]

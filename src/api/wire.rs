@@ -6,10 +6,13 @@
 mod approvals;
 mod deliveries;
 mod deployments;
+mod events;
+mod jobs;
 mod keys;
 mod members;
 mod overview;
 mod runs;
+mod session;
 mod stats;
 mod system;
 
@@ -24,6 +27,8 @@ pub use deployments::{
     Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
     WholeDeployment,
 };
+pub use events::{ApprovalEvent, DeliveryEvent, SkippedEvents, StepEvent};
+pub use jobs::{Batch, BatchAccepted, BatchAnswer, BatchRefused, Job, JobCount};
 pub use keys::{ApiKey, AuditEntry, DeletedSecret, NewApiKey, Secret};
 pub use members::{Delegate, DeletedMember, Member};
 pub use overview::{
@@ -34,6 +39,7 @@ pub use runs::{
     Accepted, Ended, OwedAttempt, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest,
     ShownRun, Step, StepTry, WaitingOn, WholeRun,
 };
+pub use session::Session;
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};
 pub use system::{
     Connections, DatabaseFile, DirectCallers, OpenDeliveries, OpenRuns, ProcessFigures, Retention,
@@ -51,6 +57,9 @@ pub const APPROVAL_ID: &str = "^apr_[0-9a-f]{32}$";
 
 /// A member's id.
 pub const MEMBER_ID: &str = "^mem_[0-9a-f]{32}$";
+
+/// A job's id.
+pub const JOB_ID: &str = "^job_[0-9a-f]{32}$";
 
 /// An API key's id.
 pub const KEY_ID: &str = "^key_[0-9a-f]{32}$";

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::flow::run::Ending;
@@ -18,7 +19,8 @@ use crate::id::Id;
 use crate::time::Timestamp;
 
 /// Where a delivery stands. Spelled the same in SQL and JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// Due at `next_attempt_at`.
     Pending,

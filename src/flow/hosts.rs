@@ -4,6 +4,8 @@
 
 use url::Host;
 
+use crate::flow::names::excerpt;
+
 /// One pattern: an exact name or address, or `*.suffix`; with `:port`, that port only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRule {
@@ -58,6 +60,20 @@ impl HostRule {
     pub fn port(&self) -> Option<u16> {
         self.port
     }
+}
+
+/// Whether a callback may go to the host of `url`. The error is a sentence.
+pub fn judge_callback_host(hosts: &[String], url: &url::Url) -> Result<(), String> {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let covers = |rule: &String| HostRule::parse(rule).is_ok_and(|rule| rule.covers(host, port));
+    if hosts.iter().any(covers) {
+        return Ok(());
+    }
+    Err(format!(
+        "callback_url is forbidden: the host {} is not among the deployment's callback_hosts",
+        excerpt(host)
+    ))
 }
 
 /// One spelling for a host: lower case, no brackets, no final dot.

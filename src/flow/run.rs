@@ -14,12 +14,14 @@
 //! `awaiting_approval` is where a run waits for a person. An answer, or that none came in time, is on record before the
 //! run is queued again: the plan finds the step completed or failed.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::time::Timestamp;
 
 /// Where a run stands. Spelled the same in SQL and JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// Waits for a worker.
     Queued,

@@ -4,6 +4,7 @@
 //! callable without threads; `engine.rs` gives them threads. Loops meet each other and the API only in the store.
 
 pub mod delivery;
+pub mod jobs;
 #[cfg(test)]
 mod tests;
 pub mod upkeep;

@@ -215,7 +215,8 @@ fn bare_of(row: &Row<'_>, ask: Arc<Ask>) -> rusqlite::Result<Approval> {
         ask,
         requester: row.get("requester")?,
         started_by,
-        started_by_admin: started_by.is_none() && row.get_ref("source")?.as_str()? == "api",
+        started_by_admin: started_by.is_none()
+            && matches!(row.get_ref("source")?.as_str()?, "api" | "dashboard"),
         recipients: Vec::new(),
         answers: Vec::new(),
         output: json_column(row, "output")?,

@@ -22,7 +22,7 @@ pub(super) const BEFORE_FIRST: [u8; 32] = [0; 32];
 /// Who does something: a key or a person, and from where.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// `key NAME`, `admin key`, `webhook of NAME`, `system`.
+    /// `key NAME`, `admin key`, `dashboard NAME`, `webhook of NAME`, `system`.
     pub name: String,
     /// The client's address.
     pub address: Option<String>,

@@ -20,6 +20,7 @@ use crate::id::Id;
 use crate::store::Store;
 use crate::store::ahead::{About, Begun};
 use crate::store::approvals::Asked;
+use crate::store::changes::{self, What};
 use crate::store::figures;
 use crate::store::owed::Owed;
 use crate::store::runs::{NewRun, object, run_status};
@@ -269,7 +270,12 @@ impl Tx<'_> {
         self.counts.leave(deployment, before.status);
         self.counts.enter(deployment, change.status);
         self.counts.note_ended(deployment, run_id, change.status);
-        self.after(Effect::Run(run_id, change.status));
+        let what = What::Run {
+            run_id,
+            before: Some(before.status),
+            status: change.status,
+        };
+        self.after(Effect::Changed(changes::Change { run: id, what }));
         if let Some(fact) = figures::of_run(change.status, times, now) {
             self.after(Effect::Count(fact));
         }
@@ -351,7 +357,8 @@ impl Tx<'_> {
         for (deployment, count) in self.counts.turns(self.conn, self.limits, free)? {
             let found = self
                 .sql(
-                    "SELECT id, run_id, deployment, version, callback_url, user, metadata, inputs, created_at, started_at
+                    "SELECT id, run_id, deployment, version, callback_url, user, metadata, inputs, created_at,
+                         started_at IS NOT NULL OR retry_of IS NOT NULL
                      FROM runs WHERE deployment = ?1 AND status = 'queued' AND ended_at IS NULL ORDER BY id LIMIT ?2",
                 )?
                 .query_map((deployment, count), |row| unclaimed(row, self.stops))?
@@ -460,7 +467,7 @@ fn unclaimed(row: &Row<'_>, stops: &Stops) -> rusqlite::Result<Claim> {
         unread: Unread {
             metadata: row.get(6)?,
             inputs: row.get(7)?,
-            steps: row.get::<_, Option<i64>>(9)?.is_some(),
+            steps: row.get(9)?,
         },
         token: 0,
         stops: stops.clone(),

@@ -160,7 +160,7 @@ impl Tx<'_> {
     fn cancel_one(&mut self, id: i64, actor: &Actor, now: Timestamp) -> Result<bool> {
         let row = self.run_row(id)?;
         let reason = "its deployment or variant was deleted";
-        let cancelled = self.cancel(&row, reason, now)?;
+        let cancelled = self.cancel(id, reason, now)?;
         if cancelled {
             let target = row.run_id.request_id();
             self.audit(

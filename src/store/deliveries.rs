@@ -1,6 +1,7 @@
 //! Deliveries as callers see them: listed, shown with every attempt, sent again.
 
 use rusqlite::{OptionalExtension, Row, RowIndex};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -76,7 +77,8 @@ pub struct TryRow {
 }
 
 /// Which deliveries a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DeliveryFilter {
     /// In one of these states.
     pub status: Vec<DeliveryStatus>,
@@ -91,13 +93,13 @@ pub struct DeliveryFilter {
 }
 
 /// How many rows a page of a list looks at.
-const SCAN: i64 = 20_000;
+pub(super) const SCAN: i64 = 20_000;
 
 /// How many attempts of a delivery are shown: the newest.
 const ATTEMPTS_SHOWN: usize = 100;
 
 /// Without the body: it is not shown, and may be long.
-const SELECT: &str = "
+pub(super) const SELECT: &str = "
     SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.channel, d.url, d.status, d.next_attempt_at, d.created_at,
            d.ended_at, r.run_id AS of_run, r.api_key
     FROM deliveries d JOIN runs r ON r.id = d.run";
@@ -111,7 +113,7 @@ pub(super) fn delivery_status<I: RowIndex>(
         .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("status = {word}")))
 }
 
-fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
         id: row.get("id")?,
         delivery_id: Id(row.get("delivery_id")?),
@@ -150,8 +152,46 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     })
 }
 
+/// The filter but for its run, as conditions, each beginning with AND, and their values in order.
+pub(super) fn conditions(filter: &DeliveryFilter) -> (String, Vec<rusqlite::types::Value>) {
+    let mut sql = String::new();
+    let mut values: Vec<rusqlite::types::Value> = Vec::new();
+    if !filter.status.is_empty() {
+        sql.push_str(&format!(
+            " AND d.status IN ({})",
+            vec!["?"; filter.status.len()].join(", ")
+        ));
+        values.extend(
+            filter
+                .status
+                .iter()
+                .map(|status| status.as_str().to_owned().into()),
+        );
+    }
+    if let Some(host) = &filter.host {
+        sql.push_str(
+            " AND d.origin IN (SELECT id FROM origins WHERE
+               substr(origin, instr(origin, '://') + 3) = ? OR
+               substr(origin, instr(origin, '://') + 3, ?) = ?)",
+        );
+        let with_port = format!("{host}:");
+        let length = with_port.chars().count() as i64;
+        values.extend([host.clone().into(), length.into(), with_port.into()]);
+    }
+    for (comparison, time) in [
+        ("d.created_at >= ?", filter.from),
+        ("d.created_at < ?", filter.to),
+    ] {
+        if let Some(time) = time {
+            sql.push_str(&format!(" AND {comparison}"));
+            values.push(time.0.into());
+        }
+    }
+    (sql, values)
+}
+
 impl Tx<'_> {
-    fn can_be_signed(&self, delivery: i64) -> Result<bool> {
+    pub(super) fn can_be_signed(&self, delivery: i64) -> Result<bool> {
         Ok(self
             .sql(
                 "SELECT length(p.secret) > 0 FROM deliveries d JOIN runs r ON r.id = d.run
@@ -210,39 +250,7 @@ impl Store {
         filter: &DeliveryFilter,
         page: Page,
     ) -> Result<Paged<DeliveryRow>> {
-        let mut sql = String::new();
-        let mut values: Vec<rusqlite::types::Value> = Vec::new();
-        if !filter.status.is_empty() {
-            sql.push_str(&format!(
-                " AND d.status IN ({})",
-                vec!["?"; filter.status.len()].join(", ")
-            ));
-            values.extend(
-                filter
-                    .status
-                    .iter()
-                    .map(|status| status.as_str().to_owned().into()),
-            );
-        }
-        if let Some(host) = &filter.host {
-            sql.push_str(
-                " AND d.origin IN (SELECT id FROM origins WHERE
-                   substr(origin, instr(origin, '://') + 3) = ? OR
-                   substr(origin, instr(origin, '://') + 3, ?) = ?)",
-            );
-            let with_port = format!("{host}:");
-            let length = with_port.chars().count() as i64;
-            values.extend([host.clone().into(), length.into(), with_port.into()]);
-        }
-        for (comparison, time) in [
-            ("d.created_at >= ?", filter.from),
-            ("d.created_at < ?", filter.to),
-        ] {
-            if let Some(time) = time {
-                sql.push_str(&format!(" AND {comparison}"));
-                values.push(time.0.into());
-            }
-        }
+        let (mut sql, mut values) = conditions(filter);
         self.read(|conn| {
             let (from, floor) = match filter.run {
                 Some(run) => {

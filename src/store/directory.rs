@@ -53,7 +53,12 @@ pub struct Directory {
 impl Directory {
     /// The key of that text. Found by its SHA-256, so that the time taken tells nothing of the keys that exist.
     pub fn key(&self, text: &str) -> Option<&KeyEntry> {
-        self.keys.get(&<[u8; 32]>::from(Sha256::digest(text)))
+        self.key_of(&<[u8; 32]>::from(Sha256::digest(text)))
+    }
+
+    /// The key of that SHA-256.
+    pub fn key_of(&self, hash: &[u8; 32]) -> Option<&KeyEntry> {
+        self.keys.get(hash)
     }
 
     /// The deployment of that name.

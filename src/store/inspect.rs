@@ -12,6 +12,7 @@ use crate::flow::step::StepStatus;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::counts::{Counts, Open};
+use crate::store::minutes::{Tally, minute_of};
 use crate::time::Timestamp;
 
 /// All that matters of a file, between two commits.
@@ -37,8 +38,27 @@ pub struct Snapshot {
     pub counted: BTreeMap<i64, Open>,
     /// And of all.
     pub total: Open,
+    /// By deployment (0: all) and minute, what the file says of the runs that were accepted then.
+    pub minutes: BTreeMap<(i64, i64), Tally>,
     /// The runs that are in a worker's hands, by row.
     pub in_hand: Vec<i64>,
+}
+
+impl Snapshot {
+    /// The runs of a minute are those that its row says: what is wrong, if something is.
+    pub fn minutes_off(&self) -> Option<String> {
+        let mut found: BTreeMap<(i64, i64), Tally> = BTreeMap::new();
+        for run in self.runs.values() {
+            let tally = Tally::ACCEPTED.with(Tally::ended(run.status));
+            for deployment in [0, run.deployment] {
+                let key = (deployment, minute_of(run.run_id));
+                let sum = found.entry(key).or_default();
+                *sum = sum.with(tally);
+            }
+        }
+        let said = &self.minutes;
+        (found != *said).then(|| format!("minutes say {said:?}, the file holds {found:?}"))
+    }
 }
 
 /// A run's row.
@@ -156,6 +176,7 @@ pub fn snapshot(store: &Store, of: Option<Id>) -> Snapshot {
             })?,
             counted: counts.deployments().collect(),
             total: counts.total(),
+            minutes: minutes(conn)?,
             in_hand: Vec::new(),
         })
     };
@@ -356,6 +377,19 @@ fn approvals(conn: &Connection, of: Option<i64>) -> rusqlite::Result<BTreeMap<i6
             output: row.get(9)?,
         };
         Ok((row.get(0)?, state))
+    })?;
+    Ok(rows.into_iter().collect())
+}
+
+fn minutes(conn: &Connection) -> rusqlite::Result<BTreeMap<(i64, i64), Tally>> {
+    let rows = list(conn, "SELECT * FROM minutes", [], |row| {
+        let tally = Tally {
+            accepted: row.get(2)?,
+            completed: row.get(3)?,
+            failed: row.get(4)?,
+            cancelled: row.get(5)?,
+        };
+        Ok(((row.get(0)?, row.get(1)?), tally))
     })?;
     Ok(rows.into_iter().collect())
 }

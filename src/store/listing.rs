@@ -6,6 +6,7 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
@@ -17,7 +18,8 @@ use crate::store::runs::{RunRow, Values, run};
 use crate::time::Timestamp;
 
 /// Which runs a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunFilter {
     /// In one of these states.
     pub status: Vec<RunStatus>,
@@ -45,8 +47,8 @@ pub struct RunFilter {
 
 /// How many rows a page looks at where nothing can be skipped, and how many blocks where it can: a filter that matches
 /// little gives short pages, not long waits.
-const SCAN: i64 = 20_000;
-const BLOCKS: usize = 64;
+pub(super) const SCAN: i64 = 20_000;
+pub(super) const BLOCKS: usize = 64;
 
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
@@ -378,4 +380,4 @@ pub(super) fn conditions(filter: &RunFilter) -> (String, Vec<Value>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

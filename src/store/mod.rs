@@ -12,6 +12,8 @@ pub mod ahead;
 pub mod approvals;
 pub mod audit;
 pub mod backup;
+pub mod batch;
+pub mod changed;
 pub mod changes;
 pub mod check;
 pub mod claims;
@@ -28,10 +30,12 @@ mod hands;
 #[cfg(test)]
 pub(crate) mod inspect;
 pub mod instance;
+pub mod jobs;
 pub mod keys;
 pub mod links;
 pub mod listing;
 pub mod lookups;
+pub mod matching;
 pub mod members;
 pub mod minutes;
 pub mod notices;
@@ -41,6 +45,7 @@ pub mod page;
 mod place;
 pub mod prune;
 pub mod restore;
+pub mod retry;
 pub mod rotation;
 pub mod runs;
 pub mod seal;
@@ -115,6 +120,8 @@ pub struct Bells {
     pub timer: Bell,
     /// A run ended.
     pub ended: Bell,
+    /// A job is under way.
+    pub jobs: Bell,
     /// How many runs were queued at the last commit: what saves an idle worker the way through the writer.
     queued: AtomicU64,
     /// Whether deliveries may have become due since a sender last looked.

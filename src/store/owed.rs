@@ -199,8 +199,10 @@ impl Tx<'_> {
             change.claim.map(|_| now.plus(LEASE).0),
             now.0,
         ])?;
+        let id = self.conn.last_insert_rowid();
         self.after(Effect::Count(Fact::Owed));
-        Ok(self.conn.last_insert_rowid())
+        self.stir_delivery(run, id);
+        Ok(id)
     }
 
     /// Whether a sender is free and no origin is ready to be served.

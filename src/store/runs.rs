@@ -13,9 +13,11 @@ use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::ahead::Ahead;
 use crate::store::audit::Actor;
+use crate::store::changes::{self, What};
 use crate::store::claims::{LEASE, Next};
 use crate::store::facets::{Facet, pair};
 use crate::store::figures;
+use crate::store::retry::Retry;
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
 
@@ -76,13 +78,19 @@ const NEW: Change = Change {
 };
 
 /// What of a new run is stored as text: written out before the writer has to wait for it.
-struct Texts {
+#[derive(Debug, Clone)]
+pub(super) struct Texts {
     metadata: Option<String>,
     inputs: String,
 }
 
 impl Texts {
-    fn of(new: &NewRun) -> Result<Texts> {
+    /// How many bytes that is.
+    pub(super) fn len(&self) -> usize {
+        self.inputs.len() + self.metadata.as_ref().map_or(0, String::len)
+    }
+
+    pub(super) fn of(new: &NewRun) -> Result<Texts> {
         let text = |map| serde_json::to_string(map).map_err(Error::internal);
         Ok(Texts {
             metadata: match new.metadata.is_empty() {
@@ -144,6 +152,7 @@ pub struct RunRow {
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub wake_at: Option<Timestamp>,
+    pub retry_of: Option<Id>,
 }
 
 /// What is selected of a run, after its values.
@@ -223,6 +232,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         started_at: time_column(row, "started_at")?,
         ended_at: time_column(row, "ended_at")?,
         wake_at: time_column(row, "wake_at")?,
+        retry_of: row.get::<_, Option<[u8; 16]>>("retry_of")?.map(Id),
     })
 }
 
@@ -293,11 +303,14 @@ impl Tx<'_> {
         }
     }
 
-    fn insert_run(
+    /// `retry`: what the run takes over from the one that it repeats. What is refused is refused before anything is
+    /// written.
+    pub(super) fn insert_run(
         &mut self,
         new: &NewRun,
         texts: &Texts,
         ahead: Option<Arc<Ahead>>,
+        retry: Option<&Retry>,
         now: Timestamp,
     ) -> Result<Inserted> {
         if let Some(asked) = &new.idempotency
@@ -307,7 +320,11 @@ impl Tx<'_> {
         }
         let answered = self.admit(new)?;
         let place = self.place(new.version)?;
-        let claim = self.hands_on(new, now)?;
+        let claim = match retry {
+            None => self.hands_on(new, now)?,
+            // Whoever takes it has to read what it takes over, and so takes it from the queue.
+            Some(retry) => self.judge_retry(retry).map(|()| None)?,
+        };
         // Its first turn is written only with a worker's slot for it.
         let ahead = ahead.filter(|_| claim.is_some());
         let then = ahead.as_ref().map(|ahead| &ahead.record.then);
@@ -324,6 +341,9 @@ impl Tx<'_> {
             is_started,
             now,
         )?;
+        if let Some(retry) = retry {
+            self.take_over(id, retry)?;
+        }
         self.note_run(id, new, &place)?;
         if let Some(asked) = &new.idempotency {
             self.keep_key(asked, new.run_id, answered, now)?;
@@ -334,7 +354,12 @@ impl Tx<'_> {
             .note_ended(new.deployment, new.run_id, change.status);
         let source = new.source;
         self.after(Effect::Count(Fact::Accepted { source, at: now }));
-        self.after(Effect::Run(new.run_id, change.status));
+        let what = What::Run {
+            run_id: new.run_id,
+            before: None,
+            status: change.status,
+        };
+        self.after(Effect::Changed(changes::Change { run: id, what }));
         if is_started {
             let waited = Duration::ZERO;
             self.after(Effect::Count(Fact::Started { waited, at: now }));
@@ -484,15 +509,15 @@ impl Tx<'_> {
     }
 
     /// Cancels an open run. A final one stays as it is.
-    pub(super) fn cancel(&mut self, row: &RunRow, reason: &str, now: Timestamp) -> Result<bool> {
+    pub(super) fn cancel(&mut self, id: i64, reason: &str, now: Timestamp) -> Result<bool> {
         let ending = Ending::Cancelled {
             reason: reason.to_owned(),
         };
         let changed = self
-            .apply(row.id, &Event::Cancelled, Some((&ending, None)), now)?
+            .apply(id, &Event::Cancelled, Some((&ending, None)), now)?
             .is_ok();
         if changed {
-            self.after(Effect::StopStep(row.id));
+            self.after(Effect::StopStep(id));
         }
         Ok(changed)
     }
@@ -507,7 +532,7 @@ impl Store {
         let texts = Texts::of(&new)?;
         let mut ahead = self.ahead(&new, now);
         // Run a second time, because something in its batch failed, it does without.
-        self.write(move |tx| tx.insert_run(&new, &texts, ahead.take(), now))
+        self.write(move |tx| tx.insert_run(&new, &texts, ahead.take(), None, now))
     }
 
     /// The same, without waiting: `then` hears of it in the writer's thread, and must not block.
@@ -523,7 +548,7 @@ impl Store {
         };
         let mut ahead = self.ahead(&new, now);
         self.write_then(
-            move |tx| tx.insert_run(&new, &texts, ahead.take(), now),
+            move |tx| tx.insert_run(&new, &texts, ahead.take(), None, now),
             then,
         );
     }
@@ -541,8 +566,7 @@ impl Store {
             let Some(id) = tx.run_number(run_id)? else {
                 return Ok(None);
             };
-            let row = tx.run_row(id)?;
-            if tx.cancel(&row, &reason, now)? {
+            if tx.cancel(id, &reason, now)? {
                 tx.audit(
                     &actor,
                     "run.cancel",

@@ -207,9 +207,9 @@ impl Tx<'_> {
         heard: Option<Health>,
         now: Timestamp,
     ) -> Result<Result<DeliveryStatus, Refused>> {
-        let (before, origin, owed) = self
+        let (before, origin, owed, run) = self
             .sql(
-                "SELECT status, claim_token, failures, origin, created_at, trigger = 'manual'
+                "SELECT status, claim_token, failures, origin, created_at, trigger = 'manual', run
                  FROM deliveries WHERE id = ?1",
             )?
             .query_row([id], |row| {
@@ -219,7 +219,7 @@ impl Tx<'_> {
                     failures: row.get(2)?,
                 };
                 let owed = (row.get(4)?, row.get(5)?);
-                Ok((before, row.get::<_, i64>(3)?, owed))
+                Ok((before, row.get::<_, i64>(3)?, owed, row.get(6)?))
             })?;
         let change = match next(&before, event, now) {
             Ok(change) => change,
@@ -248,6 +248,7 @@ impl Tx<'_> {
         ])?;
         let held = |claim: Option<i64>| i64::from(claim.is_some());
         self.refresh_origin(origin, held(change.claim) - held(before.claim), heard, now)?;
+        self.stir_delivery(run, id);
         if !matches!(event, Event::Claimed(_) | Event::Attempted(..)) {
             self.after(Effect::Delivery);
         }

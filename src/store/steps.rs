@@ -64,6 +64,8 @@ pub struct StepRow {
     pub due_at: Option<Timestamp>,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// Whether it was taken over from the run that this one repeats.
+    pub reused: bool,
 }
 
 /// One try of a step.
@@ -145,6 +147,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         due_at: time_column(row, "due_at")?,
         started_at: Timestamp(row.get("started_at")?),
         ended_at,
+        reused: row.get("reused")?,
     })
 }
 
@@ -200,7 +203,7 @@ pub(super) fn records(conn: &Connection, run: i64) -> Result<Vec<StepRecord>> {
 impl Tx<'_> {
     /// A try (or, with `due_at`, a delay) begins.
     pub(super) fn open_step(
-        &self,
+        &mut self,
         run: i64,
         opened: &Opened,
         due_at: Option<Timestamp>,
@@ -226,11 +229,17 @@ impl Tx<'_> {
             due_at.map(|at| at.0),
             now.0,
         ])?;
+        self.stir_step(run, (&opened.path, &opened.kind), status, now);
         Ok(())
     }
 
     /// A try ended.
-    pub(super) fn finish_step(&self, run: i64, finished: &Finished, now: Timestamp) -> Result<()> {
+    pub(super) fn finish_step(
+        &mut self,
+        run: i64,
+        finished: &Finished,
+        now: Timestamp,
+    ) -> Result<()> {
         let failed = finished.error.as_ref();
         let class = failed.map(|error| error.class.as_str());
         let error = failed.map(|error| cut(&error.message));
@@ -260,12 +269,18 @@ impl Tx<'_> {
             ))?
             .execute(params![run, finished.path, now.0, class, error])?;
         }
+        if self.changes.is_heard() {
+            let kind: String = self
+                .sql("SELECT kind FROM steps WHERE run = ?1 AND path = ?2")?
+                .query_row((run, &finished.path), |row| row.get(0))?;
+            self.stir_step(run, (&finished.path, &kind), finished.status, now);
+        }
         Ok(())
     }
 
     /// A step that came to its end without leaving the process.
     pub(super) fn insert_result(
-        &self,
+        &mut self,
         run: i64,
         result: &StepResult,
         now: Timestamp,
@@ -292,11 +307,34 @@ impl Tx<'_> {
             now.0,
             is_tried.then_some(now.0),
         ])?;
+        self.stir_step(run, (&result.path, &result.kind), result.status, now);
+        Ok(())
+    }
+
+    /// Tells that the open steps of a run are about to come into a state, if somebody listens.
+    fn stir_open_steps(&mut self, run: i64, status: StepStatus, now: Timestamp) -> Result<()> {
+        if !self.changes.is_heard() {
+            return Ok(());
+        }
+        let open = match status {
+            StepStatus::Pending => "status = 'running'",
+            _ => "status IN ('pending', 'running', 'waiting')",
+        };
+        let found = self
+            .sql(&format!(
+                "SELECT path, kind FROM steps WHERE run = ?1 AND {open}"
+            ))?
+            .query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+        for (path, kind) in found {
+            self.stir_step(run, (&path, &kind), status, now);
+        }
         Ok(())
     }
 
     /// The process died in the middle of a try: it stays visible, and the step runs again.
-    pub(super) fn interrupt_steps(&self, run: i64, now: Timestamp) -> Result<()> {
+    pub(super) fn interrupt_steps(&mut self, run: i64, now: Timestamp) -> Result<()> {
+        self.stir_open_steps(run, StepStatus::Pending, now)?;
         self.sql(concat!(
             "UPDATE steps SET status = 'pending', ",
             put_away!(
@@ -311,7 +349,8 @@ impl Tx<'_> {
     }
 
     /// The run was cancelled: nothing of it goes on.
-    pub(super) fn cancel_steps(&self, run: i64, now: Timestamp) -> Result<()> {
+    pub(super) fn cancel_steps(&mut self, run: i64, now: Timestamp) -> Result<()> {
+        self.stir_open_steps(run, StepStatus::Cancelled, now)?;
         self.sql(concat!(
             "UPDATE steps SET status = 'cancelled', due_at = NULL, ended_at = ?2, ",
             put_away!("?2", "'cancelled'", "'the run was cancelled'"),

@@ -8,7 +8,6 @@
 //! would copy every page it touches); only if a verb fails after it wrote is the batch rolled back and run once more,
 //! with a savepoint for each.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -21,11 +20,10 @@ use rusqlite::{CachedStatement, Connection};
 use crate::bell::locked;
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
-use crate::id::Id;
 use crate::metrics::{Fact, Metrics};
 use crate::store::Bells;
 use crate::store::ahead::Ahead;
-use crate::store::changes::Changes;
+use crate::store::changes::{Change, Changes, What};
 use crate::store::claims::{Claim, Stops};
 use crate::store::counts::{Counts, Limits};
 use crate::store::facets::Noted;
@@ -36,7 +34,10 @@ use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
 use crate::store::turns::Shares;
-use crate::time::Timestamp;
+
+mod touched;
+
+pub(super) use touched::Touched;
 
 /// How many verbs share a commit at most.
 const BATCH: usize = 256;
@@ -61,14 +62,15 @@ pub(super) struct Tx<'a> {
     pub(super) hands: &'a Hands<Claim>,
     pub(super) couriers: &'a Hands<DeliveryClaim>,
     pub(super) in_hand: &'a InHand,
+    pub(super) changes: &'a Changes,
     effects: &'a mut Vec<Effect>,
 }
 
 /// What happens after the commit.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// A run is in a new state.
-    Run(Id, RunStatus),
+    /// A run is in a new state; or, if somebody listens, something of it is.
+    Changed(Change),
     /// A run was claimed when it was inserted: a free worker is to have it.
     Hand(Box<Claim>),
     /// A delivery was claimed when it was inserted: a free sender is to have it.
@@ -221,33 +223,6 @@ impl Channel {
             // Already gone is as good as closed.
             drop(sender.send(Message::Close));
         }
-    }
-}
-
-/// Keys used since they were last written.
-#[derive(Debug, Default)]
-pub(super) struct Touched(Mutex<HashMap<i64, (Timestamp, Option<Timestamp>)>>);
-
-impl Touched {
-    /// A key was used.
-    pub(super) fn note(&self, id: i64, now: Timestamp) {
-        locked(&self.0).entry(id).or_insert((now, None)).0 = now;
-    }
-
-    /// The keys whose last use was not written for a minute.
-    fn due(&self) -> Vec<(i64, Timestamp)> {
-        let mut due = Vec::new();
-        for (id, (used, written)) in locked(&self.0).iter_mut() {
-            let stale = match written {
-                Some(written) => used.since(*written) >= Duration::from_secs(60),
-                None => true,
-            };
-            if stale {
-                *written = Some(*used);
-                due.push((*id, *used));
-            }
-        }
-        due
     }
 }
 
@@ -442,6 +417,7 @@ impl Writer {
             hands: &self.parts.hands,
             couriers: &self.parts.couriers,
             in_hand: &self.parts.in_hand,
+            changes: &self.parts.changes,
             effects: &mut self.effects,
         };
         let keep = job.run(&mut tx);
@@ -534,14 +510,17 @@ impl Writer {
     /// After the commit: rings the bells, publishes, stops what is to stop.
     fn tell(&mut self) {
         let (mut work, mut timer, mut delivery, mut ended) = (false, false, false, false);
-        let (mut freed, mut courier) = (false, false);
+        let (mut freed, mut courier, mut changed) = (false, false, false);
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Run(run_id, status) => {
-                    work |= status == RunStatus::Queued;
-                    timer |= matches!(status, RunStatus::Waiting | RunStatus::AwaitingApproval);
-                    ended |= status.is_final();
-                    self.parts.changes.publish(run_id, status);
+                Effect::Changed(change) => {
+                    if let What::Run { status, .. } = change.what {
+                        work |= status == RunStatus::Queued;
+                        timer |= matches!(status, RunStatus::Waiting | RunStatus::AwaitingApproval);
+                        ended |= status.is_final();
+                    }
+                    self.parts.changes.publish(change);
+                    changed = true;
                 }
                 Effect::Hand(claim) => {
                     self.parts.hands.give(*claim);
@@ -576,6 +555,9 @@ impl Writer {
         // Where all slots are taken again, nobody has to look.
         work |= freed && total.queued > 0 && total.running < self.parts.limits.workers as u64;
         let bells = &self.parts.bells;
+        if changed {
+            self.parts.changes.stir();
+        }
         // Before the bell, so that whoever wakes sees it.
         bells.queued.store(total.queued, Ordering::SeqCst);
         if delivery {

@@ -8,6 +8,8 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.openapi.checks import RejectedPositiveData
 
+# The admin key of `api.py`.
+ADMIN = "fhk_outside-admin-key-0123456789abcdef"
 # The deployment of the examples, and the one whose webhook is called.
 EXAMPLE, KEPT = "hello", "open"
 NAME = "[a-z0-9][a-z0-9._-]{0,63}"
@@ -45,6 +47,9 @@ def before_call(context, case, kwargs):
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and re.fullmatch("[!-~]{1,200}", key):
         case.headers["Idempotency-Key"] = f"{key}-{next(fresh)}"
+    # After ten wrong keys in a minute, none is looked at.
+    if operation == "signIn" and isinstance(body, dict) and isinstance(body.get("key"), str) and body["key"].strip():
+        body["key"] = ADMIN if len(body["key"]) <= 500 else body["key"]
     if operation == "getMetrics":
         case.headers = {**(case.headers or {}), "Accept": next(formats)}
     # What other requests need has to stay as it is.

@@ -38,7 +38,7 @@ pub fn by_status(route: &Route<Handler>, operation: &Operation) -> BTreeMap<u16,
     let by_access: &[Code] = match route.access {
         Access::Open => &[],
         Access::Webhook => &[Code::InvalidAccess],
-        Access::Key(_) | Access::Own | Access::Approvals => {
+        Access::Key(_) | Access::Own | Access::Approvals | Access::AnyKey => {
             &[Code::InvalidAccess, Code::InsufficientScope]
         }
     };

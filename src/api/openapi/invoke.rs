@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
+use crate::api::batch;
 use crate::api::openapi::parameters::{
     ENDPOINT, IDEMPOTENCY_KEY, SOME_ID, SOME_REQUEST, VARIANT_ID, replayed,
 };
 use crate::api::openapi::{Answer, Body, Link, Operation, of};
 use crate::api::start::{METADATA_KEY, METADATA_KEYS, METADATA_TEXT, USER};
 use crate::api::webhook;
-use crate::api::wire::{Accepted, Ended};
+use crate::api::wire::{Accepted, Batch, Ended};
 use crate::error::Code;
 
 fn user() -> Value {
@@ -98,6 +99,33 @@ fn invocations() -> Vec<(&'static str, Value)> {
         ),
         ("callback", callback),
     ]
+}
+
+fn batch() -> Value {
+    json!({
+        "type": "object",
+        "required": ["runs"],
+        "properties": {"runs": {
+            "type": "array", "maxItems": batch::RUNS, "items": {"type": "object"},
+            "description": "Each as the body of an invoke, with `async.enabled`.",
+        }},
+    })
+}
+
+fn batches() -> Vec<(&'static str, Value)> {
+    let to = json!({"enabled": true, "callback_url": "https://receiver.example/done"});
+    let run = |name: &str| json!({"deployment": "hello", "inputs": {"name": name}, "async": to});
+    vec![("two", json!({"runs": [run("Ada"), run("Grace")]}))]
+}
+
+fn batch_answers() -> Value {
+    let mut value = accepted();
+    value["http_status"] = json!(202);
+    let missing = "Missing required input: name";
+    json!({"data": [value, {
+        "http_status": 400, "error": missing, "message": missing,
+        "error_code": "validation_error", "field": "/inputs/name",
+    }]})
 }
 
 fn trigger() -> Value {
@@ -215,6 +243,22 @@ pub const OPERATIONS: &[Operation] = &[
             Code::InvalidToolApproval,
             Code::DirectTimeout,
         ]),
+    Operation::at("POST", batch::PATTERN, "invokeBatch", "invoke")
+        .about(
+            "All that are not refused are on disk together. The answer has one item for each, in \
+            order, with the `http_status` that it would have had alone. Results go to URLs only. \
+            With an `Idempotency-Key`, the item at place N has the key `KEY/N`.",
+        )
+        .headers(&[IDEMPOTENCY_KEY])
+        .body(Body::json("What to run.", batch, batches))
+        .answers(&[Answer::new(
+            200,
+            "An answer for each.",
+            of::<Batch<'static>>,
+            batch_answers,
+        )
+        .headers(replayed)])
+        .refuses(&[Code::ValidationError, Code::MalformedBody]),
     Operation::at("POST", webhook::PATTERN, "trigger", "invoke")
         .about(
             "An object with an object `inputs` is the wrapped form; one without `inputs` is \

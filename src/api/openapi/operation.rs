@@ -219,6 +219,8 @@ pub struct Answer {
     other: Option<(&'static str, Example)>,
     /// Whether it is a page of a list, which can be had in every format.
     is_page: bool,
+    /// And more of them.
+    more: &'static [(&'static str, Example)],
     headers: fn() -> Value,
     pub(super) links: &'static [Link],
 }
@@ -239,6 +241,7 @@ impl Answer {
             example,
             other: None,
             is_page: false,
+            more: &[],
             headers: || json!({}),
             links: &[],
         }
@@ -268,6 +271,19 @@ impl Answer {
         self
     }
 
+    /// Or in these.
+    pub const fn or_any(mut self, more: &'static [(&'static str, Example)]) -> Answer {
+        self.more = more;
+        self
+    }
+
+    /// An answer without a body.
+    pub const fn empty(status: u16, what: &'static str) -> Answer {
+        let mut answer = Answer::new(status, what, super::plain_text, || Value::Null);
+        answer.media = "";
+        answer
+    }
+
     /// With these headers, as OpenAPI writes them.
     pub const fn headers(mut self, headers: fn() -> Value) -> Answer {
         self.headers = headers;
@@ -285,6 +301,8 @@ impl Answer {
         let mut content: Map<String, Value> = types
             .into_iter()
             .flatten()
+            .chain(self.more.iter().copied())
+            .filter(|(media, _)| !media.is_empty())
             .map(|(media, example)| {
                 let shown = json!({"schema": (self.schema)(schemas), "example": example()});
                 (media.to_owned(), shown)
@@ -299,8 +317,10 @@ impl Answer {
         let mut value = json!({
             "description": self.what,
             "headers": (self.headers)(),
-            "content": content,
         });
+        if !content.is_empty() {
+            value["content"] = content.into();
+        }
         if !self.links.is_empty() {
             let links = self.links.iter();
             value["links"] = links

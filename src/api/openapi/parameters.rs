@@ -97,6 +97,12 @@ pub(super) const APPROVAL_ID: Parameter = Parameter::new(
     || prefixed("apr_"),
     || json!("apr_019aa8c1d1f67c3295e2f4f4b3a0c9d7"),
 );
+pub(super) const JOB_ID: Parameter = Parameter::new(
+    "id",
+    "The job's id.",
+    || prefixed("job_"),
+    || json!("job_019aa8c1d1f67c3295e2f4f4b3a0c9d7"),
+);
 pub(super) const MEMBER_ID: Parameter = Parameter::new(
     "id",
     "The member's id.",

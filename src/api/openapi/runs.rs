@@ -8,26 +8,27 @@ use crate::api::openapi::parameters::{
 };
 use crate::api::openapi::{Answer, Body, Link, Operation, Parameter, of};
 use crate::api::query::Listed;
+use crate::api::retry::STEP;
 use crate::api::runs::{DELIVERIES, REASON, SOURCES};
-use crate::api::wire::{Run, ShownRequest, ShownRun, Step};
+use crate::api::wire::{Accepted, Run, ShownRequest, ShownRun, Step};
 use crate::error::Code;
 use crate::flow::run::RunStatus;
 
-const STATUS: Parameter = Parameter::new(
+pub(super) const STATUS: Parameter = Parameter::new(
     "status",
     "In one of these states.",
     || words(&RunStatus::ALL.map(RunStatus::as_str)),
     || json!(["completed", "failed"]),
 )
 .style("form", false);
-const SOURCE: Parameter = Parameter::new(
+pub(super) const SOURCE: Parameter = Parameter::new(
     "source",
     "From one of these sources.",
     || words(&SOURCES),
     || json!(["api"]),
 )
 .style("form", false);
-const DELIVERY: Parameter = Parameter::new(
+pub(super) const DELIVERY: Parameter = Parameter::new(
     "delivery",
     "With the result going back in one of these ways.",
     || words(&DELIVERIES),
@@ -40,10 +41,11 @@ pub(super) const DEPLOYMENT: Parameter = Parameter::new(
     text,
     || json!("hello"),
 );
-const VARIANT: Parameter = Parameter::new("variant", "Of the variant of that name.", text, || {
-    json!("prod")
-});
-const KEYS: Parameter = Parameter::new(
+pub(super) const VARIANT: Parameter =
+    Parameter::new("variant", "Of the variant of that name.", text, || {
+        json!("prod")
+    });
+pub(super) const KEYS: Parameter = Parameter::new(
     "api_key_id",
     "Started by one of these keys.",
     || {
@@ -53,8 +55,8 @@ const KEYS: Parameter = Parameter::new(
     || json!(["key_019aa8c1d1f67c3295e2f4f4b3a0c9d7"]),
 )
 .style("form", false);
-const USER: Parameter = Parameter::new("user", "For that user.", text, || json!("u-17"));
-const METADATA: Parameter = Parameter::new(
+pub(super) const USER: Parameter = Parameter::new("user", "For that user.", text, || json!("u-17"));
+pub(super) const METADATA: Parameter = Parameter::new(
     "metadata",
     "With these labels: `metadata[key]=value`; or `metadata[key]`, whatever the value.",
     || {
@@ -66,9 +68,10 @@ const METADATA: Parameter = Parameter::new(
     || json!({"plan": "pro"}),
 )
 .style("deepObject", true);
-const Q: Parameter = Parameter::new("q", "That run alone: its id or request id.", run_id, || {
-    json!(SOME_REQUEST)
-});
+pub(super) const Q: Parameter =
+    Parameter::new("q", "That run alone: its id or request id.", run_id, || {
+        json!(SOME_REQUEST)
+    });
 
 /// What runs are filtered by.
 pub(super) const FILTER: &[Parameter] = &[
@@ -108,11 +111,14 @@ fn step() -> Value {
         "output": {"text": "Hello, Ada!"}, "output_bytes": 22, "meta": null,
         "error": null,
         "error_class": null, "due_at": null, "started_at": SOME_TIME, "ended_at": SOME_TIME,
+        "reused": false,
     })
 }
 
 fn shown() -> Value {
     let mut value = run();
+    value["retry_of"] = json!(null);
+    value["retries"] = json!([]);
     value["steps_count"] = json!(1);
     value["steps"] = json!([step()]);
     value["deliveries"] = json!([{
@@ -123,6 +129,36 @@ fn shown() -> Value {
         "response_status": 200, "error_class": null}],
     }]);
     json!({"workflow_run": value})
+}
+
+/// Where a retry begins.
+pub(super) fn begin() -> Value {
+    json!({
+        "type": ["string", "null"], "minLength": 1, "maxLength": STEP,
+        "description": "`start`, `failed` (which it is without), or a step's path or id. Finished \
+        steps before it are not executed again: what is on record of them is taken over, as far as \
+        the definition is the same.",
+    })
+}
+
+/// Which version a retry runs.
+pub(super) fn edition() -> Value {
+    json!({
+        "enum": ["same", "latest", null],
+        "description": "The version that the run had (which it is without), or the variant's \
+        present one.",
+    })
+}
+
+fn how() -> Value {
+    json!({"type": "object", "properties": {"from": begin(), "version": edition()}})
+}
+
+fn repeated() -> Value {
+    json!({
+        "request_id": SOME_REQUEST, "run_id": SOME_ID, "run_status": "running",
+        "status": "running",
+    })
 }
 
 fn request() -> Value {
@@ -230,6 +266,43 @@ pub const OPERATIONS: &[Operation] = &[
         })
         .links(NEXT)])
         .refuses(&[Code::ValidationError, Code::MalformedBody, Code::NotFound]),
+    Operation::at("POST", "/v1/workflow_runs/{id}/retry", "retryRun", "runs")
+        .about(
+            "A new run with the inputs, labels and callback URL of one that has ended. With \
+            `version: latest`, the inputs must fit that version. `invoke` keys repeat what they \
+            started.",
+        )
+        .path(&[RUN_ID])
+        .body(
+            Body::json("From where.", how, || {
+                vec![
+                    ("failed", json!({})),
+                    ("mended", json!({"from": "failed", "version": "latest"})),
+                    ("anew", json!({"from": "start"})),
+                ]
+            })
+            .optional(),
+        )
+        .answers(&[Answer::new(
+            202,
+            "The new run is on disk.",
+            of::<Accepted<'static>>,
+            repeated,
+        )
+        .links(&[Link::new(
+            "show",
+            "getRun",
+            &[("id", "$response.body#/run_id")],
+        )])])
+        .refuses(&[
+            Code::ValidationError,
+            Code::CallbackUrlForbidden,
+            Code::CallbackDeliveryRequired,
+            Code::MalformedBody,
+            Code::NotFound,
+            Code::RunsOpen,
+            Code::TooManyRequests,
+        ]),
     Operation::at(
         "GET",
         "/v1/public/requests/{request_id}",

@@ -121,17 +121,20 @@ fn a_member_that_is_always_sent_is_required() {
     let none: [&str; 0] = [];
     for (name, members, optional) in [
         ("Run", 29, &none[..]),
-        ("WholeRun", 32, &none),
-        ("Step", 12, &none),
+        ("WholeRun", 34, &none),
+        ("Step", 15, &none),
         ("WholeDelivery", 11, &none),
         ("WholeApproval", 24, &none),
         ("ApprovalAnswer", 6, &none),
         ("Attempt", 15, &["response_encoding"]),
         ("WholeDeployment", 10, &["webhook_secret"]),
         ("Accepted", 5, &["webhook_secret"]),
+        ("Job", 10, &none),
+        ("BatchAccepted", 7, &["webhook_secret", "replayed"]),
         ("Ended", 6, &["error"]),
         ("Deleted", 4, &["variant"]),
         ("NewApiKey", 10, &none),
+        ("Session", 4, &none),
         ("Member", 9, &none),
         ("AuditEntry", 8, &none),
         ("StatsSpan", 11, &none),
@@ -177,7 +180,10 @@ fn each_error_of_a_route_is_among_its_responses() {
 fn metrics_come_in_two_formats_and_say_when_they_ask_for_a_key() {
     let document = built();
     let metrics = &document["paths"]["/metrics"]["get"];
-    assert_eq!(metrics["security"], json!([{}, {"key": []}]));
+    assert_eq!(
+        metrics["security"],
+        json!([{}, {"key": []}, {"session": []}])
+    );
     let about = metrics["description"].as_str().unwrap_or_default();
     assert!(
         about.contains("unless `metrics_key` is set")

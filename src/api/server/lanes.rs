@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use crate::api::budget::Held;
 use crate::api::call::{Call, Reply};
 use crate::api::door::{Admission, Respond, Responder};
+use crate::api::feed::Frames;
 use crate::error::{Error, Result};
 
 /// Whole requests that wait in each lane; over it: 503.
@@ -41,6 +42,10 @@ impl Respond for Holding {
     fn send(self: Box<Self>, answer: Result<Reply>) {
         self.responder.send(answer);
         drop(self.held);
+    }
+
+    fn stream(self: Box<Self>, reply: Reply, frames: Frames) {
+        self.responder.stream(reply, frames);
     }
 
     fn is_gone(&self) -> bool {

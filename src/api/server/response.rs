@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use crate::api::approve;
 use crate::api::budget::{Budget, Held};
 use crate::api::call::{Head, Reply};
+use crate::api::server::body::{Outcome, Sending};
 use crate::error::{Code, Error, Result};
 use crate::id::{Dice, Id};
 use crate::time::Clock;
@@ -90,7 +91,8 @@ pub fn too_many_unread() -> Error {
 }
 
 /// The library's response; its bytes count against `answers` until the last one has left.
-pub fn of(mut reply: Reply, seen: &Seen, answers: &Budget) -> Response<Full<Bytes>> {
+pub fn of(outcome: Outcome, seen: &Seen, answers: &Budget) -> Response<Sending> {
+    let Outcome { mut reply, frames } = outcome;
     let mut held = answers.hold(Some(seen.peer));
     if !held.grow(reply.body.len()) {
         // Whoever has read all else gets even what is over its share: asked for again, it would be as large.
@@ -106,10 +108,14 @@ pub fn of(mut reply: Reply, seen: &Seen, answers: &Budget) -> Response<Full<Byte
         checked_headers(&reply).unwrap_or_default()
     });
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::new(Full::new(Bytes::from_owner(Sent {
-        body: reply.body,
-        _held: held,
-    })));
+    let body = match frames {
+        Some(frames) => Sending::Frames(frames),
+        None => Sending::Whole(Full::new(Bytes::from_owner(Sent {
+            body: reply.body,
+            _held: held,
+        }))),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let map = response.headers_mut();
     for (name, value) in headers {

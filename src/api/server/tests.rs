@@ -9,25 +9,29 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::*;
-use crate::api::door::{Admission, Who};
+use crate::api::call::Reply;
+use crate::api::door::{Admission, Shown, Who};
 use crate::api::edge::Cidr;
+use crate::api::feed::{self, Feed};
 use crate::id::Id;
 
 mod life;
 mod limits;
 mod requests;
+mod streams;
 
 /// No answer may take longer than this in a test.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A house with one key (`k`) and these paths: `/open`, `/who`, `/echo`, `/gate` (waits for the test),
-/// `/wait` (answered by the test), `/panic`, `/lost` (dropped responder), `/big`, `/newline`, `/token/…`; of
+/// `/wait` (answered by the test), `/stream` (goes on as the test likes), `/panic`, `/lost` (dropped responder), `/big`, `/newline`, `/token/…`; of
 /// `/gate` and `/big` there is one below `/read` too, which only reads.
 struct House {
     answered: AtomicUsize,
     gate: Receiver<()>,
     at_gate: Sender<()>,
     waiting: Sender<Responder>,
+    feeds: Sender<Feed>,
 }
 
 impl Door for House {
@@ -44,6 +48,7 @@ impl Door for House {
             pattern: "/fake",
             params: Vec::new(),
             who: Who::Nobody,
+            shown: Shown::Nothing,
             is_read: head.path.starts_with("/read"),
         })
     }
@@ -72,6 +77,11 @@ impl Door for House {
                 "through".to_owned()
             }
             "/big" | "/read/big" => return Ok(Answer::Now(plain("x".repeat(8 << 20)))),
+            "/stream" => {
+                let (feed, frames) = feed::feed(None);
+                self.feeds.send(feed).expect("the test listens");
+                return Ok(Answer::Stream(plain(""), frames));
+            }
             "/panic" => panic!("the secret of the house"),
             "/newline" => {
                 return Ok(Answer::Now(
@@ -116,6 +126,7 @@ struct Running {
     gate: Sender<()>,
     at_gate: Receiver<()>,
     waiting: Receiver<Responder>,
+    feeds: Receiver<Feed>,
 }
 
 impl Running {
@@ -129,11 +140,13 @@ impl Running {
         let (gate, gate_end) = unbounded();
         let (at_gate_end, at_gate) = unbounded();
         let (waiting_end, waiting) = unbounded();
+        let (feeds_end, feeds) = unbounded();
         let house = Arc::new(House {
             answered: AtomicUsize::new(0),
             gate: gate_end,
             at_gate: at_gate_end,
             waiting: waiting_end,
+            feeds: feeds_end,
         });
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1024).expect("a free port");
         let door: Arc<dyn Door> = Arc::<House>::clone(&house);
@@ -154,6 +167,7 @@ impl Running {
             gate,
             at_gate,
             waiting,
+            feeds,
         }
     }
 

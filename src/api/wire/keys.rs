@@ -9,7 +9,7 @@ use crate::api::door::{SCOPES, Scope};
 use crate::api::keys::ENVIRONMENTS;
 use crate::time::Timestamp;
 
-fn scopes() -> Vec<&'static str> {
+pub(super) fn scopes() -> Vec<&'static str> {
     SCOPES
         .iter()
         .map(|(scope, _)| Scope::as_str(*scope))

@@ -170,6 +170,11 @@ pub struct WholeRun<'a> {
     /// The run.
     #[serde(flatten)]
     pub run: Run<'a>,
+    /// The request id of the run that it repeats.
+    #[schemars(extend("pattern" = REQUEST_ID))]
+    pub retry_of: Option<String>,
+    /// The request ids of the runs that repeat it: the newest 20, newest first.
+    pub retries: Vec<String>,
     /// What happened to it, or why it waits: a sentence or two for a person. The words may change between versions.
     pub story: String,
     /// How many steps it has: those that have begun, and those that were skipped.
@@ -253,6 +258,8 @@ pub struct Step<'a> {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Whether it was taken over from the run that this one repeats.
+    pub reused: bool,
 }
 
 /// One try of a step.

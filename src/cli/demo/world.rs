@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 use serde_json::{Value, json};
 
 use crate::api::call::{Answer, Call, Head, Reply};
-use crate::api::door::{Admission, Door, Responder, Who};
+use crate::api::door::{Admission, Door, Responder, Shown, Who};
 use crate::api::routes::nothing_here;
 use crate::error::Result;
 use crate::id::Id;
@@ -62,6 +62,7 @@ impl Door for World {
             pattern: PATHS[route],
             params: Vec::new(),
             who: Who::Nobody,
+            shown: Shown::Nothing,
             is_read: false,
         })
     }

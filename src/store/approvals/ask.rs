@@ -13,6 +13,7 @@ use crate::id::Id;
 use crate::store::approvals::decide::eligible;
 use crate::store::approvals::{PREFIX, by_row_of};
 use crate::store::audit::Actor;
+use crate::store::changes::What;
 use crate::store::members::{self, Member};
 use crate::store::steps::{Finished, Opened};
 use crate::store::writer::Tx;
@@ -79,6 +80,7 @@ impl Tx<'_> {
             };
             return self.cannot_ask(run, asked, why.to_owned(), now);
         }
+        self.stir(run, || What::Approval(id));
         self.set_timers(&approval, now)?;
         self.tell_all(&approval, "approval.requested", now)?;
         let detail = json!({

@@ -14,6 +14,7 @@ use crate::store::approvals::refusal::{Refusal, is_due};
 use crate::store::approvals::settle::Settled;
 use crate::store::approvals::{Answered, Approval, PREFIX, after, now_of, people};
 use crate::store::audit::Actor;
+use crate::store::changes::What;
 use crate::store::instance::hex;
 use crate::store::members::{self, Member};
 use crate::store::notices::cut;
@@ -70,6 +71,9 @@ pub enum Decided {
 
 /// What an answer comes by that the admin key brought.
 const ADMIN_KEY: &str = "admin key";
+
+/// What stands before the name of a key that somebody is signed in with.
+const DASHBOARD: &str = "dashboard ";
 
 /// How much of an answer, and of a comment, the audit has, in characters: its rows stay for ever.
 const NOTED: usize = 200;
@@ -190,6 +194,11 @@ fn resolve(
     })
 }
 
+/// Whether that is the admin key, shown or signed in with.
+fn is_admin_key(via: &str) -> bool {
+    via.strip_prefix(DASHBOARD).unwrap_or(via) == ADMIN_KEY
+}
+
 /// Why whoever asked for the run may not answer, if it is them.
 fn excluded(approval: &Approval, counts: &Counts, decide: &Decide) -> Option<&'static str> {
     if !approval.ask.not_requester {
@@ -201,7 +210,7 @@ fn excluded(approval: &Approval, counts: &Counts, decide: &Decide) -> Option<&'s
     }
     let is_starter = match decide.key {
         // The admin key has no row.
-        None => decide.via == ADMIN_KEY && approval.started_by_admin,
+        None => is_admin_key(&decide.via) && approval.started_by_admin,
         key => key == approval.started_by,
     };
     is_starter.then_some(STARTER)
@@ -317,6 +326,7 @@ impl Tx<'_> {
         let actor = actor(decide, &given.by);
         let target = approval.approval_id.prefixed(PREFIX);
         self.audit(&actor, "approval.answer", &target, &detail, now)?;
+        self.stir(approval.run, || What::Approval(approval.id));
         match self.conclude(&approval, verdict, Some(&given), now)? {
             true => Ok(Decided::Stands(after(self.conn, &approval)?)),
             false => Ok(Decided::Counted(after(self.conn, &approval)?)),

@@ -11,6 +11,7 @@ use crate::flow::run::Event;
 use crate::flow::step::{StepError, StepStatus};
 use crate::metrics::Fact;
 use crate::store::approvals::Approval;
+use crate::store::changes::What;
 use crate::store::steps::Finished;
 use crate::store::writer::{Effect, Tx};
 use crate::time::Timestamp;
@@ -37,6 +38,7 @@ impl Tx<'_> {
     ) -> Result<()> {
         let output = settled.step.as_ref().ok();
         self.close_approval(approval.id, settled.status, output, now)?;
+        self.stir(approval.run, || What::Approval(approval.id));
         let finished = Finished {
             path: approval.path.clone(),
             status: match settled.step {
@@ -70,7 +72,11 @@ impl Tx<'_> {
             .query_row([run], |row| row.get(0))
             .optional()?;
         match pending {
-            Some(id) => self.close_approval(id, ApprovalStatus::Cancelled, None, now),
+            Some(id) => {
+                self.close_approval(id, ApprovalStatus::Cancelled, None, now)?;
+                self.stir(run, || What::Approval(id));
+                Ok(())
+            }
             None => Ok(()),
         }
     }

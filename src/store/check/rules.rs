@@ -142,6 +142,24 @@ pub(super) const INVARIANTS: &[Rule] = &[
                  report it.",
     },
     Rule {
+        name: "minutes_out_of_step",
+        what: "minutes of charts that do not add up to the runs that were accepted in them",
+        sql: "SELECT strftime('%FT%RZ', m.minute * 60, 'unixepoch'), '' FROM minutes m WHERE m.deployment = 0
+              AND (m.accepted, m.completed, m.failed, m.cancelled) IS NOT (
+                  SELECT count(*), count(*) FILTER (WHERE status = 'completed'),
+                      count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'cancelled')
+                  FROM runs WHERE run_id >= unhex(printf('%012X', m.minute * 60000))
+                      AND run_id < unhex(printf('%012X', (m.minute + 1) * 60000)))
+              UNION ALL SELECT strftime('%FT%RZ', minute * 60, 'unixepoch'), '' FROM minutes GROUP BY minute
+              HAVING sum(iif(deployment = 0, accepted, -accepted)) <> 0
+                  OR sum(iif(deployment = 0, completed, -completed)) <> 0
+                  OR sum(iif(deployment = 0, failed, -failed)) <> 0
+                  OR sum(iif(deployment = 0, cancelled, -cancelled)) <> 0
+              UNION ALL SELECT 'all', '' WHERE
+                  (SELECT count(*) FROM runs) <> (SELECT total(accepted) FROM minutes WHERE deployment = 0)",
+        advice: "Counts and charts are off by that much, nothing else is; report it with these minutes.",
+    },
+    Rule {
         name: "key_without_run",
         what: "idempotency keys that answer for a run which is not there",
         sql: "SELECT i.key, '' FROM idempotency i WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.run_id = i.run_id)",

@@ -11,14 +11,15 @@ const SOUND: &str = "
         VALUES (1, 1, 1, 'yaml', '', randomblob(32), 1, 'x');
     INSERT INTO runs (id, run_id, deployment, version, status, source, delivery, callback_url, inputs, output, error,
                       created_at, ended_at, wake_at, claim_token, claim_expires_at) VALUES
-        (1, randomblob(16), 1, 1, 'completed', 'api', 'callback', 'u', '{}', '1', NULL, 1, 2, NULL, NULL, NULL),
-        (2, randomblob(16), 1, 1, 'failed', 'api', 'callback', 'u', '{}', NULL, 'e', 1, 2, NULL, NULL, NULL),
-        (3, randomblob(16), 1, 1, 'completed', 'api', 'direct', NULL, '{}', '1', NULL, 1, 2, NULL, NULL, NULL),
-        (4, randomblob(16), 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
-        (5, randomblob(16), 1, 1, 'running', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, 7, 8),
-        (6, randomblob(16), 1, 1, 'waiting', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, 9, NULL, NULL),
-        (7, randomblob(16), 1, 1, 'awaiting_approval', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
-        (8, randomblob(16), 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL);
+        (1, x'00000000000000000000000000000001', 1, 1, 'completed', 'api', 'callback', 'u', '{}', '1', NULL, 1, 2, NULL, NULL, NULL),
+        (2, x'00000000000000000000000000000002', 1, 1, 'failed', 'api', 'callback', 'u', '{}', NULL, 'e', 1, 2, NULL, NULL, NULL),
+        (3, x'00000000000000000000000000000003', 1, 1, 'completed', 'api', 'direct', NULL, '{}', '1', NULL, 1, 2, NULL, NULL, NULL),
+        (4, x'00000000000000000000000000000004', 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
+        (5, x'00000000000000000000000000000005', 1, 1, 'running', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, 7, 8),
+        (6, x'00000000000000000000000000000006', 1, 1, 'waiting', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, 9, NULL, NULL),
+        (7, x'00000000000000000000000000000007', 1, 1, 'awaiting_approval', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL),
+        (8, x'00000000000000000000000000000008', 1, 1, 'queued', 'api', 'callback', 'u', '{}', NULL, NULL, 1, NULL, NULL, NULL, NULL);
+    INSERT INTO minutes VALUES (0, 0, 8, 2, 1, 0), (1, 0, 8, 2, 1, 0);
     INSERT INTO steps (run, path, kind, status, failures, attempts, tried_at, output, due_at, started_at, ended_at) VALUES
         (1, 'a', 'set', 'completed', 1, '[{\"number\":1}]', 2, '1', NULL, 1, 2),
         (5, 'a', 'http', 'running', 0, NULL, 1, NULL, NULL, 1, NULL),
@@ -128,6 +129,9 @@ const DAMAGES: &[(&str, &str)] = &[
     ("origin_out_of_step", "UPDATE origins SET in_flight = 2 WHERE id = 2"),
     ("origin_out_of_step", "UPDATE origins SET ready_at = 4 WHERE id = 1"),
     ("origin_out_of_step", "UPDATE origins SET ready_at = 4 WHERE id = 2"),
+    ("minutes_out_of_step", "DELETE FROM minutes"),
+    ("minutes_out_of_step", "UPDATE minutes SET failed = 2, completed = 1"),
+    ("minutes_out_of_step", "UPDATE minutes SET failed = 2 WHERE deployment = 1"),
     ("key_without_run", "UPDATE idempotency SET run_id = randomblob(16)"),
     (
         "version_of_other_deployment",
@@ -167,7 +171,8 @@ fn ids_are_those_that_callers_know_and_only_the_first_ten_are_named() {
         "WITH RECURSIVE n(x) AS (SELECT 100 UNION ALL SELECT x + 1 FROM n WHERE x < 111)
          INSERT INTO runs (id, run_id, deployment, version, status, source, delivery, callback_url, inputs, output,
                            created_at, ended_at)
-         SELECT x, randomblob(16), 1, 1, 'completed', 'api', 'callback', 'u', '{}', '1', 1, 2 FROM n",
+         SELECT x, unhex(printf('%032x', x)), 1, 1, 'completed', 'api', 'callback', 'u', '{}', '1', 1, 2 FROM n;
+         UPDATE minutes SET accepted = accepted + 12, completed = completed + 12",
     )
     .expect("runs without events");
     let checked = all(&conn, now()).expect("readable");

@@ -16,16 +16,16 @@ use crate::store::notices::Notices;
 use crate::store::runs::NewRun;
 use crate::store::turns::Shares;
 
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+pub(in crate::store) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
-struct House {
-    store: Arc<Store>,
+pub(in crate::store) struct House {
+    pub(in crate::store) store: Arc<Store>,
     /// Row numbers are made to leap by this much, so that blocks are left behind.
     _folder: tempfile::TempDir,
 }
 
 impl House {
-    fn open() -> House {
+    pub(in crate::store) fn open() -> House {
         let folder = tempfile::tempdir().expect("a folder");
         let options = Options {
             path: folder.path().join("skep.db"),
@@ -64,13 +64,18 @@ impl House {
     }
 
     /// The n-th run: what it can be found by follows from n.
-    fn insert(&self, n: usize) {
+    pub(in crate::store) fn insert(&self, n: usize) {
+        self.insert_at(n, Timestamp(NOW.0 + n as i64));
+    }
+
+    /// The same, accepted then.
+    pub(in crate::store) fn insert_at(&self, n: usize, now: Timestamp) {
         let directory = self.store.directory();
         let name = if n.is_multiple_of(5) { "b" } else { "a" };
         let row = &directory.deployment(name).expect("deployed").row;
         let labels = json!({"n": n % 3, "half": n as f64 / 2.0, "big": 1e300, "odd": n % 2 == 1, "none": null});
         let new = NewRun {
-            run_id: Id::new(Timestamp(NOW.0 + n as i64), &Dice::System),
+            run_id: Id::new(now, &Dice::System),
             deployment: row.id,
             version: row.variants[0].version_id,
             source: if n.is_multiple_of(7) {
@@ -86,12 +91,11 @@ impl House {
             idempotency: None,
             waits: false,
         };
-        let now = Timestamp(NOW.0 + n as i64);
         self.store.insert_run(new, now).expect("inserted");
     }
 
     /// Ends some of those that wait, one way or another.
-    fn end(&self, count: usize) {
+    pub(in crate::store) fn end(&self, count: usize) {
         for claim in self.store.claim_runs(count, 1, NOW).expect("claimed") {
             let ending = match claim.id % 2 {
                 0 => Ending::Completed { output: json!(1) },
@@ -107,7 +111,7 @@ impl House {
     }
 
     /// Leaves the rest of the block, and many more, empty.
-    fn leap(&self) {
+    pub(in crate::store) fn leap(&self) {
         let leap = "UPDATE runs SET id = id + 5000 WHERE id = (SELECT max(id) FROM runs)";
         self.store
             .write(move |tx| {
@@ -122,7 +126,7 @@ impl House {
     }
 
     /// Every page of a list, and how many there were.
-    fn pages(&self, filter: &RunFilter, limit: usize) -> (Vec<i64>, usize) {
+    pub(in crate::store) fn pages(&self, filter: &RunFilter, limit: usize) -> (Vec<i64>, usize) {
         let (mut ids, mut cursor, mut pages) = (Vec::new(), None, 0);
         loop {
             let page = Page { limit, cursor };
@@ -141,7 +145,7 @@ impl House {
 
     /// What a look at every row gives.
     fn every(&self, filter: &RunFilter) -> Vec<i64> {
-        let look = Look::new(filter, 100_000);
+        let look = Look::new(filter, 100_000, Values::Whole);
         let whole = Span {
             below: i64::MAX,
             lowest: 0,
@@ -157,7 +161,7 @@ impl House {
     }
 }
 
-fn filters() -> Vec<RunFilter> {
+pub(in crate::store) fn filters() -> Vec<RunFilter> {
     let base = RunFilter::default;
     let one = |name: &str| Some(name.to_owned());
     let label = |key: &str, value: Option<&str>| RunFilter {

@@ -7,6 +7,7 @@ use crate::id::Dice;
 use crate::store::notices::Notices;
 use crate::store::turns::Shares;
 use crate::store::{Options, Store};
+use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 

@@ -186,6 +186,7 @@ fn a_server_that_never_ran_stops_too() {
         gate: gate_end,
         at_gate: at_gate_end,
         waiting: waiting_end,
+        feeds: bounded(0).0,
     };
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 16).expect("a free port");
     let server = Server::new(listener, ServerConfig::default(), Arc::new(house)).expect("a server");

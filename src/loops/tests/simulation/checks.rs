@@ -67,6 +67,7 @@ impl Checks {
         let last = std::mem::take(&mut self.last);
         self.note_in_vain(&last, &next);
         self.counts(&next);
+        self.broken.extend(next.minutes_off());
         self.flights(&next);
         self.holds(&next, usurped);
         for (row, before) in &last.runs {
