@@ -17,7 +17,7 @@ use skep::bench::{Result, fault};
 use crate::ask::{escaped, read};
 use crate::draw::Dice;
 use crate::file::{Filled, cached};
-use crate::job::{CONNECTIONS, JOB, NOWHERE, STILL, accept, inputs};
+use crate::job::{CONNECTIONS, NOWHERE, STILL, accept, inputs};
 use crate::report::Report;
 use crate::server::start;
 use crate::stream::Stream;
@@ -69,7 +69,6 @@ fn follow(mut stream: Stream) -> Receiver<(String, Instant)> {
 pub fn latency(asked: &Asked, report: &mut Report) -> Result<()> {
     let filled = cached(size(asked))?;
     let server = start(&filled.folder, &STILL)?;
-    server.deploy("job", JOB)?;
     for (what, query) in [
         ("a stream of all runs", "kinds=run"),
         (
@@ -196,7 +195,6 @@ impl Open {
 pub fn dashboards(asked: &Asked, report: &mut Report) -> Result<()> {
     let filled = cached(size(asked))?;
     let server = start(&filled.folder, &STILL)?;
-    server.deploy("job", JOB)?;
     let window = Duration::from_secs(asked.of(15, 2));
     let intake = |time| -> Result<f64> {
         let loaded = accept(&server, CONNECTIONS, Until::Over(time), Some(NOWHERE))?;
