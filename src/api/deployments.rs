@@ -18,6 +18,7 @@ use crate::id::Id;
 use crate::secret::new_secret;
 use crate::store::audit::Actor;
 use crate::store::deployments::{DeploymentRow, NewVersion, Patch, PutVersion, VariantRow};
+use crate::store::directory::DeploymentEntry;
 use crate::time::{millis, parse_duration};
 
 /// The most hosts that callbacks can be held to.
@@ -169,11 +170,12 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
     query.list(paged.rows.iter().map(shown).collect(), paged.next)
 }
 
-/// `GET /v1/deployments/{deployment}`: with the secret for an admin key, which leaves a row in the audit.
+/// `GET /v1/deployments/{deployment}`: with the secret for an admin key, which leaves a row in the audit, unless
+/// `secret=false` asks for the rest alone.
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let entry = find_deployment(&request.store().directory(), request.param(0))?;
-    let mut value = whole(request, &entry.row);
-    if request.is_admin() {
+    let mut value = whole(request, &entry);
+    if request.is_admin() && request.query().flag_or("secret", true)? {
         request.store().note(
             request.actor(),
             "secret.show",
@@ -186,8 +188,8 @@ pub fn show(request: &Request<'_>) -> Result<Answer> {
 }
 
 /// A deployment with its variants, without its secret.
-fn whole<'a>(request: &Request<'_>, row: &'a DeploymentRow) -> WholeDeployment<'a> {
-    let public_url = request.api.public_url();
+fn whole<'a>(request: &Request<'_>, entry: &'a DeploymentEntry) -> WholeDeployment<'a> {
+    let (row, public_url) = (&entry.row, request.api.public_url());
     let variant = |variant: &'a VariantRow| Variant {
         variant: &variant.name,
         variant_id: variant.variant_id,
@@ -198,6 +200,8 @@ fn whole<'a>(request: &Request<'_>, row: &'a DeploymentRow) -> WholeDeployment<'
     WholeDeployment {
         deployment: shown(row),
         variants: row.variants.iter().map(variant).collect(),
+        secret_staged: entry.secrets.is_staged(),
+        old_secret_until: entry.secrets.old_until(request.now()),
         webhook_secret: None,
     }
 }
@@ -244,7 +248,7 @@ pub fn change(request: &Request<'_>) -> Result<Answer> {
         .store()
         .patch_deployment(name.to_owned(), patch, request.actor(), request.now())?;
     let entry = find_deployment(&request.store().directory(), name)?;
-    Ok(Answer::Now(Reply::json(200, &whole(request, &entry.row))))
+    Ok(Answer::Now(Reply::json(200, &whole(request, &entry))))
 }
 
 fn patch(request: &Request<'_>, row: &DeploymentRow, body: &Map<String, Value>) -> Result<Patch> {

@@ -4,7 +4,7 @@ use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::fields;
 use crate::api::start::{Target, find_deployment, find_variant};
-use crate::api::wire::{RolledBack, Version};
+use crate::api::wire::{DeclaredInput, RolledBack, Version, WholeVersion};
 use crate::error::{Error, Result};
 use crate::flow::names::excerpt;
 use crate::flow::source::Format;
@@ -36,7 +36,11 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let place = place(request)?;
     let row = find(request, &place, request.param(2))?;
-    Ok(Answer::Now(Reply::json(200, &shown(&place, &row))))
+    let body = WholeVersion {
+        version: shown(&place, &row),
+        inputs: declared(request, &row),
+    };
+    Ok(Answer::Now(Reply::json(200, &body)))
 }
 
 /// `POST …/variants/{variant}/rollback`
@@ -78,6 +82,20 @@ fn find(request: &Request<'_>, place: &Target, number: &str) -> Result<VersionRo
 
 fn no_version(number: &str) -> Error {
     Error::not_found(format!("Version {:?} not found", excerpt(number)))
+}
+
+/// What the definition takes; `None` if it would not be deployed any more: a step kind may have been taken away since.
+fn declared(request: &Request<'_>, row: &VersionRow) -> Option<Vec<DeclaredInput>> {
+    let workflow = parse(&row.definition, row.format, request.api.kinds()).ok()?;
+    let inputs = workflow.inputs.into_iter().map(|input| DeclaredInput {
+        name: input.name,
+        kind: input.kind.as_str(),
+        required: input.required,
+        default: input.default,
+        description: input.description,
+        choices: input.choices,
+    });
+    Some(inputs.collect())
 }
 
 /// A version with its definition.

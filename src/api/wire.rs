@@ -24,8 +24,8 @@ pub use approvals::{
 };
 pub use deliveries::{Attempt, Delivery, Timings, WholeDelivery};
 pub use deployments::{
-    Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version, WebhookSecret,
-    WholeDeployment,
+    DeclaredInput, Deleted, Deployed, Deployment, DryRun, RolledBack, Variant, Version,
+    WebhookSecret, WholeDeployment, WholeVersion,
 };
 pub use events::{ApprovalEvent, DeliveryEvent, SkippedEvents, StepEvent};
 pub use jobs::{Batch, BatchAccepted, BatchAnswer, BatchRefused, Job, JobCount};

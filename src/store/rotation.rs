@@ -51,6 +51,17 @@ impl Secrets {
         self.valid(now).into_iter().take(2).collect()
     }
 
+    /// Whether the next secret is there.
+    pub fn is_staged(&self) -> bool {
+        self.staged.is_some()
+    }
+
+    /// Until when the one before is accepted, if it still is.
+    pub fn old_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.old.as_ref().map(|(_, until)| *until);
+        until.filter(|until| now < *until)
+    }
+
     /// Every secret that is accepted: the current one first.
     pub fn valid(&self, now: Timestamp) -> Vec<&str> {
         let old = self

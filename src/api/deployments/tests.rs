@@ -50,9 +50,21 @@ fn only_a_staged_secret_is_promoted() {
     let refused = to("promote");
     assert_eq!(refused.status, 404, "{}", refused.body);
     assert!(refused.text("error").contains("Staged"));
+    let stands = || {
+        let body = house.get("/v1/deployments/plain", ADMIN).body;
+        (
+            body["secret_staged"] == true,
+            body["old_secret_until"].is_string(),
+        )
+    };
+    assert_eq!(stands(), (false, false));
     let staged = to("stage").text("webhook_secret");
+    assert_eq!(stands(), (true, false));
     assert_eq!(to("promote").text("webhook_secret"), staged);
     assert_eq!(to("promote").status, 404, "it is staged no more");
+    assert_eq!(stands(), (false, true));
+    assert_eq!(to("revoke").status, 200);
+    assert_eq!(stands(), (false, false));
 }
 
 #[test]
@@ -192,6 +204,12 @@ fn the_secret_is_shown_to_an_admin_alone_and_noted() {
         );
     }
     let before = house.audit().len();
+    let without = house.get("/v1/deployments/plain?secret=false", ADMIN);
+    assert_eq!(
+        (without.status, &without.body["webhook_secret"]),
+        (200, &Value::Null)
+    );
+    assert_eq!(house.audit().len(), before, "nothing was shown");
     let shown = house.get("/v1/deployments/plain", ADMIN);
     assert!(shown.text("webhook_secret").starts_with("whsec_"));
     assert_eq!(
@@ -373,6 +391,23 @@ fn a_wrong_setting_is_named() {
         ..Ask::default()
     };
     assert_eq!(house.ask(&ask).status, 404);
+}
+
+#[test]
+fn a_version_tells_what_it_takes() {
+    let house = House::new();
+    let definition =
+        "inputs: {size: {type: text, enum: [s, l], default: s}, n: {type: number, required: true}}
+steps: [{id: a, set: {x: 1}}]";
+    put(&house, PLACE, None, definition);
+    let shown = house.get(&format!("{PLACE}/versions/1"), ADMIN);
+    assert_eq!(
+        shown.body["inputs"],
+        json!([
+            {"name": "size", "type": "text", "required": false, "default": "s", "description": null, "enum": ["s", "l"]},
+            {"name": "n", "type": "number", "required": true, "default": null, "description": null, "enum": []},
+        ])
+    );
 }
 
 #[test]

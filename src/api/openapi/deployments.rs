@@ -26,6 +26,13 @@ const DRY_RUN: Parameter = Parameter::new(
     || json!(false),
 );
 
+const SECRET_TOO: Parameter = Parameter::new(
+    "secret",
+    "`false` leaves the secret out, and the row in the audit.",
+    || json!({"type": "boolean", "default": true}),
+    || json!(false),
+);
+
 const CANCEL_RUNS: Parameter = Parameter::new(
     "cancel_runs",
     "Cancels its open runs, which otherwise keep it. A bare `?cancel_runs` is true.",
@@ -60,6 +67,8 @@ fn whole() -> Value {
         "variant": "prod", "variant_id": SOME_ID, "version": 1, "webhook_url": webhook_url(),
         "created_at": SOME_TIME,
     }]);
+    value["secret_staged"] = json!(false);
+    value["old_secret_until"] = json!(null);
     value
 }
 
@@ -189,13 +198,14 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", NAME, "getDeployment", "deployments")
         .about("With its secret for an admin key, which leaves a row in the audit.")
         .path(&[DEPLOYMENT])
+        .query(&[SECRET_TOO])
         .answers(&[Answer::new(
             200,
             "The deployment.",
             of::<WholeDeployment<'static>>,
             whole_with_secret,
         )])
-        .refuses(&[Code::NotFound]),
+        .refuses(&[Code::ValidationError, Code::NotFound]),
     Operation::at("PATCH", NAME, "changeDeployment", "deployments")
         .about("Members that are there are changed; null is back to the default.")
         .path(&[DEPLOYMENT])

@@ -127,7 +127,7 @@ fn a_member_that_is_always_sent_is_required() {
         ("WholeApproval", 24, &none),
         ("ApprovalAnswer", 6, &none),
         ("Attempt", 15, &["response_encoding"]),
-        ("WholeDeployment", 10, &["webhook_secret"]),
+        ("WholeDeployment", 12, &["webhook_secret"]),
         ("Accepted", 5, &["webhook_secret"]),
         ("Job", 10, &none),
         ("BatchAccepted", 7, &["webhook_secret", "replayed"]),

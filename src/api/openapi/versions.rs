@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::api::openapi::parameters::{DEPLOYMENT, PAGE, SOME_TIME, VARIANT, VERSION, page_of};
 use crate::api::openapi::{Answer, Body, Link, Operation, of};
 use crate::api::query::Listed;
-use crate::api::wire::{RolledBack, Version};
+use crate::api::wire::{RolledBack, Version, WholeVersion};
 use crate::error::Code;
 
 fn version() -> Value {
@@ -14,6 +14,15 @@ fn version() -> Value {
         "definition": "steps: [{id: a, set: {x: 1}}]\n", "created_at": SOME_TIME,
         "created_by": "key ci",
     })
+}
+
+fn whole() -> Value {
+    let mut value = version();
+    value["inputs"] = json!([{
+        "name": "name", "type": "text", "required": true, "default": null,
+        "description": "Who is greeted.", "enum": [],
+    }]);
+    value
 }
 
 fn wanted() -> Value {
@@ -66,8 +75,8 @@ pub const OPERATIONS: &[Operation] = &[
     .answers(&[Answer::new(
         200,
         "The version.",
-        of::<Version<'static>>,
-        version,
+        of::<WholeVersion<'static>>,
+        whole,
     )])
     .refuses(&[Code::NotFound]),
     Operation::at(

@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::SECRET;
+use crate::flow::inputs::InputType;
 use crate::id::Id;
 use crate::time::Timestamp;
 
@@ -72,6 +74,10 @@ pub struct WholeDeployment<'a> {
     pub deployment: Deployment<'a>,
     /// Its variants.
     pub variants: Vec<Variant<'a>>,
+    /// Whether a new secret is staged, to be promoted or revoked.
+    pub secret_staged: bool,
+    /// Until when the secret before the last promotion is still accepted; null: it is not.
+    pub old_secret_until: Option<Timestamp>,
     /// Shown to admin keys alone, and only when the deployment is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("pattern" = SECRET))]
@@ -113,6 +119,40 @@ pub struct Version<'a> {
     pub created_at: Timestamp,
     /// Who deployed it.
     pub created_by: &'a str,
+}
+
+fn input_types() -> Vec<&'static str> {
+    InputType::ALL.map(InputType::as_str).to_vec()
+}
+
+/// A version with what its definition takes.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct WholeVersion<'a> {
+    /// The version.
+    #[serde(flatten)]
+    pub version: Version<'a>,
+    /// Its inputs, in the order of the definition; null: it uses a kind of step that there is no more.
+    pub inputs: Option<Vec<DeclaredInput>>,
+}
+
+/// An input as a definition declares it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeclaredInput {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = input_types()))]
+    pub kind: &'static str,
+    /// Whether it must be given; a default serves too.
+    pub required: bool,
+    /// What it is where it is not given.
+    pub default: Option<Value>,
+    /// For people.
+    pub description: Option<String>,
+    /// The only values it may have; empty: any.
+    #[serde(rename = "enum")]
+    pub choices: Vec<Value>,
 }
 
 /// What a roll back comes to.

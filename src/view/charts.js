@@ -1,0 +1,139 @@
+// Charts over time as SVG: stacked bars and lines. Each comes with its figures as a table, and tells them apart by shape too.
+
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
+import { number } from "./format.js";
+import { useUid } from "./ui.js";
+
+const HEIGHT = 168;
+const LEFT = 46;
+const RIGHT = 8;
+const TOP = 8;
+const BOTTOM = 22;
+const HOUR = 3600e3;
+const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
+
+const clock = (at) => CLOCK.format(new Date(at));
+
+/** Where the lines of a scale stand: from 0, at most five, on round numbers, the last at or above `most`. */
+export function ticks(most) {
+  if (!(most > 0)) return [0, 1];
+  const rough = most / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= rough && (n >= 1 || most < 4)) ?? 10 * power;
+  const whole = most >= 4 || Number.isInteger(most) ? Math.max(step, 1) : step;
+  return Array.from({ length: Math.ceil(most / whole) + 1 }, (_, at) => at * whole);
+}
+
+/** The same for times in milliseconds: on numbers that are round as people read times. */
+export function timeTicks(most) {
+  const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 864e5];
+  const step = steps.find((one) => one >= most / 4) ?? Math.ceil(most / 4 / 864e5) * 864e5;
+  return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
+}
+
+/** The pieces of a line between gaps, as a path. */
+export function linePath(points) {
+  let path = "";
+  let down = false;
+  points.forEach((point, at) => {
+    if (!point) {
+      down = false;
+      return;
+    }
+    const alone = !down && !points[at + 1];
+    path += `${down ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}${alone ? "h.01" : ""}`;
+    down = true;
+  });
+  return path;
+}
+
+function useWidth() {
+  const box = useRef(null);
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    setWidth(box.current.clientWidth);
+    const watch = new ResizeObserver(([entry]) => setWidth(Math.floor(entry.contentRect.width)));
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, []);
+  return [box, width];
+}
+
+const sum = (values) => values.reduce((all, one) => all + (one ?? 0), 0);
+
+function Legend({ series }) {
+  return html`<ul class="legend">${series.map((one) => html`<li key=${one.key}><svg width="18" height="10" aria-hidden="true">
+    ${one.bar ? html`<rect class=${`bar ${one.tone}`} x="3" width="12" height="10" />${one.hatch && html`<path class="hatch" d="M3 10L13 0M8 10L15 3" />`}`
+      : html`<path class=${`line ${one.tone} ${one.dash ?? ""}`} d="M0 5H18" />`}</svg>${one.label}</li>`)}</ul>`;
+}
+
+function Figures({ label, times, series, format, span }) {
+  const [open, setOpen] = useState(false);
+  return html`<details class="figures" onToggle=${(event) => setOpen(event.currentTarget.open)}><summary>As a table</summary>
+    ${open && html`<div class="figures-scroll" role="region" tabindex="0" aria-label=${`${label}: figures`}><table class="plain-table">
+      <thead><tr><th scope="col">From</th>${series.map((one) => html`<th scope="col" key=${one.key}>${one.label}</th>`)}</tr></thead>
+      <tbody>${times.map((at, row) => html`<tr key=${at}><th scope="row">${clock(at)}</th>${series.map((one) => html`<td key=${one.key}>${
+        one.values[row] == null ? "–" : format(one.values[row])}</td>`)}</tr>`).reverse()}</tbody></table>
+      <p class="hint">Newest first; each row is ${span / 60e3} min.</p></div>`}</details>`;
+}
+
+/** What stands under the pointer, in words. */
+function told(series, at, format) {
+  return series.map((one) => `${one.label} ${one.values[at] == null ? "–" : format(one.values[at])}`).join(" · ");
+}
+
+/**
+ * A chart. `times`: when each span began (ms); `span`: its length; `from`, `to`: the ends of the axis; `series`:
+ * `{key, label, values, tone, bar, hatch, dash}`, bars are stacked in their order; `format`: how a value is read.
+ */
+export function Chart({ title, times, span, from, to, series, format = number, scale = ticks, note }) {
+  const [box, width] = useWidth();
+  const [at, setAt] = useState(null);
+  const clip = useUid("chart");
+  useEffect(() => setAt(null), [span]);
+  const bars = series.filter((one) => one.bar);
+  const linesOf = series.filter((one) => !one.bar);
+  const most = Math.max(0, ...times.map((_, row) => sum(bars.map((one) => one.values[row]))), ...linesOf.flatMap((one) => one.values.map((value) => value ?? 0)));
+  const marks = scale(most);
+  const inner = Math.max(width - LEFT - RIGHT, 1);
+  const x = (time) => LEFT + ((time - from) / (to - from)) * inner;
+  const y = (value) => TOP + (1 - value / marks.at(-1)) * (HEIGHT - TOP - BOTTOM);
+  const wide = Math.max((span / (to - from)) * inner, 1);
+  const step = (to - from > 2 * HOUR ? 6 : 0.25) * HOUR * (inner < 360 ? 2 : 1);
+  const offset = new Date(from).getTimezoneOffset() * 60e3;
+  const first = Math.ceil((from - offset) / step) * step + offset;
+  const hours = [];
+  for (let time = first; time <= to; time += step) hours.push(time);
+  const point = (event) => {
+    const place = event.clientX - event.currentTarget.getBoundingClientRect().left;
+    const row = times.findIndex((time) => place >= x(time) && place < x(time) + wide);
+    setAt(row < 0 ? null : row);
+  };
+  const column = (row) => {
+    let under = 0;
+    return bars.map((one) => {
+      const value = one.values[row] ?? 0;
+      if (!value) return null;
+      const [low, high] = [y(under), y(under + value)];
+      under += value;
+      const left = x(times[row]) + Math.min(1, wide / 6);
+      const breadth = Math.max(wide - Math.min(2, wide / 3), 1);
+      return html`<g key=${one.key}><rect class=${`bar ${one.tone}`} x=${left} y=${high} width=${breadth} height=${Math.max(low - high, 1)} />
+        ${one.hatch && html`<path class="hatch" d=${`M${left} ${low}L${left + breadth} ${high}`} />`}</g>`;
+    });
+  };
+  const total = (one) => `${one.label} ${format(one.bar ? sum(one.values) : Math.max(0, ...one.values.map((value) => value ?? 0)))}`;
+  const summary = `${title}. ${bars.length ? `In all: ${bars.map(total).join(", ")}. ` : ""}${linesOf.length ? `At most: ${linesOf.map(total).join(", ")}.` : ""} The figures are in the table below.`;
+  return html`<figure class="chart"><figcaption><h3>${title}</h3><${Legend} series=${series} /></figcaption>
+    <div ref=${box} class="chart-box">${width > 0 && html`<svg role="img" aria-label=${summary} width=${width} height=${HEIGHT} onPointerMove=${point} onPointerLeave=${() => setAt(null)}>
+      <defs><clipPath id=${clip}><rect x=${LEFT} y="0" width=${inner} height=${HEIGHT} /></clipPath></defs>
+      ${marks.map((mark) => html`<g key=${mark}><path class=${mark ? "grid" : "axis"} d=${`M${LEFT} ${y(mark)}H${width - RIGHT}`} />
+        <text class="tick" x=${LEFT - 6} y=${y(mark) + 4} text-anchor="end">${format(mark)}</text></g>`)}
+      ${hours.map((time) => html`<text key=${time} class="tick" x=${Math.min(Math.max(x(time), LEFT + 12), width - 18)} y=${HEIGHT - 6} text-anchor="middle">${clock(time)}</text>`)}
+      <g clip-path=${`url(#${clip})`}>${times.map((_, row) => column(row))}
+      ${linesOf.map((one) => html`<path key=${one.key} class=${`line ${one.tone} ${one.dash ?? ""}`} d=${linePath(one.values.map((value, row) => (value == null ? null : [x(times[row]) + wide / 2, y(value)])))} />`)}</g>
+      ${at !== null && html`<rect class="pointed" x=${x(times[at])} y=${TOP} width=${wide} height=${HEIGHT - TOP - BOTTOM} />`}
+    </svg>`}</div>
+    <p class="chart-told">${at === null ? note ?? " " : html`<strong>${clock(times[at])}</strong> ${told(series, at, format)}`}</p>
+    <${Figures} label=${title} times=${times} series=${series} format=${format} span=${span} /></figure>`;
+}

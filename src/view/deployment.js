@@ -1,0 +1,333 @@
+// One deployment: its variants and versions, code to call it, a run by hand, its settings, its secret.
+
+import { html, useEffect, useMemo, useState } from "./lib/preact.js";
+import { del, get, patch, post, useGet, usePages } from "./api.js";
+import { may } from "./session.js";
+import { go, href, setQuery, useRoute } from "./router.js";
+import { plural } from "./format.js";
+import { Badge, Button, Code, Copy, Dialog, ErrorBox, Field, Icon, Page, Status, Table, Tabs, Text, Time, confirm, toast } from "./ui.js";
+import { Act, Form, List, Loading, Pairs, Pick, Radios, columns } from "./forms.js";
+import { Deploy } from "./deployments.js";
+import { Diff } from "./diff.js";
+import { InputFields, firstTexts, readTexts } from "./inputs.js";
+import { LANGUAGES, sampleInputs, startSnippet, verifySnippet } from "./snippets.js";
+
+const TABS = [["", "Overview"], ["versions", "Versions"], ["run", "Run now"], ["code", "Get code"], ["secret", "Secret"], ["settings", "Settings"]];
+const pathOf = (one) => `v1/deployments/${encodeURIComponent(one.deployment)}`;
+const placeOf = (one, variant) => `${pathOf(one)}/variants/${encodeURIComponent(variant)}`;
+
+// ---- overview ----
+
+/** Deletes a deployment or a variant; what is still open is told first. Answers whether it is gone. */
+async function remove(one, variant) {
+  const what = variant ? `${one.deployment}/${variant}` : one.deployment;
+  const path = variant ? placeOf(one, variant) : pathOf(one);
+  const ask = (title, action, text) => confirm({ title, action, text, danger: true });
+  const yes = await ask(`Delete ${what}?`, "Delete", "It can no longer be called, and its name is free at once. Its runs stay in the list as long as they are kept, and what is owed is still delivered.");
+  if (!yes) return false;
+  try {
+    await del(path);
+  } catch (failure) {
+    if (failure.code !== "runs_open") throw failure;
+    if (!(await ask(`${what} has open runs`, "Cancel them and delete", `${failure.message} They can be cancelled with it, in one go.`))) return false;
+    await del(path, { cancel_runs: "true" });
+  }
+  toast("Deleted.");
+  return true;
+}
+
+function Overview({ one, reload }) {
+  const drop = async (variant) => {
+    if (!(await remove(one, variant))) return;
+    if (variant && one.variants.length > 1) reload();
+    else go(href(["deployments"]));
+  };
+  const table = columns([
+    ["Variant", (row) => html`<strong><bdi>${row.variant}</bdi></strong>`],
+    ["Version", (row) => html`<a href=${href(["deployments", one.deployment], { tab: "versions", variant: row.variant })}>v${row.version}</a>`],
+    ["Webhook URL", (row) => html`<${Copy} text=${row.webhook_url} label=${`webhook URL of ${row.variant}`} show />`, "wide-cell"],
+    ["Since", (row) => html`<${Time} at=${row.created_at} />`],
+    ["Actions", (row) => html`<span class="row"><a class="button" href=${href(["runs"], { deployment: one.deployment, variant: row.variant })} aria-label=${`Runs of ${row.variant}`}>Runs</a>
+      ${may("admin") && html`<${Act} kind="danger" act=${() => drop(row.variant)} label=${`Delete variant ${row.variant}`}>Delete<//>`}</span>`, "act"],
+  ]);
+  return html`<${Table} label="Variants" columns=${table} rows=${one.variants} rowKey=${(row) => row.variant_id} />
+    <${Pairs} className="spaced" of=${[
+      ["Endpoint", html`<${Copy} text=${one.endpoint_id} label="endpoint id" show />`],
+      ["Default callback URL", one.callback_url ? html`<bdi>${one.callback_url}</bdi>` : "none: a webhook trigger must name one"],
+      ["Callbacks may go to", one.callback_hosts ? html`<bdi>${one.callback_hosts.join(", ")}</bdi>` : "any host that outgoing requests may reach"],
+      ["At once", one.concurrency_limit ? plural(one.concurrency_limit, "run") : "as many runs as there are workers"],
+      ["Since", html`<${Time} at=${one.created_at} />`],
+    ]} />
+    ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}`;
+}
+
+// ---- versions ----
+
+function RollBack({ one, variant, current, row, onClose, onDone }) {
+  const act = async () => {
+    const done = await post(`${placeOf(one, variant.variant)}/rollback`, { version: row.version });
+    toast(`Version ${done.version} is equal to version ${done.equal_to}.`);
+    onDone();
+  };
+  return html`<${Dialog} wide title=${`Roll back to version ${row.version}?`} onClose=${onClose}>
+    <p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>. Runs that are under way keep theirs; new ones take it. This is what changes:</p>
+    ${current ? html`<${Diff} before=${current.definition} after=${row.definition} label="What changes" />` : html`<${Code} text=${row.definition} label="definition" />`}
+    <footer><${Button} onClick=${onClose}>Keep as it is<//><${Act} kind="primary" act=${act}>Roll back<//></footer><//>`;
+}
+
+function Compare({ rows, query }) {
+  const find = (name, otherwise) => rows.find((row) => String(row.version) === query.get(name)) ?? otherwise;
+  const to = find("to", rows[0]);
+  const from = find("from", rows.find((row) => row.version < to.version) ?? rows.at(-1));
+  const options = rows.map((one) => [String(one.version), `v${one.version}`]);
+  const pick = (name, label, row) => html`<${Pick} label=${label} value=${String(row.version)} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
+  return html`<section><h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
+    <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} /></section>`;
+}
+
+function Versions({ one, variant, query, reload }) {
+  const pages = usePages(`${placeOf(one, variant.variant)}/versions`, { limit: 50 });
+  const [back, setBack] = useState(null);
+  const [editing, setEditing] = useState(false);
+  const { rows } = pages;
+  const current = rows.find((row) => row.version === variant.version);
+  const shown = rows.find((row) => String(row.version) === query.get("show")) ?? current;
+  const done = () => {
+    setBack(null);
+    setEditing(false);
+    reload();
+    pages.reload();
+  };
+  if (editing) return html`<${Deploy} place=${{ deployment: one.deployment, variant: variant.variant }} definition=${current?.definition} onDone=${done} onCancel=${() => setEditing(false)} />`;
+  const table = columns([
+    ["Version", (row) => html`<span class="row"><strong>v${row.version}</strong>${row.version === variant.version && html`<${Badge} tone="amber">current<//>`}</span>`],
+    ["Deployed", (row) => html`<${Time} at=${row.created_at} />`],
+    ["By", (row) => html`<bdi>${row.created_by}</bdi>`, "wide-cell"],
+    ["Actions", (row) => html`<span class="row"><${Button} onClick=${() => setQuery({ show: String(row.version) }, { replace: true })} aria-label=${`Show version ${row.version}`}>Show<//>
+      ${may("deploy") && row.version !== variant.version && html`<${Button} onClick=${() => setBack(row)} aria-label=${`Roll back to version ${row.version}`}>Roll back<//>`}</span>`, "act"],
+  ]);
+  return html`${may("deploy") && current && html`<p><${Button} kind="primary" onClick=${() => setEditing(true)}>Deploy a new version<//></p>`}
+    <${List} pages=${pages} label="Versions" columns=${table} rowKey=${(row) => row.version} />
+    ${rows.length > 1 && html`<${Compare} rows=${rows} query=${query} />`}
+    ${shown && html`<section><h2>Definition of version ${shown.version}</h2><${Code} text=${shown.definition} label=${`definition of version ${shown.version}`} /></section>`}
+    ${back && html`<${RollBack} one=${one} variant=${variant} current=${current} row=${back} onClose=${() => setBack(null)} onDone=${done} />`}`;
+}
+
+// ---- code ----
+
+const baseOf = (variant) => variant.webhook_url.split("/v1/workflow/webhooks/")[0];
+
+function GetCode({ one, variant, query }) {
+  const { data: version, error, reload } = useGet(`${placeOf(one, variant.variant)}/versions/${variant.version}`);
+  const way = query.get("way") === "webhook" ? "webhook" : "invoke";
+  const language = LANGUAGES.find(([key]) => key === query.get("language"))?.[0] ?? "curl";
+  const [called, setCalled] = useState(true);
+  const [url, setUrl] = useState(one.callback_url ?? "https://your.example/done");
+  const inputs = useMemo(() => sampleInputs(version?.inputs ?? []), [version]);
+  const needed = way === "webhook" && !one.callback_url;
+  const withUrl = called || needed;
+  const text = startSnippet(language, {
+    way, base: baseOf(variant), webhookUrl: variant.webhook_url, deployment: one.deployment, variant: variant.variant, inputs,
+    callbackUrl: withUrl ? url : "",
+  });
+  const link = (patch) => href(["deployments", one.deployment], { ...Object.fromEntries(query), ...patch });
+  const said = way === "webhook"
+    ? withUrl ? "By the deployment's secret; the result is sent to the URL." : "By the deployment's secret; the result is sent to its default callback URL."
+    : withUrl ? "By an API key; answered once the run is on disk, and the result is sent to the URL." : "By an API key; the answer is the result. A workflow that asks a person cannot be waited for.";
+  return html`<${ErrorBox} error=${error} retry=${reload} />
+    <${Tabs} label="Called by" current=${way} items=${[["invoke", "API key"], ["webhook", "Webhook"]].map(([key, label]) => ({ key, label, href: link({ way: key }) }))} />
+    <p class="hint">${said}</p>
+    <div class="filters"><label class="check"><input type="checkbox" checked=${withUrl} disabled=${needed} onChange=${(event) => setCalled(event.currentTarget.checked)} /> Have the result sent to a URL</label>
+      ${withUrl && html`<label class="filter grow"><span>Callback URL</span><input type="url" value=${url} onInput=${(event) => setUrl(event.currentTarget.value)} /></label>`}</div>
+    <${Tabs} label="Language" current=${language} items=${LANGUAGES.map(([key, label]) => ({ key, label, href: link({ language: key }) }))} />
+    <${Code} text=${text} label=${`${language}: start a run`} />
+    <p class="hint">${way === "webhook" ? html`<code>SKEP_WEBHOOK_SECRET</code> is the deployment's secret: see the tab Secret.`
+      : html`<code>SKEP_KEY</code> is an API key of scope <code>invoke</code>: see <a href=${href(["keys"])}>Keys</a>.`}</p>
+    <h2>Check that a callback is from here</h2>
+    <p class="hint">Callbacks are signed as <a href="https://www.standardwebhooks.com" target="_blank" rel="noreferrer noopener">Standard Webhooks</a> say. Clients of Fetch Hive can check <code>X-Fetch-Hive-Signature</code> as they always did:
+      the HMAC-SHA256 of the body in hex, its key the secret exactly as it is shown, <code>whsec_</code> included.</p>
+    <${Code} text=${verifySnippet(language)} label=${`${language}: check a signature`} />`;
+}
+
+// ---- run now ----
+
+const POLL = 250;
+const LOOKS = 40;
+
+/** The run that a call whose answer is still out has begun: the newest of this deployment since then with these inputs. */
+async function findRun(one, variant, before, isOver) {
+  for (let look = 0; look < LOOKS && !isOver(); look += 1) {
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+    const { data } = await get("v1/workflow_runs", { deployment: one.deployment, variant: variant.variant, delivery: "direct", limit: 5, values: "false" });
+    const fresh = data.find((run) => !before.has(run.request_id));
+    if (fresh) return fresh.request_id;
+  }
+  return null;
+}
+
+/** Starts a run and waits no longer than it takes to know which it is. */
+async function start(one, variant, body) {
+  if (body.async) return (await post("v1/workflow/invoke", body)).request_id;
+  const list = { deployment: one.deployment, variant: variant.variant, delivery: "direct", limit: 5, values: "false" };
+  const before = new Set((await get("v1/workflow_runs", list).catch(() => ({ data: [] }))).data.map((run) => run.request_id));
+  let over = false;
+  const answer = post("v1/workflow/invoke", body).then(({ request_id: id }) => id, (failure) => {
+    if (failure.body?.request_id) return failure.body.request_id;
+    throw failure;
+  }).finally(() => {
+    over = true;
+  });
+  const found = findRun(one, variant, before, () => over).catch(() => null);
+  const id = await Promise.race([answer, found.then((run) => run ?? answer)]);
+  answer.catch(() => {});
+  return id;
+}
+
+function RunNow({ one, variant }) {
+  const { data: version, error: loadError, reload } = useGet(`${placeOf(one, variant.variant)}/versions/${variant.version}`);
+  const declared = version?.inputs ?? null;
+  const [texts, setTexts] = useState({});
+  const [json, setJson] = useState("{}");
+  const [asJson, setAsJson] = useState(false);
+  const [called, setCalled] = useState(false);
+  const [url, setUrl] = useState(one.callback_url ?? "");
+  const [user, setUser] = useState("");
+  const [errors, setErrors] = useState({});
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  useEffect(() => {
+    if (!version) return;
+    setTexts(firstTexts(version.inputs ?? []));
+    setJson(JSON.stringify(sampleInputs(version.inputs ?? []), null, 2));
+  }, [version]);
+  if (!may("invoke")) return html`<p class="hint">To start runs, sign in with a key of scope <code>invoke</code> or <code>admin</code>.</p>`;
+  if (loadError) return html`<${ErrorBox} error=${loadError} retry=${reload} />`;
+  if (!version) return html`<${Loading} />`;
+  const plain = asJson || !declared;
+  const read = () => {
+    if (!plain) return readTexts(declared, texts);
+    try {
+      return { values: JSON.parse(json), errors: {} };
+    } catch (failure) {
+      return { values: null, errors: { "": failure.message } };
+    }
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    const got = read();
+    if (called && !url.trim()) got.errors["callback url"] = "Say where the result goes.";
+    setErrors(got.errors);
+    setError(null);
+    if (Object.keys(got.errors).length) return;
+    setBusy(true);
+    const body = { deployment: one.deployment, variant: variant.variant, inputs: got.values, ...(user.trim() && { user: user.trim() }), ...(called && { async: { enabled: true, callback_url: url.trim() } }) };
+    try {
+      go(href(["runs", await start(one, variant, body)]));
+    } catch (failure) {
+      const [, part, name] = failure.field?.split("/") ?? [];
+      if (part === "inputs" && name && !plain) setErrors({ [name]: failure.message });
+      else setError(failure);
+      if (failure.code === "callback_delivery_required") setCalled(true);
+      setBusy(false);
+    }
+  };
+  const flip = (event) => {
+    const got = event.currentTarget.checked ? readTexts(declared, texts).values : null;
+    if (got) setJson(JSON.stringify(got, null, 2));
+    setAsJson(event.currentTarget.checked);
+    setErrors({});
+  };
+  return html`<form class="run-now" onSubmit=${submit} noValidate>
+    <p class="hint">Version ${variant.version} of <bdi>${variant.variant}</bdi>. The page of the run opens once it has begun.</p>
+    ${!plain && !declared.length && html`<p>The workflow takes no inputs.</p>`}
+    ${plain ? html`<${Field} label="Inputs" hint="A JSON object." error=${errors[""]}>${(props) => html`<textarea ...${props} class="mono" rows="8" spellcheck=${false} value=${json} onInput=${(event) => setJson(event.currentTarget.value)}></textarea>`}<//>`
+      : html`<${InputFields} declared=${declared} texts=${texts} errors=${errors} onTexts=${setTexts} />`}
+    ${declared && declared.length > 0 && html`<label class="check"><input type="checkbox" checked=${asJson} onChange=${flip} /> Enter them as JSON</label>`}
+    <${Radios} legend="The result" name="result" value=${called} onPick=${setCalled}
+      options=${[[false, "stands on the run's page"], [true, "is sent to a URL as well", "needed where the workflow asks a person"]]} />
+    ${called && html`<${Field} label="Callback URL" error=${errors["callback url"]}>${(props) => html`<input ...${props} type="url" value=${url} onInput=${(event) => setUrl(event.currentTarget.value)} />`}<//>`}
+    <${Field} label="User" hint="Optional: whom the run is for.">${(props) => html`<input ...${props} type="text" autocomplete="off" value=${user} onInput=${(event) => setUser(event.currentTarget.value)} />`}<//>
+    <${ErrorBox} error=${error} />
+    <${Button} kind="primary" type="submit" busy=${busy}><${Icon} name="play" />Run<//></form>`;
+}
+
+// ---- the secret ----
+
+const STEPS = [
+  ["stage", "Stage a new secret", "A second secret is drawn. Callers may use either, and callbacks carry two signatures in webhook-signature, one by each; X-Fetch-Hive-Signature is still made with the old one. Give the new one to whoever calls and whoever receives, in your own time."],
+  ["promote", "Promote it", "The staged secret becomes the one that is shown and that makes X-Fetch-Hive-Signature. The old one is still accepted, and still signs along, for 24 hours.",
+    { title: "Promote the staged secret?", action: "Promote", text: "Whoever checks X-Fetch-Hive-Signature must know the new secret by now. The old one is good for another 24 hours." }],
+  ["revoke", "Revoke the others", "Every secret but the current one is refused at once: one that was staged by mistake, or the old one before its day is over.",
+    { title: "Revoke every secret but the current one?", action: "Revoke", danger: true, text: "Callers that use another one are refused from now on, and callbacks are signed with the current one alone." }],
+];
+
+function Secret({ one, reload }) {
+  const [secret, setSecret] = useState(null);
+  const { secret_staged: staged, old_secret_until: until } = one;
+  if (!may("admin")) return html`<p>The secret starts runs at the webhook URL, and signs callbacks. To see or rotate it, sign in with a key of scope <code>admin</code>.</p>`;
+  const reveal = async () => setSecret(["The current secret", (await get(pathOf(one))).webhook_secret]);
+  const rotate = async (name) => {
+    const answer = await post(`${pathOf(one)}/secret/${name}`);
+    setSecret(name === "stage" ? ["The staged secret", answer.webhook_secret] : null);
+    reload();
+  };
+  const off = { promote: staged === false && "Nothing is staged.", revoke: staged === false && !until && "There is no other secret." };
+  return html`<p>It starts runs at the webhook URL, and signs callbacks. Whoever has it can do both.</p>
+    ${secret ? html`<h2>${secret[0]}</h2><${Code} text=${secret[1]} label="secret" /><p><${Button} onClick=${() => setSecret(null)}>Hide it<//></p>`
+      : html`<p class="row"><code>whsec_••••••••••••••••</code><${Act} act=${reveal}>Reveal<//><span class="hint">This leaves a row in the audit.</span></p>`}
+    <h2>Rotation</h2>
+    ${staged !== undefined && html`<p>${staged ? html`<${Status} value="waiting" label="A new secret is staged" />` : until ? html`<span><${Status} value="waiting" label="The old secret is still accepted" />, ends <${Time} at=${until} /></span>`
+      : html`<${Status} value="ok" label="One secret, no rotation under way" />`}</p>`}
+    <ol class="steps">${STEPS.map(([name, label, said, ask]) => html`<li key=${name}><p>${said}</p><span class="row"><${Act} disabled=${!!off[name]} kind=${name === "revoke" ? "danger" : ""}
+      ask=${ask} act=${() => rotate(name)} done=${`Done: ${label.toLowerCase()}.`}>${label}<//>${off[name] && html`<span class="hint">${off[name]}</span>`}</span></li>`)}</ol>`;
+}
+
+// ---- settings ----
+
+const FIELDS = [
+  ["callback_url", "Default callback URL", "Where results go if a webhook trigger names no URL. Empty: it must name one.", { inputmode: "url" }],
+  ["callback_hosts", "Allowed hosts", "The only hosts that callbacks may go to, separated by commas: api.example, *.example, api.example:8443. Empty: any."],
+  ["retry_schedule", "Schedule", "The wait before each attempt of a delivery. Empty: 0s, 5s, 30s, 2m, 10m, 30m, 2h, 5h, 10h, 14h, 20h, 1d."],
+  ["exchange_deadline", "Deadline", "How long an attempt may take, from 100ms to 30s. Empty: 15s."],
+  ["concurrency_limit", "Runs at once", "How many of its runs may be executing at the same time. Empty: no limit of its own.", { inputmode: "numeric" }],
+];
+const LISTS = new Set(["callback_hosts", "retry_schedule"]);
+const written = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
+
+function read(key, text) {
+  if (!text) return null;
+  if (LISTS.has(key)) return text.split(/[\s,]+/).filter(Boolean);
+  return key === "concurrency_limit" && /^\d+$/.test(text) ? Number(text) : text;
+}
+
+function Settings({ one, reload }) {
+  const start = Object.fromEntries(FIELDS.map(([key]) => [key, written(one[key])]));
+  const changed = (values) => Object.entries(values).filter(([key, text]) => text.trim() !== start[key]);
+  const save = async (values) => {
+    await patch(pathOf(one), Object.fromEntries(changed(values).map(([key, text]) => [key, read(key, text.trim())])));
+    toast("Saved. It counts for the next attempt and the next run.");
+    reload();
+  };
+  const admin = may("admin");
+  return html`${!admin && html`<p class="hint">To change them, sign in with a key of scope <code>admin</code>.</p>`}
+    <${Form} key=${JSON.stringify(start)} fields=${FIELDS} start=${start} readonly=${!admin} action="Save" can=${(values) => changed(values).length > 0} onSend=${save} />`;
+}
+
+/** `#/deployments/NAME` */
+export default function Deployment({ name }) {
+  const { query } = useRoute();
+  const { data: one, error, reload } = useGet(`v1/deployments/${encodeURIComponent(name)}`, { secret: "false" });
+  if (!one) {
+    return html`<${Page} name=${name} title=${html`<${Text} value=${name} />`}>${error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`}<//>`;
+  }
+  const tab = TABS.find(([key]) => key === query.get("tab"))?.[0] ?? "";
+  const variant = one.variants.find((row) => row.variant === query.get("variant")) ?? one.variants[0];
+  const items = TABS.map(([key, label]) => ({ key, label, href: href(["deployments", name], { tab: key, variant: query.get("variant") }) }));
+  const Inside = { "": Overview, versions: Versions, run: RunNow, code: GetCode, secret: Secret, settings: Settings }[tab];
+  const several = one.variants.length > 1 && ["versions", "run", "code"].includes(tab);
+  return html`<${Page} name=${name} title=${html`<bdi>${name}</bdi>`} actions=${html`<a class="button" href=${href(["runs"], { deployment: name })}>Its runs</a>`}>
+    <${Tabs} label="Views" items=${items} current=${tab} />
+    ${several && html`<div class="filters"><${Pick} label="Variant" value=${variant.variant} onPick=${(value) => setQuery({ variant: value, from: null, to: null, show: null })}
+      options=${one.variants.map((row) => [row.variant, `${row.variant} (v${row.version})`])} /></div>`}
+    ${variant && html`<${Inside} key=${variant.variant} one=${one} variant=${variant} query=${query} reload=${reload} />`}<//>`;
+}

@@ -1,0 +1,146 @@
+// Deployments: the list, and deploying a definition with its check.
+
+import { html, useRef, useState } from "./lib/preact.js";
+import { put, usePages } from "./api.js";
+import { may } from "./session.js";
+import { go, href, setQuery, useRoute } from "./router.js";
+import { host, plural } from "./format.js";
+import { Button, Code, Empty, ErrorBox, Field, Icon, Page, Time, toast } from "./ui.js";
+import { List, columns } from "./forms.js";
+
+const SAMPLE = `name: hello
+inputs:
+  name: {type: text, required: true}
+steps:
+  - id: greeting
+    set: {text: "Hello, {{ name }}!"}
+output: "{{ greeting.output.text }}"
+`;
+
+// ---- deploying ----
+
+/** What is wrong with a definition: `[{line, column, message}]`; empty if the error is about something else. */
+function problemsOf(error) {
+  const { body, code, message } = error;
+  if (code === "invalid_definition") return body.errors ?? [];
+  if (code !== "malformed_body") return [];
+  const [, line, column] = /line (\d+),? column (\d+)/.exec(message) ?? [];
+  return [{ line: body.line ?? Number(line ?? 1), column: body.column ?? Number(column ?? 1), message }];
+}
+
+/** A text with its lines numbered, and those marked that something is wrong with. */
+function Editor({ props, text, onText, problems, box }) {
+  const gutter = useRef(null);
+  const wrong = new Set(problems.map((one) => one.line));
+  const count = Math.max(text.split("\n").length, 1);
+  return html`<div class="editor">
+    <div class="gutter" ref=${gutter} aria-hidden="true">${Array.from({ length: count }, (_, at) => html`<span key=${at} class=${wrong.has(at + 1) ? "bad" : ""}>${wrong.has(at + 1) ? "! " : ""}${at + 1}</span>`)}</div>
+    <textarea ...${props} ref=${box} class="mono" rows="18" wrap="off" spellcheck=${false} autocapitalize="off" autocomplete="off" value=${text}
+      onInput=${(event) => onText(event.currentTarget.value)} onScroll=${(event) => {
+        gutter.current.scrollTop = event.currentTarget.scrollTop;
+      }}></textarea></div>`;
+}
+
+/** Puts the cursor on a place of the text, from 1. */
+function goTo(box, line, column) {
+  const lines = box.value.split("\n");
+  const start = lines.slice(0, line - 1).reduce((all, one) => all + one.length + 1, 0);
+  const at = Math.min(start + Math.max(column - 1, 0), box.value.length);
+  box.focus();
+  box.setSelectionRange(at, Math.max(at, start + (lines[line - 1]?.length ?? 0)));
+  const height = box.scrollHeight / Math.max(lines.length, 1);
+  box.scrollTop = Math.max(0, (line - 4) * height);
+}
+
+/** A definition to paste, its check, its deploy. `place` is fixed when a deployment gets a new version. */
+export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
+  const [name, setName] = useState(place?.deployment ?? "");
+  const [variant, setVariant] = useState(place?.variant ?? "prod");
+  const [text, setText] = useState(definition);
+  const [problems, setProblems] = useState([]);
+  const [error, setError] = useState(null);
+  const [sound, setSound] = useState(false);
+  const [busy, setBusy] = useState("");
+  const box = useRef(null);
+  const change = (set) => (value) => {
+    set(value);
+    setSound(false);
+    setError(null);
+  };
+  const act = async (dry) => {
+    setError(null);
+    setProblems([]);
+    setSound(false);
+    if (!name.trim()) return setError({ field: "/deployment", message: "Give the deployment a name." });
+    setBusy(dry ? "check" : "deploy");
+    try {
+      const path = `v1/deployments/${encodeURIComponent(name.trim())}/variants/${encodeURIComponent(variant.trim() || "prod")}`;
+      const type = text.trimStart().startsWith("{") ? "application/json" : "application/yaml";
+      const answer = await put(path, text, { params: dry ? { dry_run: "true" } : null, headers: { "content-type": type } });
+      if (dry) setSound(true);
+      else {
+        toast(`${answer.deployment}/${answer.variant} is at version ${answer.version}.`);
+        onDone(answer);
+      }
+    } catch (failure) {
+      const found = problemsOf(failure);
+      setProblems(found);
+      if (!found.length) setError(failure);
+    }
+    return setBusy("");
+  };
+  const own = (field) => (error?.field === field ? error.message : null);
+  const told = own("/deployment") || own("/variant");
+  return html`<form class="deploy" onSubmit=${(event) => (event.preventDefault(), act(false))} noValidate>
+    <div class="row start">
+      <${Field} label="Deployment" error=${own("/deployment")}>${(props) => html`<input ...${props} type="text" maxlength="64" placeholder="research" spellcheck=${false} autocomplete="off"
+        disabled=${!!place?.deployment} value=${name} onInput=${(event) => change(setName)(event.currentTarget.value)} />`}<//>
+      <${Field} label="Variant" error=${own("/variant")}>${(props) => html`<input ...${props} type="text" maxlength="64" spellcheck=${false} autocomplete="off" value=${variant}
+        onInput=${(event) => change(setVariant)(event.currentTarget.value)} />`}<//></div>
+    <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} props=${props} text=${text} problems=${problems} box=${box}
+      onText=${change(setText)} />`}<//>
+    <div role="status">${sound && html`<p class="good"><${Icon} name="check" />The definition is sound.</p>`}</div>
+    ${problems.length > 0 && html`<section class="error" role="alert"><${Icon} name="warn" /><div><p><strong>${plural(problems.length, "problem")}</strong></p>
+      <ul class="plain problems">${problems.map((one, at) => html`<li key=${at}><button type="button" class="link" onClick=${() => goTo(box.current, one.line, one.column)}>Line ${one.line}, column ${one.column}</button>
+        <bdi class="text">${one.message}</bdi></li>`)}</ul></div></section>`}
+    <${ErrorBox} error=${told ? null : error} />
+    <div class="row">
+      <${Button} kind="primary" type="submit" busy=${busy === "deploy"} disabled=${!!busy}>Deploy<//>
+      <${Button} busy=${busy === "check"} disabled=${!!busy} onClick=${() => act(true)}>Check<//>
+      ${onCancel && html`<${Button} kind="quiet" onClick=${onCancel}>Cancel<//>`}</div>
+  </form>`;
+}
+
+// ---- the list ----
+
+const faint = (text) => html`<span class="faint">${text}</span>`;
+const COLUMNS = columns([
+  ["Deployment", (row) => html`<strong><bdi>${row.deployment}</bdi></strong>`],
+  ["Default callback", (row) => (row.callback_url ? html`<bdi>${host(row.callback_url)}</bdi>` : faint("none")), "wide-cell"],
+  ["At once", (row) => row.concurrency_limit ?? faint("no limit")],
+  ["Attempts", (row) => (row.retry_schedule ? row.retry_schedule.length : faint("12"))],
+  ["Deadline", (row) => row.exchange_deadline ?? faint("15s")],
+  ["Since", (row) => html`<${Time} at=${row.created_at} />`],
+]);
+
+const CURL = (at) => `cat > hello.yaml <<'END'
+${SAMPLE}END
+curl -X PUT -H "Authorization: Bearer $SKEP_ADMIN_KEY" -H 'Content-Type: application/yaml' \\
+  --data-binary @hello.yaml ${at}v1/deployments/hello/variants/prod`;
+
+/** `#/deployments` */
+export default function Deployments() {
+  const { query } = useRoute();
+  const pages = usePages("v1/deployments", { limit: 100 });
+  const can = may("deploy");
+  if (query.has("deploy") && can) {
+    return html`<${Page} title="Deploy a definition"><${Deploy} onDone=${({ deployment }) => go(href(["deployments", deployment]))} onCancel=${() => setQuery({ deploy: null })} /><//>`;
+  }
+  const create = can && html`<${Button} kind="primary" onClick=${() => setQuery({ deploy: "1" })}><${Icon} name="box" />Deploy a definition<//>`;
+  const empty = html`<${Empty} title="Nothing is deployed yet">
+    <p>A deployment is a named place to call a workflow: it has a webhook URL, a secret that signs its callbacks, and variants such
+      as <code>prod</code> and <code>canary</code>, each at one version of a definition. ${can ? "Paste a definition here, or send one:" : "One is sent like this:"}</p>
+    <${Code} text=${CURL(new URL(".", document.baseURI).href)} label="a first deployment" /><//>`;
+  return html`<${Page} title="Deployments" actions=${create}><${List} pages=${pages} label="Deployments" columns=${COLUMNS} rowKey=${(row) => row.endpoint_id}
+    rowHref=${(row) => href(["deployments", row.deployment])} empty=${empty} /><//>`;
+}

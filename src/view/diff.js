@@ -1,0 +1,132 @@
+// The difference of two texts, line by line.
+
+import { html, useMemo, useState } from "./lib/preact.js";
+
+/** How many lines around a change stay in sight. */
+const CONTEXT = 3;
+/** Past so many differing lines the middle is told as removed and added, whole: finding out more would take too long. */
+const MOST_CHANGES = 1500;
+
+const lines = (text) => {
+  const all = text.split(/\r?\n/);
+  if (all.at(-1) === "") all.pop();
+  return all;
+};
+
+/** Where the ways of fewest changes stand after each number of them (Myers 1986); null past the most changes. */
+function search(a, b) {
+  const most = Math.min(a.length + b.length, MOST_CHANGES);
+  const size = most + 1;
+  const reach = new Int32Array(2 * size + 1);
+  const trace = [];
+  for (let changes = 0; changes <= most; changes += 1) {
+    trace.push(reach.slice(size - changes - 1, size + changes + 2));
+    for (let k = -changes; k <= changes; k += 2) {
+      const down = k === -changes || (k !== changes && reach[size + k - 1] < reach[size + k + 1]);
+      let x = down ? reach[size + k + 1] : reach[size + k - 1] + 1;
+      while (x < a.length && x - k < b.length && a[x] === b[x - k]) x += 1;
+      reach[size + k] = x;
+      if (x >= a.length && x - k >= b.length) return trace;
+    }
+  }
+  return null;
+}
+
+/** The steps from `a` to `b`: `same`, `removed` or `added`, each with where it stands in both. */
+function script(a, b) {
+  const trace = search(a, b);
+  if (!trace) {
+    const gone = a.map((_, x) => ["removed", x, 0]);
+    return [...gone, ...b.map((_, y) => ["added", a.length, y])];
+  }
+  const steps = [];
+  let [x, y] = [a.length, b.length];
+  for (let changes = trace.length - 1; changes >= 0; changes -= 1) {
+    const at = (k) => trace[changes][k + changes + 1];
+    const k = x - y;
+    const down = k === -changes || (k !== changes && at(k - 1) < at(k + 1));
+    const before = down ? k + 1 : k - 1;
+    const startX = changes ? at(before) : 0;
+    const startY = changes ? startX - before : 0;
+    while (x > startX && y > startY && (changes === 0 || x > startX + (down ? 0 : 1) || y > startY + (down ? 1 : 0))) {
+      x -= 1;
+      y -= 1;
+      steps.push(["same", x, y]);
+    }
+    if (!changes) break;
+    [x, y] = [startX, startY];
+    steps.push([down ? "added" : "removed", x, y]);
+  }
+  return steps.reverse();
+}
+
+/** The lines of both texts in order: `{kind: "same"|"removed"|"added", text, left, right}`, numbers from 1. */
+export function diffLines(before, after) {
+  const [a, b] = [lines(before), lines(after)];
+  let head = 0;
+  while (head < a.length && head < b.length && a[head] === b[head]) head += 1;
+  let tail = 0;
+  while (tail < a.length - head && tail < b.length - head && a.at(-1 - tail) === b.at(-1 - tail)) tail += 1;
+  const row = (kind, x, y) => ({
+    kind, text: kind === "added" ? b[y] : a[x],
+    left: kind === "added" ? null : x + 1, right: kind === "removed" ? null : y + 1,
+  });
+  const rows = [];
+  for (let at = 0; at < head; at += 1) rows.push(row("same", at, at));
+  const middle = script(a.slice(head, a.length - tail), b.slice(head, b.length - tail));
+  for (const [kind, x, y] of middle) rows.push(row(kind, head + x, head + y));
+  for (let at = tail; at > 0; at -= 1) rows.push(row("same", a.length - at, b.length - at));
+  return rows;
+}
+
+/** Stretches of rows: those near a change, and those between, which are folded. */
+export function fold(rows) {
+  const near = new Uint8Array(rows.length);
+  rows.forEach((row, at) => {
+    if (row.kind !== "same") near.fill(1, Math.max(0, at - CONTEXT), at + CONTEXT + 1);
+  });
+  const parts = [];
+  for (let at = 0; at < rows.length; at += 1) {
+    const folded = !near[at];
+    if (parts.at(-1)?.folded === folded) parts.at(-1).rows.push(rows[at]);
+    else parts.push({ folded, rows: [rows[at]] });
+  }
+  // A fold that hides a line or two saves nothing.
+  return parts.map((part) => ({ ...part, folded: part.folded && part.rows.length > 2 }));
+}
+
+const SIGNS = { same: "", removed: "−", added: "+" };
+const SAID = { removed: "removed: ", added: "added: " };
+
+const line = (row) => html`<tr class=${`diff-${row.kind}`}>
+  <td class="diff-number">${row.left}</td><td class="diff-number">${row.right}</td>
+  <td class="diff-sign" aria-hidden="true">${SIGNS[row.kind]}</td>
+  <td class="diff-text">${SAID[row.kind] && html`<span class="away">${SAID[row.kind]}</span>`}<bdi>${row.text}</bdi></td>
+</tr>`;
+
+function Part({ part }) {
+  const [open, setOpen] = useState(!part.folded);
+  if (open) return part.rows.map(line);
+  return html`<tr class="diff-fold"><td colspan="4">
+    <button type="button" onClick=${() => setOpen(true)}>Show ${part.rows.length} lines that are the same</button>
+  </td></tr>`;
+}
+
+/** What changed from one text to another; `label` names it for those who cannot see it. */
+export function Diff({ before, after, label }) {
+  const parts = useMemo(() => fold(diffLines(before, after)), [before, after]);
+  const rows = parts.flatMap((part) => part.rows);
+  const count = (kind) => rows.filter((row) => row.kind === kind).length;
+  const [added, removed] = [count("added"), count("removed")];
+  if (!added && !removed) return html`<p class="quiet">The two texts are the same.</p>`;
+  return html`<div class="diff">
+    <p class="diff-count"><span class="diff-plus">+${added}</span> <span class="diff-minus">−${removed}</span>
+      <span class="away"> (lines added, lines removed)</span></p>
+    <div class="diff-scroll" role="region" tabindex="0" aria-label=${label}>
+      <table class="diff-table">
+        <thead class="away"><tr><th scope="col">Before</th><th scope="col">After</th><th scope="col">Change</th><th scope="col">Line</th></tr></thead>
+        <tbody>${parts.map((part) => html`<${Part} key=${`${before.length}-${after.length}-${part.rows[0].left}-${part.rows[0].right}`} part=${part} />`)}</tbody>
+      </table>
+    </div>
+  </div>`;
+}

@@ -1,0 +1,98 @@
+// Values as people read them. Pure: no page, no clock (the caller says what time it is).
+
+const NUMBER = new Intl.NumberFormat("en");
+const DAY = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
+const DAY_AND_YEAR = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", year: "numeric" });
+const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
+const LOCAL = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "long", hour12: false });
+
+/** A whole number with separators: `12,345`. */
+export const number = (n) => NUMBER.format(n);
+
+/** A count of the API, `{count, count_is_lower_bound}`, as `10,000+`. */
+export const count = (of) => `${number(of.count)}${of.count_is_lower_bound ? "+" : ""}`;
+
+/** `1 run`, `2 runs`. */
+export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+
+/** Milliseconds: `340 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`, `3 d 4 h`. */
+export function ms(n) {
+  if (n == null) return "–";
+  if (n < 1000) return `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} ms`;
+  const s = n / 1000;
+  if (s < 60) return `${s < 10 ? s.toFixed(1) : Math.floor(s)} s`;
+  const pair = (big, small, per, units) => {
+    const rest = Math.floor(small % per);
+    return rest ? `${Math.floor(big)} ${units[0]} ${rest} ${units[1]}` : `${Math.floor(big)} ${units[0]}`;
+  };
+  if (s < 3600) return pair(s / 60, s, 60, ["min", "s"]);
+  if (s < 86400) return pair(s / 3600, s / 60, 60, ["h", "min"]);
+  return pair(s / 86400, s / 3600, 24, ["d", "h"]);
+}
+
+/** Bytes: `12 B`, `3.4 KiB`, `120 MiB`. */
+export function bytes(n) {
+  if (n == null) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  while (n >= 1024 && at < units.length - 1) {
+    n /= 1024;
+    at += 1;
+  }
+  return `${at && n < 100 ? Math.round(n * 10) / 10 : Math.round(n)} ${units[at]}`;
+}
+
+/** How long ago (or until), in a word or two; a date when it is days away. */
+export function relative(at, now) {
+  const then = Date.parse(at);
+  if (Number.isNaN(then)) return String(at);
+  const s = Math.round((now - then) / 1000);
+  const far = Math.abs(s);
+  const say = (n, unit) => (s >= 0 ? `${n} ${unit} ago` : `in ${n} ${unit}`);
+  if (far < 5) return s >= 0 ? "just now" : "in a moment";
+  if (far < 60) return say(far, "s");
+  if (far < 3600) return say(Math.floor(far / 60), "min");
+  if (far < 86400) return say(Math.floor(far / 3600), "h");
+  if (far < 7 * 86400) return say(Math.floor(far / 86400), "d");
+  const date = new Date(then);
+  const same = date.getFullYear() === new Date(now).getFullYear();
+  return same ? `${DAY.format(date)}, ${CLOCK.format(date)}` : DAY_AND_YEAR.format(date);
+}
+
+/** A time in full: in UTC, and as the reader's clock has it. */
+export function absolute(at) {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? String(at) : `${date.toISOString()} · ${LOCAL.format(date)}`;
+}
+
+/** A short local date and time, for axes and ranges: `Nov 3, 14:02`. */
+export const moment = (date) => `${DAY.format(date)}, ${CLOCK.format(date)}`;
+
+/** Two of these; the second without its day when it is the same. */
+export function range(from, to) {
+  const [a, b] = [new Date(from), new Date(to)];
+  return `${moment(a)} – ${a.toDateString() === b.toDateString() ? CLOCK.format(b) : moment(b)}`;
+}
+
+/** A word of the API as a label: `awaiting_approval` is `Awaiting approval`. */
+export function words(value) {
+  if (value === "api") return "API";
+  const text = String(value ?? "").replaceAll("_", " ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** The name of a URL's host; the text itself when it is no URL. */
+export function host(url) {
+  try {
+    return new URL(url).host;
+  } catch {
+    return String(url ?? "");
+  }
+}
+
+/** A text no longer than `max`, cut between characters. */
+export function cut(text, max) {
+  if (text.length <= max) return text;
+  const end = /[\uD800-\uDBFF]/.test(text[max - 1]) ? max - 1 : max;
+  return text.slice(0, end);
+}

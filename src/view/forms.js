@@ -1,0 +1,97 @@
+// What the managing pages have in common: forms, buttons that act, lists with their states.
+
+import { html, useState } from "./lib/preact.js";
+import { Button, Dialog, ErrorBox, Field, More, Spinner, Table, confirm, toast } from "./ui.js";
+
+export const Loading = () => html`<p class="loading"><${Spinner} label="Loading" /></p>`;
+
+/** A button that does something: asks first if there is something to `ask`, tells when it is `done` or went wrong. */
+export function Act({ act, ask, done, label, children, ...rest }) {
+  const [busy, setBusy] = useState(false);
+  const press = async () => {
+    if (ask && !(await confirm(ask))) return;
+    setBusy(true);
+    try {
+      await act();
+      if (done) toast(done);
+    } catch (failure) {
+      toast(failure.message, "bad");
+    }
+    setBusy(false);
+  };
+  return html`<${Button} ...${rest} busy=${busy} onClick=${press} aria-label=${label}>${children}<//>`;
+}
+
+/** Columns of a table from `[label, render, className]`; what is not there is left out. */
+export const columns = (all) => all.filter(Boolean)
+  .map(([label, render, className]) => ({ key: label, label, render, className: className ?? null }));
+
+/** A list that `usePages` holds, in each of its states. */
+export function List({ pages, label, what = label.toLowerCase(), rowKey = (row) => row.id, empty, ...rest }) {
+  const { rows, error, loading, next, reload } = pages;
+  return html`<${ErrorBox} error=${error} retry=${reload} />
+    ${loading && !rows.length ? html`<${Loading} />` : !error && html`<${Table} ...${rest} label=${label} rows=${rows}
+      rowKey=${rowKey} busy=${loading} empty=${!next && empty} />`}
+    <${More} pages=${pages} what=${what} />`;
+}
+
+/** Names and values: `[[name, value]]`; pairs that are not there are left out. */
+export const Pairs = ({ of, className = "" }) => html`<dl class="pairs ${className}">${of.filter(Boolean).map(([name, value], at) =>
+  html`<div key=${at}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+
+/** A choice in a row of filters. */
+export const Pick = ({ label, value, options, onPick }) => html`<label class="filter"><span>${label}</span><select value=${value}
+  onChange=${(event) => onPick(event.currentTarget.value)}>${options.map(([key, text]) => html`<option key=${key}
+  value=${key}>${text}</option>`)}</select></label>`;
+
+/** Radio buttons: `options` are `[value, words, more]`. */
+export const Radios = ({ legend, name, options, value, onPick }) => html`<fieldset class="choices"><legend>${legend}</legend>
+  ${options.map(([one, words, more]) => html`<label class="choice" key=${one}><input type="radio" name=${name} checked=${value === one}
+    onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}</fieldset>`;
+
+function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
+  const enter = (event) => onValue(event.currentTarget.value);
+  if (kind === "check") {
+    return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
+  }
+  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} value=${value} onPick=${onValue} />`;
+  return html`<${Field} label=${label} hint=${hint} error=${error}>${(props) => (Array.isArray(kind)
+    ? html`<select ...${props} value=${value} onChange=${enter}>${kind.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`
+    : html`<input type="text" autocomplete="off" spellcheck=${false} ...${kind} ...${props} readonly=${readonly} value=${value} onInput=${enter} />`)}<//>`;
+}
+
+/**
+ * A form. `fields`: `[key, label, hint, kind]`, the kind being nothing or attributes for a text, a list of `[value, words]`
+ * for a choice, `{radio: […]}`, or `check`. `onSend(values)` may throw an error with a `field` (`/key`): it is shown there.
+ */
+export function Form({ fields, start, action, readonly, onSend, onCancel, can = () => true, children }) {
+  const [values, setValues] = useState(start);
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const all = fields.filter(Boolean);
+  const isAt = (key) => error?.field?.split("/")[1] === key;
+  const send = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    setError(null);
+    try {
+      await onSend(values);
+    } catch (failure) {
+      setError(failure);
+    }
+    setBusy(false);
+  };
+  return html`<form class="form" onSubmit=${send} noValidate>
+    ${all.map((field) => html`<${Entry} key=${field[0]} field=${field} value=${values[field[0]]} readonly=${readonly} error=${isAt(field[0]) ? error.message : null}
+      onValue=${(value) => setValues((was) => ({ ...was, [field[0]]: value }))} />`)}
+    <${ErrorBox} error=${all.some(([key]) => isAt(key)) ? null : error} />
+    ${!readonly && html`<footer class="row">${children}${onCancel && html`<${Button} onClick=${onCancel}>Cancel<//>`}
+      <${Button} kind="primary" type="submit" busy=${busy} disabled=${!can(values)}>${action}<//></footer>`}</form>`;
+}
+
+/** A form in a window. */
+export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} title=${title} onClose=${onClose}>
+  ${lead && html`<p class="hint">${lead}</p>`}<${Form} ...${rest} onCancel=${onClose} /><//>`;
+
+/** A time as `datetime-local` writes it. */
+export const local = (date) => new Date(date - date.getTimezoneOffset() * 60e3).toISOString().slice(0, 16);

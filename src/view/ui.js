@@ -1,0 +1,343 @@
+// The parts that all pages are built of. They know no endpoint and no page.
+
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
+import * as format from "./format.js";
+
+const TEXT_MAX = 2000;
+
+let ids = 0;
+/** An id for a label or a description, the same as long as the component is there. */
+export function useUid(prefix = "u") {
+  const id = useRef(null);
+  id.current ??= `${prefix}${(ids += 1)}`;
+  return id.current;
+}
+
+// Shapes, on 16 by 16. A state is never told by its colour alone.
+const SHAPES = {
+  check: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8.2l2.2 2.2L11.2 6",
+  cross: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6",
+  slash: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M3.6 12.4l8.8-8.8",
+  play: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M6.5 5.2v5.6L11 8z",
+  dots: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8h.1M8 8h.1M11 8h.1",
+  clock: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M8 4.5V8l2.4 1.6",
+  person: "M8 8.2a3 3 0 1 0 0-6 3 3 0 0 0 0 6M2.5 14c.6-2.6 2.7-4 5.5-4s4.9 1.4 5.5 4",
+  people: "M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5M1.5 13.5c.4-2.4 2.2-3.7 4.5-3.7s4.1 1.3 4.5 3.7M10.5 2.7a2.5 2.5 0 0 1 0 4.6M12.3 10.2c1.2.6 2 1.7 2.2 3.3",
+  skip: "M3.5 4l4 4-4 4M8.5 4l4 4-4 4",
+  arrow: "M3 8h10M9 4l4 4-4 4",
+  warn: "M8 2L1.5 13.5h13zM8 6.5v3M8 11.6v.1",
+  bell: "M4 11V7.5a4 4 0 0 1 8 0V11l1 1.5H3zM7 14.3h2",
+  copy: "M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3",
+  search: "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9M10.3 10.3l3.7 3.7",
+  close: "M4 4l8 8M12 4l-8 8",
+  menu: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11",
+  down: "M4 6l4 4 4-4",
+  runs: "M2.5 4h7M2.5 8h11M2.5 12h5",
+  send: "M14 2L7.5 8.5M14 2l-4.5 12-2-5.5L2 6.5z",
+  box: "M2.5 5L8 2l5.5 3v6L8 14l-5.5-3zM2.5 5L8 8l5.5-3M8 8v6",
+  key: "M10.5 2a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7M8 8l-6 6M4.5 11.5l2 2",
+  pulse: "M1.5 8h3l2-5 3 10 2-5h3",
+  list: "M3 3.5h.1M3 8h.1M3 12.5h.1M6 3.5h7.5M6 8h7.5M6 12.5h7.5",
+  sun: "M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6M8 1v1.5M8 13.5V15M1 8h1.5M13.5 8H15M3 3l1 1M12 12l1 1M13 3l-1 1M4 12l-1 1",
+  moon: "M13.5 9.5A6 6 0 0 1 6.5 2.5a6 6 0 1 0 7 7z",
+};
+
+/** A drawn shape; it says nothing to a screen reader, the word beside it does. */
+export function Icon({ name, size = 16 }) {
+  return html`<svg class="icon" width=${size} height=${size} viewBox="0 0 16 16" aria-hidden="true">
+    <path d=${SHAPES[name] ?? SHAPES.dots} /></svg>`;
+}
+
+// Each state that the API knows: its tone and its shape.
+const STATES = {
+  queued: ["grey", "dots"], running: ["blue", "play"], completed: ["green", "check"],
+  failed: ["red", "cross"], cancelled: ["grey", "slash"], waiting: ["violet", "clock"],
+  awaiting_approval: ["amber", "person"], pending: ["grey", "dots"], skipped: ["grey", "skip"],
+  delivering: ["blue", "play"], delivered: ["green", "check"], dead: ["red", "cross"], gone: ["red", "slash"],
+  approved: ["green", "check"], rejected: ["red", "cross"], answered: ["green", "check"],
+  expired: ["grey", "clock"], timed_out: ["grey", "clock"], overdue: ["red", "warn"], active: ["green", "check"],
+  revoked: ["grey", "slash"], ok: ["green", "check"], warning: ["amber", "warn"], error: ["red", "cross"],
+};
+
+/** The tone of a state: `green`, `red`, `blue`, `violet`, `amber` or `grey`. */
+export const tone = (value) => (STATES[value] ?? ["grey"])[0];
+
+/** A state: its shape and its word. */
+export function Status({ value, label }) {
+  const [colour, shape] = STATES[value] ?? ["grey", "dots"];
+  return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? format.words(value)}</span>`;
+}
+
+/** A small fact beside a title: `<Badge tone="amber">v3</Badge>`. */
+export function Badge({ tone: colour = "grey", title, children }) {
+  return html`<span class="badge ${colour}" title=${title}>${children}</span>`;
+}
+
+/** Text that a user gave: shown as text, in its own direction, cut at `max` with a button to see the rest. */
+export function Text({ value, max = TEXT_MAX }) {
+  const [all, setAll] = useState(false);
+  if (value == null || value === "") return html`<span class="faint">–</span>`;
+  const text = String(value);
+  if (all || text.length <= max) return html`<bdi class="text">${text}</bdi>`;
+  return html`<bdi class="text">${format.cut(text, max)}…</bdi> <button type="button" class="link"
+    onClick=${() => setAll(true)}>Show more (${format.number(text.length)} characters)</button>`;
+}
+
+const ticks = new Set();
+setInterval(() => ticks.forEach((tick) => tick(Date.now())), 10_000);
+
+/** The time now, anew every 10 s. */
+export function useNow() {
+  const [now, set] = useState(Date.now);
+  useEffect(() => {
+    ticks.add(set);
+    return () => ticks.delete(set);
+  }, []);
+  return now;
+}
+
+/** A time: how long ago; the title has it in full, in UTC and local time. */
+export function Time({ at }) {
+  const now = useNow();
+  if (!at) return html`<span class="faint">–</span>`;
+  return html`<time datetime=${at} title=${format.absolute(at)}>${format.relative(at, now)}</time>`;
+}
+
+/** Milliseconds; with `since`, those that have passed until now. */
+export function Duration({ ms, since }) {
+  const now = useNow();
+  const value = ms ?? (since ? Math.max(0, now - Date.parse(since)) : null);
+  return html`<span class="num ${ms == null && since ? "faint" : ""}">${format.ms(value)}</span>`;
+}
+
+/** A size. */
+export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${format.number(n)} bytes`}
+  >${format.bytes(n)}</span>`;
+
+/** Put text on the clipboard; also where the page is served by plain http. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const box = document.createElement("textarea");
+    box.value = text;
+    box.className = "away";
+    (document.querySelector("dialog[open]") ?? document.body).append(box);
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+  }
+}
+
+/** A button that copies `text`; `label` says what it is, for `Copy request id`. With `show`, the text stands in it. */
+export function Copy({ text, label = "", show = false, children }) {
+  const [done, setDone] = useState(false);
+  const press = async () => {
+    await copy(typeof text === "function" ? await text() : text);
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  const words = `Copy ${label}`.trim();
+  const inside = children ?? (show ? html`<code>${text}</code>` : null);
+  return html`<button type="button" class="copy ${inside ? "" : "bare"}" title=${words} onClick=${press}
+    aria-label=${inside && children ? null : `${words}${show ? `: ${text}` : ""}`}
+    >${inside}<${Icon} name=${done ? "check" : "copy"} /><span role="status" class="away"
+    >${done ? "Copied" : ""}</span></button>`;
+}
+
+/** A button; kinds are `primary`, `danger`, `quiet` and none. With `busy` it cannot be pressed again. */
+export function Button({ kind = "", busy = false, disabled, children, ...rest }) {
+  return html`<button type="button" ...${rest} class="button ${kind} ${rest.class ?? ""}"
+    aria-busy=${busy ? "true" : null} disabled=${disabled || busy}
+    >${busy && html`<${Spinner} />`}${children}</button>`;
+}
+
+/** Something is on its way. */
+export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
+  >${label && html`<span class="away">${label}</span>`}</span>`;
+
+/** How much is done: `<Progress value=${3} max=${10} label="Redelivered" />`. */
+export function Progress({ value, max, label }) {
+  return html`<div class="progress"><progress value=${value} max=${Math.max(max, 1)} aria-label=${label} />
+    <span class="num">${format.number(value)} of ${format.number(max)}</span></div>`;
+}
+
+/** The head of a page, its actions, and what it shows. Sets the document's title. */
+export function Page({ title, name, actions, lead, children }) {
+  const words = name ?? (typeof title === "string" ? title : "");
+  useEffect(() => {
+    document.title = words ? `${format.cut(words, 80)} · Skep` : "Skep";
+  }, [words]);
+  return html`<header class="head"><h1 tabindex="-1">${title}</h1>${lead}
+    ${actions && html`<div class="actions">${actions}</div>`}</header>${children}`;
+}
+
+/** A page or a list with nothing in it: what it is for, and how to get something there. */
+export function Empty({ title, children }) {
+  return html`<section class="empty"><h2>${title}</h2>${children}</section>`;
+}
+
+const ADVICE = {
+  unreachable: "Is Skep running, and is the network up? What is shown may be old.",
+  timeout: "The server is busy, or what was asked is large. Narrow it down, or try again.",
+  insufficient_scope: "Sign in with a key that has the scope.",
+  not_found: "It may have been pruned by the retention, or the address is wrong.",
+  too_many_requests: "Wait a moment, then try again.",
+  unavailable: "The server is stopping, or its disk is full. See System.",
+};
+
+/** What went wrong, and what to do about it. */
+export function ErrorBox({ error, retry }) {
+  if (!error) return null;
+  const field = error.field ? ` (${error.field})` : "";
+  return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
+    <p><strong><bdi>${error.message}</bdi></strong>${field}</p>
+    ${ADVICE[error.code] && html`<p>${ADVICE[error.code]}</p>`}
+    ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
+}
+
+/**
+ * A label with its input: `<Field label="Name" hint="…" error=${text}>${(props) => html`<input ...${props} />`}<//>`.
+ * A child that is no function is drawn as it is, inside the label.
+ */
+export function Field({ label, hint, error, children }) {
+  const id = useUid("f");
+  const described = [hint && `${id}h`, error && `${id}e`].filter(Boolean).join(" ") || null;
+  const child = [children].flat().find((one) => typeof one === "function");
+  const props = { id, "aria-describedby": described, "aria-invalid": error ? "true" : null };
+  return html`<div class="field">
+    ${child ? html`<label for=${id}>${label}</label>` : html`<label><span>${label}</span>${children}</label>`}
+    ${hint && html`<p class="hint" id="${id}h">${hint}</p>`}
+    ${child?.(props)}
+    ${error && html`<p class="wrong" id="${id}e"><${Icon} name="warn" />${error}</p>`}</div>`;
+}
+
+/**
+ * Views of one thing. Items with an `href` are links (the address has the view), others are tabs of this page:
+ * `<Tabs label="Value" items=${[{key, label, count, href}]} current=${key} onSelect=${fn} />`.
+ */
+export function Tabs({ label, items, current, onSelect }) {
+  const inside = (item) => html`${item.label}${item.count != null &&
+    html` <span class="tally">${item.count}</span>`}`;
+  if (items[0]?.href) {
+    return html`<nav class="tabs" aria-label=${label}>${items.map((item) => html`<a key=${item.key}
+      href=${item.href} aria-current=${item.key === current ? "true" : null}>${inside(item)}</a>`)}</nav>`;
+  }
+  const move = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const at = items.findIndex((item) => item.key === current) + step;
+    onSelect(items[(at + items.length) % items.length].key);
+    const tabs = event.currentTarget.children;
+    tabs[(at + items.length) % items.length].focus();
+  };
+  return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
+    html`<button type="button" role="tab" key=${item.key} aria-selected=${String(item.key === current)}
+      tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
+}
+
+/** A block of code or a value as text, with its copy button. */
+export function Code({ text, label = "code" }) {
+  return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
+    <${Copy} text=${text} label=${label} /></div>`;
+}
+
+/**
+ * A table whose rows may be links: `columns` are `{key, label, render(row), className, link}`. The column with
+ * `link` (else the first) carries the row's link, which covers the row. On a narrow screen each row is a card.
+ */
+export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, busy }) {
+  if (!rows.length && empty) return empty;
+  const linked = columns.find((column) => column.link) ?? columns[0];
+  const cell = (column, row) => {
+    const inside = column.render ? column.render(row) : row[column.key];
+    const to = column === linked && rowHref?.(row);
+    return html`<td role="cell" class=${column.className} data-label=${column.label} key=${column.key}
+      >${to ? html`<a class="rowlink" href=${to}>${inside}</a>` : inside}</td>`;
+  };
+  return html`<div class="scroll"><table role="table" aria-label=${label} aria-busy=${busy ? "true" : null}>
+    <thead role="rowgroup"><tr role="row">${columns.map((column) => html`<th role="columnheader" scope="col"
+      key=${column.key} class=${column.className}>${column.label}</th>`)}</tr></thead>
+    <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" key=${rowKey(row)} class=${rowClass?.(row)}
+      >${columns.map((column) => cell(column, row))}</tr>`)}</tbody></table></div>`;
+}
+
+/** The foot of a list that `usePages` holds: more of it, or back to its start. */
+export function More({ pages, what = "rows" }) {
+  const { rows, next, from, loading, more, reload } = pages;
+  if (!next && !from) return null;
+  const last = format.number(from + rows.length);
+  return html`<div class="more">
+    <span class="faint">${rows.length ? `${format.number(from + 1)} to ${last}` : `No ${what} yet; there is more to look through`}</span>
+    ${next && html`<${Button} busy=${loading} onClick=${more}>${rows.length ? "Load more" : "Look further"}<//>`}
+    ${from > 0 && html`<${Button} kind="quiet" onClick=${reload}>Back to the newest<//>`}</div>`;
+}
+
+/** A window over the page. The browser keeps the focus in it and gives it back; Escape closes it. */
+export function Dialog({ title, onClose, children, wide }) {
+  const box = useRef(null);
+  const id = useUid("d");
+  useLayoutEffect(() => {
+    const dialog = box.current;
+    dialog.showModal();
+    return () => dialog.close();
+  }, []);
+  const cancelled = (event) => {
+    event.preventDefault();
+    onClose();
+  };
+  return html`<dialog ref=${box} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${cancelled}
+    onMouseDown=${(event) => event.target === box.current && onClose()}>
+    <div class="inside"><header><h2 id=${id}>${title}</h2><button type="button" class="close" onClick=${onClose}
+      aria-label="Close"><${Icon} name="close" /></button></header>${children}</div></dialog>`;
+}
+
+// What is asked and told from outside components: one host draws it all.
+const overlays = { asked: null, toasts: [] };
+let redraw = () => {};
+let toastIds = 0;
+
+/** Ask before something that cannot be undone. `text` may be anything that can be drawn. */
+export function confirm({ title, text, action = "Continue", danger = false }) {
+  return new Promise((resolve) => {
+    overlays.asked = { title, text, action, danger, resolve };
+    redraw();
+  });
+}
+
+/** Tell in passing that something is done (`good`) or was not (`bad`). */
+export function toast(text, kind = "good") {
+  const id = (toastIds += 1);
+  overlays.toasts = [...overlays.toasts.slice(-3), { id, text, kind }];
+  redraw();
+  if (kind !== "bad") setTimeout(() => dismiss(id), 6000);
+}
+
+function dismiss(id) {
+  overlays.toasts = overlays.toasts.filter((one) => one.id !== id);
+  redraw();
+}
+
+/** Draws what `confirm` and `toast` ask for. Once in the page. */
+export function Overlays() {
+  const [, again] = useState(0);
+  useEffect(() => {
+    redraw = () => again((n) => n + 1);
+  }, []);
+  const { asked, toasts } = overlays;
+  const answer = (yes) => {
+    overlays.asked = null;
+    redraw();
+    asked.resolve(yes);
+  };
+  return html`${asked && html`<${Dialog} title=${asked.title} onClose=${() => answer(false)}>
+      <div class="said">${asked.text}</div>
+      <footer><${Button} autofocus onClick=${() => answer(false)}>Keep as it is<//>
+        <${Button} kind=${asked.danger ? "danger" : "primary"} onClick=${() => answer(true)}>${asked.action}<//>
+      </footer><//>`}
+    <div class="toasts" role="status" aria-live="polite">${toasts.map((one) => html`<div class="toast ${one.kind}"
+      key=${one.id}><${Icon} name=${one.kind === "bad" ? "warn" : "check"} /><bdi>${one.text}</bdi><button
+      type="button" class="close" aria-label="Dismiss" onClick=${() => dismiss(one.id)}><${Icon} name="close" />
+      </button></div>`)}</div>`;
+}
