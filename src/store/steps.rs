@@ -158,7 +158,7 @@ macro_rules! select_step {
             "SELECT ",
             $values,
             ", coalesce(octet_length(input), 0) AS input_bytes, coalesce(octet_length(output), 0) AS output_bytes,
-                 id, path, kind, status, attempts, tried_at, error, error_class, due_at, started_at, ended_at
+                 id, path, kind, status, attempts, tried_at, error, error_class, due_at, started_at, ended_at, reused
              FROM steps"
         )
     };
