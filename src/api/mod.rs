@@ -281,8 +281,13 @@ impl Api {
         who.ok_or_else(|| Error::of(Code::InvalidAccess))
     }
 
-    /// Who asks, and by what, if that may be asked by them.
-    fn who(&self, head: &Head, access: Access, params: &[String]) -> Result<(Who, Shown)> {
+    /// Who asks, if that may be asked by them.
+    fn who(&self, head: &Head, access: Access, params: &[String]) -> Result<Who> {
+        self.known_by(head, access, params).map(|(who, _)| who)
+    }
+
+    /// The same, and by what they were known.
+    fn known_by(&self, head: &Head, access: Access, params: &[String]) -> Result<(Who, Shown)> {
         let (who, shown) = match access {
             Access::Open => return Ok((Who::Nobody, Shown::Nothing)),
             Access::Webhook => return Ok((self.secret_holder(head, params)?, Shown::Nothing)),
@@ -362,7 +367,7 @@ impl Door for Api {
             Found::Nothing => return Err(nothing_here()),
         };
         let (who, shown) = self
-            .who(head, row.access, &params)
+            .known_by(head, row.access, &params)
             .inspect_err(|refusal| self.note_refusal(row.pattern, refusal))?;
         Ok(Admission {
             route,

@@ -35,6 +35,7 @@ GET     xxoxx /v1/public/requests/{request_id}
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
+GET     xxoxx /v1/events
 POST    oooox /v1/deliveries/redeliver
 GET     oxoxx /v1/jobs
 GET     oxoxx /v1/jobs/{id}

@@ -50,6 +50,9 @@ pub struct RunFilter {
 pub(super) const SCAN: i64 = 20_000;
 pub(super) const BLOCKS: usize = 64;
 
+/// How far the order of rows may be from that of run ids: those that are made at once wait for the writer in any order.
+const UNORDERED: i64 = 8_192;
+
 /// A stretch of rows, newest first: from below `below` down to `lowest`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -107,7 +110,7 @@ pub(super) fn span(conn: &Connection, filter: &RunFilter, page: Page) -> Result<
         below = below.min(id);
     }
     let lowest = match filter.from {
-        Some(from) => at(from, -60_000)?.unwrap_or(i64::MAX),
+        Some(from) => at(from, -60_000)?.map_or(i64::MAX, |id| id.saturating_sub(UNORDERED)),
         None => end("SELECT coalesce(min(id), 0) FROM runs")?,
     };
     Ok(Span { below, lowest })

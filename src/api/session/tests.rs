@@ -127,7 +127,7 @@ fn whatever_is_no_get_needs_more_than_the_cookie_and_no_get_does() {
     let house = House::new();
     let browser = Browser::of(&house, ADMIN);
     for route in ROUTES {
-        let path = route.pattern.replace('{', "").replace('}', "");
+        let path = route.pattern.replace(['{', '}'], "");
         let admit = |headers: &[(&str, &str)]| {
             let admission = house.admit(&Ask {
                 method: route.method,
