@@ -117,7 +117,11 @@ fn counted(request: &Request<'_>, work: &Work) -> Result<u64> {
 
 fn asked(body: &Map<String, Value>) -> Value {
     let known = ASKED.iter().filter_map(|name| body.get_key_value(*name));
-    Value::Object(known.map(|(name, value)| (name.clone(), value.clone())).collect())
+    Value::Object(
+        known
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
 }
 
 /// The member `filter` as the query of a list, so that both mean the same. It must be there, and name nothing unknown: what
