@@ -156,7 +156,9 @@ pub fn put_back(folder: &Path) -> Result<()> {
     let note: Value = serde_json::from_str(&fs::read_to_string(folder.join("filled.json"))?)?;
     let conn = Connection::open(folder.join("skep.db"))?;
     conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN;")?;
-    for (table, last) in note["marks"].as_object().into_iter().flatten() {
+    let tables = note["marks"].as_object().into_iter().flatten();
+    // Nothing is taken out of the audit, nor could it be.
+    for (table, last) in tables.filter(|(table, _)| *table != "audit") {
         // References go before what they refer to in any order: nothing checks them here.
         conn.execute(
             &format!("DELETE FROM \"{table}\" WHERE id > ?1"),

@@ -4,6 +4,8 @@
 //! `scripts/view [--runs N] [--quick] [--json] [--record] [--only PART]...`; `scripts/view --into FOLDER [--runs N]` only
 //! makes a file. A report, not a test. Knows Skep by its command line and its HTTP API, and the file by SQL.
 
+#[path = "view/ask.rs"]
+mod ask;
 #[path = "view/blocks.rs"]
 mod blocks;
 #[path = "figures/disk.rs"]
@@ -18,6 +20,12 @@ mod fill;
 mod hostile;
 #[allow(dead_code, reason = "shared with scale")]
 mod job;
+#[path = "view/lists.rs"]
+mod lists;
+#[path = "view/live.rs"]
+mod live;
+#[path = "view/paint.rs"]
+mod paint;
 mod parts;
 #[path = "figures/report.rs"]
 mod report;
@@ -26,6 +34,8 @@ mod results;
 mod rows;
 #[path = "figures/server.rs"]
 mod server;
+#[path = "view/stream.rs"]
+mod stream;
 #[path = "view/world.rs"]
 mod world;
 
@@ -43,7 +53,17 @@ use skep::bench::{Result, fault};
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts, in the order in which they are measured.
-const PARTS: &[Part] = &[("file", made)];
+const PARTS: &[Part] = &[
+    ("file", made),
+    ("runs", lists::runs),
+    ("deliveries", lists::deliveries),
+    ("figures", lists::figures),
+    ("single", lists::single),
+    ("others", lists::others),
+    ("live", live::latency),
+    ("dashboards", live::dashboards),
+    ("paint", paint::measure),
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -209,7 +209,7 @@ fn history(folder: &Path, runs: usize, end: i64) -> Result<(World, String)> {
     let indexes = put_aside(&conn)?;
     let mut writer = Writer::new(&conn, &world)?;
     writer.history()?;
-    let hostile = writer.hostile()?;
+    let hostile = writer.hostile.clone();
     progress("what is kept beside the rows");
     writer.finish()?;
     progress("the indexes");

@@ -128,7 +128,7 @@ pub fn write(conn: &Connection, beside: &mut Beside, now: i64) -> Result<[u8; 16
 }
 
 /// Where a step stands: a hundred branches of a hundred, every 97th with a name that is no name.
-fn path(at: i64) -> String {
+pub fn path(at: i64) -> String {
     match at % 97 {
         0 => format!("all.{}.{HTML}/{BIDI}.{}", at / 100, at % 100),
         _ => format!("all.{}.then.item-{}", at / 100, at % 100),

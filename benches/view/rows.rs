@@ -86,6 +86,8 @@ pub struct Writer<'a> {
     origins: Vec<i64>,
     run: i64,
     delivery: i64,
+    /// The request id of the run that would like to be more than text, once it is written.
+    pub hostile: String,
 }
 
 /// The next id of a table.
@@ -115,6 +117,7 @@ impl<'a> Writer<'a> {
             origins,
             run: next_id(conn, "runs")?,
             delivery: next_id(conn, "deliveries")?,
+            hostile: String::new(),
         })
     }
 
@@ -129,6 +132,9 @@ impl<'a> Writer<'a> {
                 let created =
                     self.world.begin + (i128::from(span) * i128::from(at) / i128::from(of)) as i64;
                 self.one(drawn, created, at)?;
+                if at == of / 5 * 2 {
+                    self.hostile(created)?;
+                }
             }
             self.conn.execute_batch("COMMIT")?;
             if told.elapsed() > Duration::from_secs(5) {
@@ -139,14 +145,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The run that would like to be more than text, behind the others; its request id.
-    pub fn hostile(&mut self) -> Result<String> {
-        self.conn.execute_batch("BEGIN")?;
-        let run_id = hostile::write(self.conn, &mut self.beside, self.world.end)?;
-        self.conn.execute_batch("COMMIT")?;
+    /// The run that would like to be more than text, far from the first pages.
+    fn hostile(&mut self, created: i64) -> Result<()> {
+        let run_id = hostile::write(self.conn, &mut self.beside, created)?;
         self.run += 1;
         self.delivery += 1;
-        Ok(format!("req_{}", hex(&run_id)))
+        self.hostile = format!("req_{}", hex(&run_id));
+        Ok(())
     }
 
     /// So many runs that wait for a worker, accepted one a millisecond until the world's end.

@@ -14,7 +14,7 @@ use skep::bench::{Result, fault};
 
 use crate::draw::{DEPLOYMENTS, WITH_CANARY};
 use crate::hostile::{BIDI, HTML};
-use crate::job::look;
+use crate::job::{JOB, look};
 use crate::progress;
 use crate::rows::Place;
 
@@ -91,6 +91,7 @@ pub fn furnish(server: &Server, changes: usize) -> Result<()> {
             }
         }
     }
+    server.deploy("job", JOB)?;
     for at in 0..KEYS {
         let body = json!({"name": format!("service {at}"), "environment": "production",
             "scope": if at % 4 == 3 { "read" } else { "invoke" }});

@@ -10,6 +10,7 @@
 
 pub mod ahead;
 pub mod approvals;
+mod attempts;
 pub mod audit;
 pub mod backup;
 pub mod batch;

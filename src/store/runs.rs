@@ -155,14 +155,14 @@ pub struct RunRow {
     pub retry_of: Option<Id>,
 }
 
-/// What is selected of a run, after its values.
+/// What is selected of a run: its row first, where looks by rows find it, then its values.
 macro_rules! select_run {
     ($values:literal) => {
         concat!(
-            "SELECT ",
+            "SELECT r.id, ",
             $values,
             ", octet_length(r.inputs) AS input_bytes, coalesce(octet_length(r.output), 0) AS output_bytes,
-                 r.id, r.run_id, r.deployment, r.version, r.status, r.source, r.delivery, r.callback_url, r.api_key,
+                 r.run_id, r.deployment, r.version, r.status, r.source, r.delivery, r.callback_url, r.api_key,
                  r.user, r.metadata, r.error, r.error_code, r.error_step, r.created_at, r.started_at, r.ended_at,
                  r.wake_at, r.retry_of, d.name AS deployment_name, v.number AS version_number, va.name AS variant_name
              FROM runs r
