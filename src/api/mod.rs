@@ -205,7 +205,7 @@ impl Api {
     /// One turn of the thread that tells what changes; to be called in a loop. Returns how long it may nap, unless the
     /// bell of the store's changes is rung.
     pub fn tell(&self, now: Instant) -> Duration {
-        let stands = |head: &Head| Ok(self.who(head, Access::Own, &[])?.0);
+        let stands = |head: &Head| self.who(head, Access::Own, &[]);
         self.events.turn(&self.store, stands, now)
     }
 
