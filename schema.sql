@@ -310,6 +310,7 @@ CREATE TABLE deliveries (
     status           TEXT    NOT NULL CHECK (status IN ('pending', 'delivering', 'delivered', 'dead', 'gone',
                                                         'cancelled')),
     failures         INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),   -- of the present budget
+    class            TEXT,                              -- of the last attempt's failure; NULL: it did not fail
     trigger          TEXT    NOT NULL DEFAULT 'automatic' CHECK (trigger IN ('automatic', 'manual')),
     next_attempt_at  INTEGER,
     created_at       INTEGER NOT NULL,
@@ -331,6 +332,16 @@ CREATE INDEX deliveries_run ON deliveries (run);
 CREATE INDEX deliveries_due ON deliveries (origin, next_attempt_at) WHERE status = 'pending';
 -- expire_claims
 CREATE INDEX deliveries_sending ON deliveries (claim_expires_at) WHERE status = 'delivering';
+
+-- The same as `facets` of deliveries: which blocks of 1,024 (deliveries.id >> 10) may hold a value.
+CREATE TABLE delivery_facets (
+    facet INTEGER NOT NULL,
+    value TEXT    NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (facet, value, block)
+) STRICT, WITHOUT ROWID;
+-- prune: the notes of blocks whose deliveries are gone
+CREATE INDEX delivery_facets_block ON delivery_facets (block);
 
 -- One try of a delivery. Written before a byte is sent.
 CREATE TABLE attempts (

@@ -238,6 +238,8 @@ fn what_is_misspelt_in_a_filter_is_refused_and_does_not_match_everything() {
         (json!({"filter": {"status": []}}), "/filter/status"),
         (json!({"filter": {"status": null}}), "/filter/status"),
         (json!({"filter": {"user": 7}}), "/filter/user"),
+        (json!({"filter": {"user": ["a", "b"]}}), "/filter/user"),
+        (json!({"filter": {"status": "failed,,"}}), "/filter/status"),
         (
             json!({"filter": {"metadata": {"plan": ""}}}),
             "/filter/metadata/plan",

@@ -263,3 +263,54 @@ fn what_cannot_be_repeated_is_refused_with_what_to_do() {
     retry(&house, &old, &json!({})).refused(404, "not_found");
     drop(receiver);
 }
+
+#[test]
+fn the_command_line_repeats_sends_again_by_filter_and_writes_lists_as_lines() {
+    let (house, receiver, old) = failed_once();
+    house.delivery_is(&old, "delivered");
+    let said = |args: &[&str]| {
+        let output = house.cli(args);
+        let printed = crate::process::printed(&output);
+        assert_eq!(output.status.code(), Some(0), "{printed}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let new: Value = serde_json::from_str(&said(&["runs", "retry", &old, "--json"]))
+        .expect("--json prints JSON");
+    let new = text(&new["request_id"]);
+    house.delivery_is(&new, "delivered");
+    let from = said(&["runs", "retry", &new, "--from", "b", "--version", "latest"]);
+    assert!(from.contains("req_"), "{from}");
+    crate::house::wait_until("all three are delivered", crate::wire::PATIENCE, || {
+        let all = rows(&house.get("/v1/deliveries?status=delivered"));
+        (all.len() == 3).then_some(())
+    });
+    let redeliver = |more: &[&str]| said(&[&["deliveries", "redeliver"], more].concat());
+    let dry = redeliver(&["--status", "delivered", "--dry-run"]);
+    assert_eq!(dry, "3 deliveries would be sent again\n");
+    let done = redeliver(&["--run", &old]);
+    assert_eq!(
+        done,
+        "1 of 1 deliveries are owed again, 0 skipped, 0 failed\n"
+    );
+    let refused = house.cli(&["deliveries", "redeliver"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "all of them have to be asked for"
+    );
+    let lines = said(&["runs", "list", "--format", "jsonl"]);
+    let ids: Vec<Value> = lines
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("a row a line")["request_id"].clone()
+        })
+        .collect();
+    assert_eq!((ids.len(), &ids[1], &ids[2]), (3, &json!(new), &json!(old)));
+    let csv = said(&["runs", "list", "--format", "csv", "--status", "failed"]);
+    let csv: Vec<&str> = csv.lines().collect();
+    assert_eq!(csv.len(), 2, "a head and a row: {csv:?}");
+    assert!(csv[1].contains(&old));
+    let page = said(&["runs", "list", "--format", "jsonl", "--limit", "1"]);
+    assert_eq!(page.lines().count(), 1);
+    drop(receiver);
+}

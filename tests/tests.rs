@@ -26,6 +26,7 @@ mod invoke; // direct and callback, Idempotency-Key
 mod jobs; // what is done to many at once, over kill -9
 mod keys; // scopes, rotation, audit
 mod limits; // queue, slots, direct runs, connections
+mod lists; // formats, counts, charts, what deliveries came to
 mod logs; // text and JSON lines
 mod members; // people who may be asked: added, changed, removed
 mod metrics; // /metrics, /v1/stats, /v1/system

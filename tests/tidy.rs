@@ -64,6 +64,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "view",
             "flow",
             "outbound::guard",
+            // Pure: whose signature a callback bore.
+            "outbound::sign",
             "config",
         ],
     ),

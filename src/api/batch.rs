@@ -112,6 +112,3 @@ fn told(refusal: &Error) -> &str {
         _ => &refusal.message,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
@@ -12,7 +13,9 @@ use crate::api::wire::{Attempt, Delivery, Timings, WholeDelivery};
 use crate::error::{Error, Result};
 use crate::flow::delivery::DeliveryStatus;
 use crate::id::Id;
+use crate::outbound::sign::hex_signature;
 use crate::store::deliveries::{AttemptRow, DeliveryFilter, DeliveryRow};
+use crate::store::rotation::{Secrets, Which};
 
 /// The channel of what is owed to the receiver of a run's end, and to no person.
 const CALLBACK: &str = "callback";
@@ -20,14 +23,36 @@ const CALLBACK: &str = "callback";
 /// How deliveries go, as the file spells it.
 pub const CHANNELS: [&str; 4] = [CALLBACK, "email", "telegram", "webhook"];
 
+/// How an attempt can fail.
+pub const CLASSES: [&str; 9] = [
+    "dns",
+    "connect",
+    "tls",
+    "timeout",
+    "reset",
+    "forbidden_address",
+    "http_status",
+    "smtp_status",
+    "interrupted",
+];
+
+/// Which secret of the deployment an attempt was signed with, as far as that can still be told.
+pub const SIGNERS: [&str; 4] = ["current", "old", "staged", "none"];
+
+/// The header that says so.
+const SIGNATURE: &str = "X-Fetch-Hive-Signature";
+
 const NO_DELIVERY: &str = "Delivery not found";
 
 /// The names of the list's filters.
-pub const FILTERS: [&str; 5] = ["status", "host", "run", "from", "to"];
+pub const FILTERS: [&str; 7] = ["status", "host", "run", "class", "channel", "from", "to"];
 
 /// The filter that a query asks for.
 pub fn filter_of(query: &Query) -> Result<DeliveryFilter> {
     let words = DeliveryStatus::ALL.map(DeliveryStatus::as_str);
+    let one_of = |words: &'static [&'static str]| {
+        move |word: &str| words.contains(&word).then(|| word.to_owned())
+    };
     Ok(DeliveryFilter {
         status: query.words("status", &words, DeliveryStatus::parse)?,
         host: query.one("host").map(str::to_ascii_lowercase),
@@ -37,6 +62,8 @@ pub fn filter_of(query: &Query) -> Result<DeliveryFilter> {
                 Error::invalid("/run", "run must be a request id (req_…) or a run id")
             })?),
         },
+        class: query.words("class", &CLASSES, one_of(&CLASSES))?,
+        channel: query.words("channel", &CHANNELS, one_of(&CHANNELS))?,
         from: query.time("from")?,
         to: query.time("to")?,
     })
@@ -56,17 +83,55 @@ pub fn list(request: &Request<'_>) -> Result<Answer> {
 /// `GET /v1/deliveries/{id}`
 pub fn show(request: &Request<'_>) -> Result<Answer> {
     let (row, attempts) = find(request)?;
+    let (body, secrets) = request.store().sent(row.id)?;
+    let signers = signers(&row, &body, secrets.as_ref());
+    let is_private = is_private(request, &row);
+    let attempts = attempts.iter().map(|one| {
+        let mut shown = attempt(one);
+        if row.channel == CALLBACK && one.duration_ms.is_some() {
+            shown.signed_with = Some(signer(one.request_headers.as_ref(), &signers));
+        }
+        match is_private {
+            false => shown,
+            true => veiled(shown),
+        }
+    });
     let delivery = WholeDelivery {
         delivery: shown(request, &row),
-        attempts: attempts
-            .iter()
-            .map(|one| match is_private(request, &row) {
-                false => attempt(one),
-                true => veiled(attempt(one)),
-            })
-            .collect(),
+        attempts: attempts.collect(),
+        body: (!is_private).then_some(&body),
     };
     Ok(Answer::Now(Reply::json(200, &delivery)))
+}
+
+/// What each secret would sign a callback with now.
+fn signers(
+    row: &DeliveryRow,
+    body: &str,
+    secrets: Option<&Secrets>,
+) -> Vec<(&'static str, String)> {
+    let known = secrets.into_iter().flat_map(Secrets::each);
+    known
+        .filter(|_| row.channel == CALLBACK)
+        .map(|(which, secret)| {
+            let word = match which {
+                Which::Current => "current",
+                Which::Old => "old",
+                Which::Staged => "staged",
+            };
+            (word, hex_signature(secret, body.as_bytes()))
+        })
+        .collect()
+}
+
+/// Whose signature is on record, of which only the beginning is kept.
+fn signer(headers: Option<&Value>, signers: &[(&'static str, String)]) -> &'static str {
+    let kept = headers
+        .and_then(|headers| headers.get(SIGNATURE)?.as_str())
+        .map(|text| text.trim_end_matches('…'))
+        .unwrap_or_default();
+    let fits = |(_, whole): &&(&str, String)| !kept.is_empty() && whole.starts_with(kept);
+    signers.iter().find(fits).map_or("none", |(word, _)| word)
 }
 
 /// `POST /v1/deliveries/{id}/redeliver`
@@ -135,6 +200,8 @@ fn shown<'a>(request: &Request<'_>, row: &'a DeliveryRow) -> Delivery<'a> {
         run_id: row.run_id,
         event_id: &row.event_id,
         event_type: &row.event_type,
+        channel: &row.channel,
+        class: row.class.as_deref(),
         url: address(request, row),
         status: row.status.as_str(),
         next_attempt_at: row.next_attempt_at,
@@ -170,6 +237,7 @@ fn attempt(row: &AttemptRow) -> Attempt<'_> {
         bytes_seen: row.bytes_seen,
         error_class: row.error_class.as_deref(),
         error: row.error.as_deref(),
+        signed_with: None,
     }
 }
 

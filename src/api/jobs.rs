@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::call::{Answer, Reply};
 use crate::api::door::{Access, Scope};
-use crate::api::query::Query;
+use crate::api::query::{FILTER_VALUES, Query};
 use crate::api::wire::{Job, JobCount};
 use crate::api::{Request, deliveries, fields, retry, runs};
 use crate::error::{Error, Result};
@@ -119,7 +119,7 @@ fn filter(body: &Map<String, Value>, names: &[&str]) -> Result<Query> {
             ("metadata", other) => {
                 return Err(within(fields::wrong("metadata", "an object", other)));
             }
-            (_, Value::Array(values)) if !values.is_empty() => {
+            (_, Value::Array(values)) if (1..=most(name)).contains(&values.len()) => {
                 for value in values {
                     pairs.push((name.clone(), text_of(name, value)?));
                 }
@@ -130,15 +130,30 @@ fn filter(body: &Map<String, Value>, names: &[&str]) -> Result<Query> {
     Ok(Query::from_pairs(pairs))
 }
 
+/// The filters that take several values, any of which matches.
+pub const SEVERAL: [&str; 4] = ["status", "source", "delivery", "api_key_id"];
+
+/// How many values a filter takes.
+pub fn most(name: &str) -> usize {
+    match SEVERAL.contains(&name) {
+        true => FILTER_VALUES,
+        false => 1,
+    }
+}
+
 /// A text that says something: an empty one would be no filter.
 fn text_of(name: &str, value: &Value) -> Result<String> {
+    let says_something = |text: &str| match SEVERAL.contains(&name) {
+        true => text.split(',').all(|word| !word.trim().is_empty()),
+        false => !text.is_empty(),
+    };
     match value {
-        Value::String(text) if !text.trim_matches([' ', ',']).is_empty() => Ok(text.clone()),
-        other => Err(within(fields::wrong(
-            name,
-            "a text, or an array of texts, none of them empty",
-            other,
-        ))),
+        Value::String(text) if says_something(text) => Ok(text.clone()),
+        other => {
+            let most = most(name);
+            let expected = format!("a text, or an array of 1 to {most}, none of them empty");
+            Err(within(fields::wrong(name, &expected, other)))
+        }
     }
 }
 
@@ -217,6 +232,3 @@ fn shown(job: &JobRow) -> Job<'_> {
         by: &job.by,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,5 @@
 //! Runs from afar: how many there are, when they were accepted, and what they can be filtered by.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::api::Request;
 use crate::api::call::{Answer, Reply};
 use crate::api::fields::pointer;
@@ -16,6 +13,7 @@ use crate::flow::names::excerpt;
 use crate::flow::run::RunStatus;
 use crate::store::counting::{self, ByStatus};
 use crate::store::facets::{Facet, pair};
+use crate::store::instance::hex;
 use crate::store::minutes::{Bars, MINUTE, Tally};
 use crate::time::Timestamp;
 
@@ -27,7 +25,7 @@ pub const USUAL_BARS: i64 = 60;
 /// What `kind` can be.
 pub const KINDS: [&str; 2] = ["metadata", "user"];
 
-/// What a cursor of a list of values begins with; the value follows, as base64.
+/// What a cursor of a list of values begins with; the value follows, as hex.
 const CURSOR: &str = "v";
 
 /// `GET /v1/workflow_runs/counts`
@@ -192,12 +190,23 @@ fn values(
 }
 
 fn write_cursor(last: &str) -> String {
-    format!("{CURSOR}{}", URL_SAFE_NO_PAD.encode(last))
+    format!("{CURSOR}{}", hex(last.as_bytes()))
 }
 
 fn read_cursor(text: &str) -> Option<String> {
-    let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(CURSOR)?).ok()?;
-    String::from_utf8(bytes).ok()
+    let digits = text.strip_prefix(CURSOR)?.as_bytes();
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    let bytes: Vec<u8> = pairs.collect::<Option<_>>()?;
+    // Whatever it says, it is a place in the list.
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::store::page::Page;
 use crate::time::Timestamp;
 
 /// The most values of one filter, and the most labels.
-const FILTER_VALUES: usize = 50;
+pub const FILTER_VALUES: usize = 50;
 
 /// What every cursor begins with; the rest is nobody's business but ours.
 const CURSOR: &str = "c";

@@ -61,6 +61,3 @@ pub fn by(request: &Request<'_>) -> By {
         api_key: request.admission.who.key_id(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -75,22 +75,19 @@ pub(super) fn given_in_vain(verb: &Command, matches: &ArgMatches) -> Option<&'st
 
 /// The verb, with a list's filters and pages.
 pub(super) fn with_filters(command: Command, filters: &[Filter]) -> Command {
-    let filters = filters.iter().map(|&(name, example, help)| {
-        let flag = name.replace('_', "-");
-        Arg::new(name)
-            .long(flag)
-            .value_name(example)
-            .help(help)
-            .action(ArgAction::Append)
-    });
     command
-        .args(filters)
+        .args(filter_args(filters))
         .arg(text_arg(
             "limit",
             "N",
             "Rows on a page, at most 500 [default: 50]",
         ))
         .arg(text_arg("cursor", "CURSOR", "Where the page before ended"))
+        .arg(text_arg(
+            "format",
+            "FORMAT",
+            "jsonl or csv: a row a line, of every page unless --limit or --cursor is given",
+        ))
 }
 
 impl Server {
@@ -179,6 +176,9 @@ impl Server {
         columns: &[Column],
         screen: &Screen,
     ) -> Done {
+        if query.iter().any(is_of_lines) {
+            return self.export(path, query, screen);
+        }
         let page = self.accepted(&Ask {
             method: "GET",
             path,
@@ -197,6 +197,80 @@ impl Server {
             None => Ok(()),
         }
     }
+
+    /// A list a row a line, page after page.
+    fn export(&self, path: &[&str], query: &[(String, String)], screen: &Screen) -> Done {
+        let is_one_page = query
+            .iter()
+            .any(|(name, _)| name == "limit" || name == "cursor");
+        let mut query = query.to_vec();
+        if !is_one_page {
+            query.push(("limit".to_owned(), LARGEST_PAGE.to_owned()));
+        }
+        let has_head = query
+            .iter()
+            .any(|(name, value)| name == "format" && value == "csv");
+        let mut is_first = true;
+        loop {
+            let asked = Ask {
+                method: "GET",
+                path,
+                query: &query,
+                ..Ask::default()
+            };
+            let answer = self.skep.ask(&asked);
+            let answer = answer.map_err(|why| unanswered(&why, &self.url))?;
+            let text = String::from_utf8_lossy(&answer.body);
+            if answer.status != 200 {
+                let body = serde_json::from_str(&text).unwrap_or_default();
+                return Err(refused(answer.status, body));
+            }
+            // Every page of the server has the head; what is written has one.
+            let rows = match text.split_once('\n') {
+                Some((_, rows)) if has_head && !is_first => rows,
+                _ => &text,
+            };
+            if let Some(rows) = rows.strip_suffix('\n') {
+                screen.output(&Value::from(rows))?;
+            }
+            is_first = false;
+            query.retain(|(name, _)| name != "cursor");
+            match answer.next_cursor {
+                Some(cursor) if !is_one_page => query.push(("cursor".to_owned(), cursor)),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The most rows of a page.
+const LARGEST_PAGE: &str = "500";
+
+/// Whether a list is asked for a row a line.
+fn is_of_lines((name, value): &(String, String)) -> bool {
+    name == "format" && value != "json"
+}
+
+/// The filter, as bulk calls take it, that the filters' flags ask for.
+pub(super) fn filter(matches: &ArgMatches, filters: &[Filter]) -> Value {
+    let given = filters.iter().map(|(name, ..)| *name);
+    let given = given.filter_map(|name| {
+        let values: Vec<&str> = texts(matches, name).collect();
+        (!values.is_empty()).then(|| (name.to_owned(), values.into()))
+    });
+    Value::Object(given.collect())
+}
+
+/// The arguments of a list's filters.
+pub(super) fn filter_args(filters: &[Filter]) -> impl Iterator<Item = Arg> {
+    filters.iter().map(|&(name, example, help)| {
+        let flag = name.replace('_', "-");
+        Arg::new(name)
+            .long(flag)
+            .value_name(example)
+            .help(help)
+            .action(ArgAction::Append)
+    })
 }
 
 /// The query that the filters' flags ask for.
@@ -204,7 +278,7 @@ pub(super) fn query(matches: &ArgMatches, filters: &[Filter]) -> Vec<(String, St
     let names = filters
         .iter()
         .map(|(name, ..)| *name)
-        .chain(["limit", "cursor"]);
+        .chain(["limit", "cursor", "format"]);
     names
         .flat_map(|name| texts(matches, name).map(move |value| filter_pair(name, value)))
         .collect()

@@ -1,11 +1,18 @@
 //! `skep deliveries`: list, show with every attempt, send again.
 
-use clap::{Arg, ArgMatches, Command};
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Filter, Server, query, with_filters, with_server};
+use crate::bell::Bell;
+use crate::cli::client::{Filter, Server, filter, filter_args, query, with_filters, with_server};
+use crate::cli::progress::Onlooker;
 use crate::cli::screen::{Column, Screen, cell, count, for_people};
-use crate::cli::{Done, Verb, dispatch, group, positional, required};
+use crate::cli::{Done, Failure, Verb, dispatch, group, positional, required, text};
+
+/// How often a job is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 const VERBS: &[Verb] = &[
     Verb {
@@ -117,18 +124,79 @@ fn show(matches: &ArgMatches, screen: &Screen) -> Done {
 }
 
 fn redeliver_command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+            .conflicts_with("id")
+    };
+    let id = Arg::new("id")
+        .value_name("ID")
+        .help("A delivery's id; without it, those that the filters match");
+    let filters = filter_args(FILTERS).map(|filter| filter.conflicts_with("id"));
     Command::new("redeliver")
-        .about("Send a delivery again")
-        .arg(id_arg())
+        .about("Send a delivery again, or every one that filters match")
+        .arg(id)
+        .args(filters)
+        .arg(flag("all", "Every delivery there is"))
+        .arg(flag("dry-run", "Only count them"))
 }
 
 fn redeliver(matches: &ArgMatches, screen: &Screen) -> Done {
-    let path = ["v1", "deliveries", required(matches, "id"), "redeliver"];
+    let Some(id) = text(matches, "id") else {
+        return redeliver_all(matches, screen);
+    };
+    let path = ["v1", "deliveries", id, "redeliver"];
     let delivery = Server::of(matches)?.send("POST", &path, &json!({}))?;
     match screen.json {
         true => screen.value(&delivery),
         false => overview(&delivery, screen),
     }
+}
+
+/// Every delivery that the filters match: counted, or sent again by a job that is followed to its end.
+fn redeliver_all(matches: &ArgMatches, screen: &Screen) -> Done {
+    let filter = filter(matches, FILTERS);
+    if filter == json!({}) && !matches.get_flag("all") {
+        return Err(Failure::wrong_use(
+            "give a delivery's id, a filter such as --status dead, or --all",
+        ));
+    }
+    let is_dry = matches.get_flag("dry-run");
+    let server = Server::of(matches)?;
+    let body = json!({"filter": filter, "dry_run": is_dry});
+    let answer = server.send("POST", &["v1", "deliveries", "redeliver"], &body)?;
+    if is_dry {
+        let words = format!("{} deliveries would be sent again", answer["count"]);
+        return screen.told(&answer, &words);
+    }
+    let job = follow(&server, answer, screen)?;
+    let words = format!(
+        "{} of {} deliveries are owed again, {} skipped, {} failed",
+        job["done"], job["count"], job["skipped"], job["failed"]
+    );
+    screen.told(&job, &words)
+}
+
+/// Waits for the end of a job, which goes on whether or not anyone does.
+fn follow(server: &Server, mut job: Value, screen: &Screen) -> Result<Value, Failure> {
+    let (onlooker, watch) = Onlooker::start(screen)?;
+    let id = job["id"].as_str().unwrap_or_default().to_owned();
+    let figure = |job: &Value, name: &str| job[name].as_u64().unwrap_or(0);
+    while job["status"] == "running" {
+        let seen = ["done", "skipped", "failed"].map(|name| figure(&job, name));
+        let told = watch.tell("redelivering", seen.iter().sum(), figure(&job, "count"));
+        if told.is_err() {
+            onlooker.end();
+            let message = format!("{id} goes on without you; GET /v1/jobs/{id} shows it");
+            return Err(Failure::new(message));
+        }
+        Bell::default().wait(0, LOOK_EVERY);
+        job = server.get(&["v1", "jobs", &id])?;
+    }
+    onlooker.end();
+    Ok(job)
 }
 
 fn overview(delivery: &Value, screen: &Screen) -> Done {

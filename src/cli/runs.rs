@@ -1,4 +1,4 @@
-//! `skep runs`: list, show, cancel.
+//! `skep runs`: list, show, cancel, repeat.
 
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value};
@@ -22,6 +22,11 @@ const VERBS: &[Verb] = &[
         name: "cancel",
         command: cancel_command,
         run: cancel,
+    },
+    Verb {
+        name: "retry",
+        command: retry_command,
+        run: retry,
     },
 ];
 
@@ -66,7 +71,7 @@ const STEPS: &[Column] = &[
 ];
 
 pub(super) fn command() -> Command {
-    with_server(group("runs", "List, show and cancel runs", VERBS))
+    with_server(group("runs", "List, show, cancel and repeat runs", VERBS))
 }
 
 pub(super) fn run(matches: &ArgMatches, screen: &Screen) -> Done {
@@ -138,6 +143,36 @@ fn cancel(matches: &ArgMatches, screen: &Screen) -> Done {
     match screen.json {
         true => screen.value(&answer),
         false => overview(&answer["workflow_run"], screen),
+    }
+}
+
+fn retry_command() -> Command {
+    Command::new("retry")
+        .about("Repeat a run that has ended; what it has finished is not done again")
+        .arg(id_arg())
+        .arg(text_arg(
+            "from",
+            "STEP",
+            "start, failed, or a step's path or id [default: failed]",
+        ))
+        .arg(text_arg(
+            "version",
+            "VERSION",
+            "same, or latest: the variant's present one [default: same]",
+        ))
+}
+
+fn retry(matches: &ArgMatches, screen: &Screen) -> Done {
+    let given = ["from", "version"].map(|name| (name, text(matches, name)));
+    let given = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+    let body = Value::Object(given.collect::<Map<_, _>>());
+    let path = ["v1", "workflow_runs", required(matches, "id"), "retry"];
+    let answer = Server::of(matches)?.send("POST", &path, &body)?;
+    match screen.json {
+        true => screen.value(&answer),
+        false => overview(&answer, screen),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Ask<'a> {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// `X-Next-Cursor`: where the next page of a list begins that has no place for it in its body.
+    pub next_cursor: Option<String>,
     /// The whole body.
     pub body: Vec<u8>,
 }
@@ -113,6 +115,8 @@ impl Skep {
         };
         let mut response = sent.map_err(|fault| self.unanswered(&fault))?;
         let status = response.status().as_u16();
+        let next_cursor = response.headers().get("x-next-cursor");
+        let next_cursor = next_cursor.and_then(|it| Some(it.to_str().ok()?.to_owned()));
         let body = response
             .body_mut()
             .with_config()
@@ -120,6 +124,7 @@ impl Skep {
             .read_to_vec();
         Ok(Answer {
             status,
+            next_cursor,
             body: body.map_err(|fault| self.unanswered(&fault))?,
         })
     }

@@ -81,7 +81,7 @@ fn list(rows: &[i64]) -> String {
     serde_json::to_string(rows).unwrap_or_default()
 }
 
-/// Whatever the statement finds for those rows, by the first column.
+/// Whatever the statement finds for those rows, by their `id`.
 fn by_row<T>(
     conn: &Connection,
     sql: &str,
@@ -92,7 +92,7 @@ fn by_row<T>(
         return Ok(HashMap::new());
     }
     let mut statement = conn.prepare_cached(sql)?;
-    let found = statement.query_map([list(rows)], |row| Ok((row.get(0)?, read(row)?)))?;
+    let found = statement.query_map([list(rows)], |row| Ok((row.get("id")?, read(row)?)))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -1,15 +1,20 @@
 //! Deliveries as callers see them: listed, shown with every attempt, sent again.
 
+mod listing;
+
 use rusqlite::{OptionalExtension, Row, RowIndex};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+pub use listing::DeliveryFilter;
+pub(super) use listing::{SCAN, conditions, origins_of};
 
 use crate::error::{Error, Result};
 use crate::flow::delivery::{DeliveryStatus, Event};
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::audit::Actor;
-use crate::store::page::{Page, Paged, weight};
+use crate::store::deployments;
+use crate::store::rotation::Secrets;
 use crate::store::runs::json_column;
 use crate::store::runs::time_column;
 use crate::store::writer::Tx;
@@ -29,6 +34,7 @@ pub struct DeliveryRow {
     pub event_id: String,
     pub event_type: String,
     pub channel: String,
+    pub class: Option<String>,
     pub url: String,
     pub status: DeliveryStatus,
     pub next_attempt_at: Option<Timestamp>,
@@ -76,31 +82,12 @@ pub struct TryRow {
     pub error_class: Option<String>,
 }
 
-/// Which deliveries a list shows. Empty fields do not filter.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DeliveryFilter {
-    /// In one of these states.
-    pub status: Vec<DeliveryStatus>,
-    /// To that host, whatever the port (or with `host:port`).
-    pub host: Option<String>,
-    /// Of that run.
-    pub run: Option<Id>,
-    /// Made then or later.
-    pub from: Option<Timestamp>,
-    /// Made before.
-    pub to: Option<Timestamp>,
-}
-
-/// How many rows a page of a list looks at.
-pub(super) const SCAN: i64 = 20_000;
-
 /// How many attempts of a delivery are shown: the newest.
 const ATTEMPTS_SHOWN: usize = 100;
 
 /// Without the body: it is not shown, and may be long.
 pub(super) const SELECT: &str = "
-    SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.channel, d.url, d.status, d.next_attempt_at, d.created_at,
+    SELECT d.id, d.delivery_id, d.event_id, d.event_type, d.channel, d.class, d.url, d.status, d.next_attempt_at, d.created_at,
            d.ended_at, r.run_id AS of_run, r.api_key
     FROM deliveries d JOIN runs r ON r.id = d.run";
 
@@ -122,6 +109,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         event_id: row.get("event_id")?,
         event_type: row.get("event_type")?,
         channel: row.get("channel")?,
+        class: row.get("class")?,
         url: row.get("url")?,
         status: delivery_status(row, "status")?,
         next_attempt_at: time_column(row, "next_attempt_at")?,
@@ -150,44 +138,6 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         error_class: row.get("error_class")?,
         error: row.get("error")?,
     })
-}
-
-/// The filter but for its run, as conditions, each beginning with AND, and their values in order.
-pub(super) fn conditions(filter: &DeliveryFilter) -> (String, Vec<rusqlite::types::Value>) {
-    let mut sql = String::new();
-    let mut values: Vec<rusqlite::types::Value> = Vec::new();
-    if !filter.status.is_empty() {
-        sql.push_str(&format!(
-            " AND d.status IN ({})",
-            vec!["?"; filter.status.len()].join(", ")
-        ));
-        values.extend(
-            filter
-                .status
-                .iter()
-                .map(|status| status.as_str().to_owned().into()),
-        );
-    }
-    if let Some(host) = &filter.host {
-        sql.push_str(
-            " AND d.origin IN (SELECT id FROM origins WHERE
-               substr(origin, instr(origin, '://') + 3) = ? OR
-               substr(origin, instr(origin, '://') + 3, ?) = ?)",
-        );
-        let with_port = format!("{host}:");
-        let length = with_port.chars().count() as i64;
-        values.extend([host.clone().into(), length.into(), with_port.into()]);
-    }
-    for (comparison, time) in [
-        ("d.created_at >= ?", filter.from),
-        ("d.created_at < ?", filter.to),
-    ] {
-        if let Some(time) = time {
-            sql.push_str(&format!(" AND {comparison}"));
-            values.push(time.0.into());
-        }
-    }
-    (sql, values)
 }
 
 impl Tx<'_> {
@@ -221,6 +171,23 @@ impl Store {
         })
     }
 
+    /// What is sent of a delivery, and the secrets of its deployment, if they are there and can be opened.
+    pub fn sent(&self, delivery: i64) -> Result<(String, Option<Secrets>)> {
+        let (body, deployment) = self.read(|conn| {
+            Ok(conn
+                .prepare_cached(
+                    "SELECT d.body, r.deployment FROM deliveries d JOIN runs r ON r.id = d.run WHERE d.id = ?1",
+                )?
+                .query_row([delivery], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?)
+        })?;
+        if let Some(entry) = self.directory().deployment_of(deployment) {
+            return Ok((body, Some(entry.secrets.clone())));
+        }
+        let found = self.read(|conn| deployments::terms(conn, deployment));
+        let secrets = found.and_then(|(_, sealed)| sealed.open(&self.sealer));
+        Ok((body, secrets.ok()))
+    }
+
     /// The newest attempts of a delivery in short, oldest first.
     pub fn tries_of(&self, delivery: i64, limit: usize) -> Result<Vec<TryRow>> {
         self.read(|conn| {
@@ -241,44 +208,6 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             tries.reverse();
             Ok(tries)
-        })
-    }
-
-    /// Deliveries, newest first. A page may be short and still have a next one.
-    pub fn list_deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        page: Page,
-    ) -> Result<Paged<DeliveryRow>> {
-        let (mut sql, mut values) = conditions(filter);
-        self.read(|conn| {
-            let (from, floor) = match filter.run {
-                Some(run) => {
-                    sql.push_str(" AND d.run = (SELECT id FROM runs WHERE run_id = ?)");
-                    values.push(run.0.to_vec().into());
-                    (page.below(), 0)
-                }
-                None => {
-                    let newest: i64 =
-                        conn.query_row("SELECT coalesce(max(id), 0) FROM deliveries", [], |row| {
-                            row.get(0)
-                        })?;
-                    let from = page.below().min(newest + 1);
-                    (from, (from - SCAN).max(0))
-                }
-            };
-            let mut statement = conn.prepare_cached(&format!(
-                "{SELECT} WHERE d.id < ? AND d.id >= ?{sql} ORDER BY d.id DESC LIMIT ?"
-            ))?;
-            let mut all: Vec<rusqlite::types::Value> = vec![from.into(), floor.into()];
-            all.extend(values);
-            all.push((page.limit as i64 + 1).into());
-            let rows = statement.query(rusqlite::params_from_iter(all))?;
-            let mut page = Paged::gather(rows, page.limit, delivery, weight, |row| row.id)?;
-            if page.next.is_none() && floor > 1 {
-                page.next = Some(floor);
-            }
-            Ok(page)
         })
     }
 

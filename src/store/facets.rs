@@ -1,6 +1,6 @@
-//! Which blocks of runs hold which values: what lets a list skip millions of rows that cannot match.
+//! Which blocks of runs, or of deliveries, hold which values: what lets a list skip millions of rows that cannot match.
 //!
-//! A block is 1,024 runs by their row. The first run of a block that has a value of a facet (a source, a user, a label …)
+//! A block is 1,024 runs by their row (and the same of deliveries). The first run of a block that has a value of a facet (a source, a user, a label …)
 //! notes it; the others find it noted in memory, so that a filter costs an insert next to nothing. A note says "may
 //! hold": who lists looks at the block's rows themselves. Must not decide what matches.
 
@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::error::Result;
+use crate::flow::delivery::DeliveryStatus;
 use crate::flow::run::RunStatus;
 use crate::store::Store;
 use crate::store::writer::Tx;
@@ -40,6 +41,24 @@ pub enum Facet {
     LabelValue = 8,
     /// How it ended. Open runs are found by an index of their own.
     Ended = 9,
+    /// Of a delivery: how it ended. Open ones are found by indexes of their own.
+    Settled = 10,
+    /// Of a delivery: the row of where it goes.
+    Origin = 11,
+    /// Of a delivery: the class of a failed attempt.
+    Class = 12,
+    /// Of a delivery: `callback`, or how a person is told.
+    Channel = 13,
+}
+
+impl Facet {
+    /// The table of its notes.
+    const fn table(self) -> &'static str {
+        match self {
+            Facet::Settled | Facet::Origin | Facet::Class | Facet::Channel => "delivery_facets",
+            _ => "facets",
+        }
+    }
 }
 
 /// One facet that a list asks for: any of these values.
@@ -91,12 +110,15 @@ impl Noted {
 }
 
 impl Tx<'_> {
-    /// Notes that the block of this run's row holds that value.
+    /// Notes that the block of this row holds that value.
     pub(super) fn note(&mut self, id: i64, facet: Facet, value: &str) -> Result<()> {
         let block = block_of(id);
         if self.noted.is_new(facet, value, block) {
-            self.sql("INSERT OR IGNORE INTO facets (facet, value, block) VALUES (?1, ?2, ?3)")?
-                .execute((facet as i64, value, block))?;
+            let table = facet.table();
+            self.sql(&format!(
+                "INSERT OR IGNORE INTO {table} (facet, value, block) VALUES (?1, ?2, ?3)"
+            ))?
+            .execute((facet as i64, value, block))?;
         }
         Ok(())
     }
@@ -108,21 +130,37 @@ impl Tx<'_> {
             false => Ok(()),
         }
     }
+
+    /// What a delivery that is new can be found by.
+    pub(super) fn note_delivery(&mut self, id: i64, origin: i64, channel: &str) -> Result<()> {
+        self.note(id, Facet::Origin, &origin.to_string())?;
+        self.note(id, Facet::Channel, channel)
+    }
+
+    /// Notes how a delivery ended.
+    pub(super) fn note_settled(&mut self, id: i64, status: DeliveryStatus) -> Result<()> {
+        match status.is_final() {
+            true => self.note(id, Facet::Settled, status.as_str()),
+            false => Ok(()),
+        }
+    }
 }
 
-/// The highest block, not above `from`, that may hold what every one of `wanted` asks for.
+/// The highest block of their table, not above `from`, that may hold what every one of `wanted` asks for.
 pub fn next_block(conn: &Connection, wanted: &[Wanted], from: i64) -> Result<Option<i64>> {
     let mut block = from;
     let mut agreed = 0;
     // Round and round: each lowers the block to one of its own, until all agree.
     for (facet, values) in wanted.iter().cycle() {
         let mut best = None;
+        let sql = format!(
+            "SELECT block FROM {} WHERE facet = ?1 AND value = ?2 AND block <= ?3
+             ORDER BY block DESC LIMIT 1",
+            facet.table()
+        );
         for value in values {
             let at: Option<i64> = conn
-                .prepare_cached(
-                    "SELECT block FROM facets WHERE facet = ?1 AND value = ?2 AND block <= ?3
-                     ORDER BY block DESC LIMIT 1",
-                )?
+                .prepare_cached(&sql)?
                 .query_row((*facet as i64, value, block), |row| row.get(0))
                 .optional()?;
             best = best.max(at);

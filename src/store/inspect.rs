@@ -196,6 +196,33 @@ pub fn unsound(store: &Store) -> Option<String> {
     Some(found.expect("the file is readable")).filter(|found| found != "ok")
 }
 
+/// How many runs each key from that row on started that repeat others, and how many others.
+pub fn repeated(store: &Store, from: i64) -> BTreeMap<i64, (u64, u64)> {
+    let read = |conn: &Connection, _: &Counts| -> rusqlite::Result<BTreeMap<i64, (u64, u64)>> {
+        conn.prepare_cached(
+            "SELECT api_key, count(*), count(DISTINCT retry_of) FROM runs
+             WHERE api_key >= ?1 GROUP BY api_key",
+        )?
+        .query_map([from], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?
+        .collect()
+    };
+    let found = store.channel.look(read).expect("an inline store");
+    found.expect("the file is readable")
+}
+
+/// The steps that runs have taken over.
+pub fn taken_over(store: &Store) -> Vec<(Id, String)> {
+    let read = |conn: &Connection, _: &Counts| -> rusqlite::Result<Vec<(Id, String)>> {
+        conn.prepare_cached(
+            "SELECT r.run_id, s.path FROM steps s JOIN runs r ON r.id = s.run WHERE s.reused = 1",
+        )?
+        .query_map([], |row| Ok((Id(row.get(0)?), row.get(1)?)))?
+        .collect()
+    };
+    let found = store.channel.look(read).expect("an inline store");
+    found.expect("the file is readable")
+}
+
 /// The tries of a step as the file lists them: the class of each, `None` for one that has not failed.
 pub fn tries(store: &Store, run: i64, path: &str) -> Vec<Option<String>> {
     let read = |conn: &Connection, _: &Counts| -> rusqlite::Result<Vec<Option<String>>> {

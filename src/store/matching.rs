@@ -193,18 +193,22 @@ pub(super) fn runs_among(conn: &Connection, filter: &RunFilter, rows: &[i64]) ->
     of_runs(filter).among(conn, rows)
 }
 
-fn of_deliveries(filter: &DeliveryFilter) -> Wish<'static> {
-    let (mut sql, mut values) = deliveries::conditions(filter);
+fn of_deliveries(conn: &Connection, filter: &DeliveryFilter) -> Result<Wish<'static>> {
+    let origins = match &filter.host {
+        Some(host) => Some(deliveries::origins_of(conn, host)?),
+        None => None,
+    };
+    let (mut sql, mut values) = deliveries::conditions(filter, origins.as_deref());
     if let Some(run) = filter.run {
         sql.push_str(" AND d.run = (SELECT id FROM runs WHERE run_id = ?)");
         values.push(run.0.to_vec().into());
     }
-    Wish {
+    Ok(Wish {
         select: "SELECT d.id FROM deliveries d",
         id: "d.id",
         sql,
         values,
-    }
+    })
 }
 
 /// Deliveries that match, below that row; `limit` at most.
@@ -227,7 +231,7 @@ pub(super) fn deliveries(
         Some(_) => oldest,
         None => below.saturating_sub(deliveries::SCAN).max(oldest),
     };
-    let slice = of_deliveries(filter).stretch(conn, Span { below, lowest }, limit)?;
+    let slice = of_deliveries(conn, filter)?.stretch(conn, Span { below, lowest }, limit)?;
     Ok(ended(slice, oldest))
 }
 
@@ -237,7 +241,7 @@ pub(super) fn deliveries_among(
     filter: &DeliveryFilter,
     rows: &[i64],
 ) -> Result<Vec<i64>> {
-    of_deliveries(filter).among(conn, rows)
+    of_deliveries(conn, filter)?.among(conn, rows)
 }
 
 #[cfg(test)]

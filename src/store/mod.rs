@@ -10,6 +10,7 @@
 
 pub mod ahead;
 pub mod approvals;
+mod attempts;
 pub mod audit;
 pub mod backup;
 pub mod batch;
@@ -27,6 +28,7 @@ pub mod directory;
 pub mod facets;
 pub mod figures;
 mod hands;
+mod idempotency;
 #[cfg(test)]
 pub(crate) mod inspect;
 pub mod instance;

@@ -200,6 +200,7 @@ impl Tx<'_> {
             now.0,
         ])?;
         let id = self.conn.last_insert_rowid();
+        self.note_delivery(id, origin, owed.channel)?;
         self.after(Effect::Count(Fact::Owed));
         self.stir_delivery(run, id);
         Ok(id)

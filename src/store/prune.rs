@@ -219,36 +219,47 @@ fn forget_keys(conn: &Connection, before: Timestamp) -> Result<usize> {
         .execute((before.0, CHUNK as i64))?)
 }
 
-/// Blocks with notes and without a run, but for the newest; some of them, as a JSON list.
-fn empty_blocks(conn: &Connection) -> Result<Option<String>> {
-    let found: (u64, String) = conn
-        .prepare_cached(
+/// A table of notes, and that of the rows whose blocks they are of.
+type Notes = (&'static str, &'static str);
+
+const NOTES: [Notes; 2] = [("facets", "runs"), ("delivery_facets", "deliveries")];
+
+/// Blocks with notes and without a row, but for the newest; some of one table, as a JSON list.
+fn empty_blocks(conn: &Connection) -> Result<Option<(Notes, String)>> {
+    for (notes, rows) in NOTES {
+        let sql = format!(
             "WITH RECURSIVE noted (block) AS (
-                 SELECT min(block) FROM facets
+                 SELECT min(block) FROM {notes}
                  UNION ALL
-                 SELECT (SELECT min(block) FROM facets WHERE block > noted.block) FROM noted
+                 SELECT (SELECT min(block) FROM {notes} WHERE block > noted.block) FROM noted
                  WHERE noted.block IS NOT NULL)
              SELECT count(*), json_group_array(block) FROM (
                  SELECT block FROM noted
-                 WHERE block < coalesce((SELECT max(id) >> 10 FROM runs), 9223372036854775807)
-                     AND NOT EXISTS (SELECT 1 FROM runs WHERE id >= block << 10 AND id < (block + 1) << 10)
-                 LIMIT ?1)",
-        )?
-        .query_row([CHUNK as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((found.0 > 0).then_some(found.1))
+                 WHERE block < coalesce((SELECT max(id) >> 10 FROM {rows}), 9223372036854775807)
+                     AND NOT EXISTS (SELECT 1 FROM {rows} WHERE id >= block << 10 AND id < (block + 1) << 10)
+                 LIMIT ?1)"
+        );
+        let (count, blocks): (u64, String) = conn
+            .prepare_cached(&sql)?
+            .query_row([CHUNK as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if count > 0 {
+            return Ok(Some(((notes, rows), blocks)));
+        }
+    }
+    Ok(None)
 }
 
 /// Forgets what was noted of these blocks; a chunk.
-fn forget_notes(conn: &Connection, blocks: &str) -> Result<usize> {
-    Ok(conn
-        .prepare_cached(
-            "DELETE FROM facets WHERE (facet, value, block) IN
-                 (SELECT facet, value, block FROM facets
-                  WHERE block IN (SELECT value FROM json_each(?1))
-                      AND NOT EXISTS (SELECT 1 FROM runs WHERE id >= block << 10 AND id < (block + 1) << 10)
-                  LIMIT ?2)",
-        )?
-        .execute((blocks, CHUNK as i64))?)
+fn forget_notes(conn: &Connection, of: Notes, blocks: &str) -> Result<usize> {
+    let (notes, rows) = of;
+    let sql = format!(
+        "DELETE FROM {notes} WHERE (facet, value, block) IN
+             (SELECT facet, value, block FROM {notes}
+              WHERE block IN (SELECT value FROM json_each(?1))
+                  AND NOT EXISTS (SELECT 1 FROM {rows} WHERE id >= block << 10 AND id < (block + 1) << 10)
+              LIMIT ?2)"
+    );
+    Ok(conn.prepare_cached(&sql)?.execute((blocks, CHUNK as i64))?)
 }
 
 fn number(conn: &Connection, pragma: &str) -> Result<i64> {
@@ -296,15 +307,15 @@ impl Store {
         self.write(move |tx| forget_keys(tx.conn, before))
     }
 
-    /// Forgets what lists knew of runs that are gone; a chunk. Returns how many notes.
+    /// Forgets what lists knew of runs and deliveries that are gone; a chunk. Returns how many notes.
     pub fn prune_notes(&self) -> Result<usize> {
-        let Some(blocks) = self.look(empty_blocks)? else {
+        let Some((of, blocks)) = self.look(empty_blocks)? else {
             return Ok(0);
         };
         self.write(move |tx| {
             // Rows may be numbered from 1 again: what is remembered as noted need not be.
             tx.noted.forget();
-            forget_notes(tx.conn, &blocks)
+            forget_notes(tx.conn, of, &blocks)
         })
     }
 
@@ -378,8 +389,8 @@ pub fn prune(path: &Path, keep: Keep, now: Timestamp, watch: &Watch) -> Result<P
             watch.tell("pruning", next.map_or(last, |at| at as u64), last)?;
         }
     }
-    while let Some(blocks) = empty_blocks(&conn)? {
-        if commit(&conn, || forget_notes(&conn, &blocks))? == 0 {
+    while let Some((of, blocks)) = empty_blocks(&conn)? {
+        if commit(&conn, || forget_notes(&conn, of, &blocks))? == 0 {
             break;
         }
     }

@@ -284,6 +284,3 @@ fn judge_host(entry: &DeploymentEntry, callback_url: Option<&str>) -> Result<()>
     let url = url::Url::parse(url).map_err(|fault| refused(fault.to_string()))?;
     judge_callback_host(hosts, &url).map_err(refused)
 }
-
-#[cfg(test)]
-mod tests;

@@ -76,6 +76,30 @@ impl Secrets {
     }
 }
 
+/// Which of a deployment's secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is shown and signs.
+    Current,
+    /// The next one, during a rotation.
+    Staged,
+    /// The one before, whether it is still valid or not.
+    Old,
+}
+
+impl Secrets {
+    /// Every secret that is known, each with which it is.
+    pub fn each(&self) -> impl Iterator<Item = (Which, &str)> {
+        let current = (Which::Current, self.current.as_str());
+        let staged = self.staged.as_deref().map(|text| (Which::Staged, text));
+        let old = self
+            .old
+            .as_ref()
+            .map(|(text, _)| (Which::Old, text.as_str()));
+        std::iter::once(current).chain(staged).chain(old)
+    }
+}
+
 impl SealedSecrets {
     pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<SealedSecrets> {
         let old: Option<Vec<u8>> = row.get("old_secret")?;

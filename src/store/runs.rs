@@ -287,22 +287,6 @@ impl Tx<'_> {
         Ok(RunStatus::Running)
     }
 
-    fn replay(&self, asked: &Idempotency) -> Result<Option<Inserted>> {
-        let found: Option<(Id, [u8; 32], RunStatus)> = self
-            .sql("SELECT run_id, digest, status FROM idempotency WHERE scope = ?1 AND key = ?2")?
-            .query_row((&asked.scope, &asked.key), |row| {
-                Ok((Id(row.get(0)?), row.get(1)?, run_status(row, "status")?))
-            })
-            .optional()?;
-        match found {
-            None => Ok(None),
-            Some((run_id, digest, status)) if digest == asked.digest => {
-                Ok(Some(Inserted::Replayed(run_id, status)))
-            }
-            Some(_) => Err(Error::of(Code::IdempotencyKeyReused)),
-        }
-    }
-
     /// `retry`: what the run takes over from the one that it repeats. What is refused is refused before anything is
     /// written.
     pub(super) fn insert_run(
@@ -396,28 +380,6 @@ impl Tx<'_> {
             Some(owed) => self.insert_delivery(id, deployment, owed, now),
             None => Ok(()),
         }
-    }
-
-    fn keep_key(
-        &self,
-        asked: &Idempotency,
-        run_id: Id,
-        answered: RunStatus,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.sql(
-            "INSERT INTO idempotency (scope, key, digest, run_id, status, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute((
-            &asked.scope,
-            &asked.key,
-            asked.digest,
-            run_id.0,
-            answered.as_str(),
-            now.0,
-        ))?;
-        Ok(())
     }
 
     /// The names of where a version stands.

@@ -17,7 +17,6 @@ use crate::flow::delivery::{
 };
 use crate::flow::step::ErrorClass;
 use crate::id::Id;
-use crate::metrics::Fact;
 use crate::store::Store;
 use crate::store::claims::LEASE;
 use crate::store::deliveries::delivery_status;
@@ -233,7 +232,7 @@ impl Tx<'_> {
         };
         self.sql(
             "UPDATE deliveries SET status = ?2, claim_token = ?3, claim_expires_at = ?4, failures = ?5,
-                 next_attempt_at = ?6, trigger = coalesce(?7, trigger), ended_at = ?8
+                 next_attempt_at = ?6, trigger = coalesce(?7, trigger), ended_at = ?8, class = iif(?9, NULL, class)
              WHERE id = ?1",
         )?
         .execute(params![
@@ -245,7 +244,10 @@ impl Tx<'_> {
             change.next_attempt_at.map(|at| at.0),
             trigger,
             change.status.is_final().then_some(now.0),
+            // Noted again if the attempt failed.
+            matches!(event, Event::Attempted(..)),
         ])?;
+        self.note_settled(id, change.status)?;
         let held = |claim: Option<i64>| i64::from(claim.is_some());
         self.refresh_origin(origin, held(change.claim) - held(before.claim), heard, now)?;
         self.stir_delivery(run, id);
@@ -398,49 +400,6 @@ impl Tx<'_> {
         }
         Ok(None)
     }
-
-    fn write_attempt(&self, id: i64, attempt: &Attempt) -> Result<()> {
-        self.sql(
-            "UPDATE attempts SET duration_ms = ?2, dns_ms = ?3, connect_ms = ?4, tls_ms = ?5, first_byte_ms = ?6,
-                 remote_address = ?7, request_headers = ?8, response_status = ?9, response_headers = ?10,
-                 response_body = ?11, truncated = ?12, bytes_seen = ?13, error_class = ?14, error = ?15
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            id,
-            attempt.duration_ms,
-            attempt.dns_ms,
-            attempt.connect_ms,
-            attempt.tls_ms,
-            attempt.first_byte_ms,
-            attempt.remote_address,
-            attempt.request_headers.to_string(),
-            attempt.response_status,
-            attempt.response_headers.as_ref().map(Value::to_string),
-            attempt.response_body,
-            attempt.truncated,
-            attempt.bytes_seen,
-            attempt.error_class.map(ErrorClass::as_str),
-            attempt.error,
-        ])?;
-        Ok(())
-    }
-
-    fn interrupt(&mut self, id: i64, now: Timestamp) -> Result<bool> {
-        if self
-            .apply_delivery(id, &Event::Interrupted, None, now)?
-            .is_err()
-        {
-            return Ok(false);
-        }
-        self.after(Effect::Count(Fact::Interrupted));
-        self.sql(
-            "UPDATE attempts SET duration_ms = max(?2 - started_at, 0), error_class = 'interrupted',
-                 error = 'the process ended in the middle of it' WHERE delivery = ?1 AND duration_ms IS NULL",
-        )?
-        .execute((id, now.0))?;
-        Ok(true)
-    }
 }
 
 impl Store {
@@ -518,7 +477,7 @@ impl Store {
             if tx.apply_delivery(id, &event, health, now)?.is_err() {
                 return Ok(None);
             }
-            tx.write_attempt(row, &attempt)?;
+            tx.write_attempt(id, row, &attempt)?;
             if is_notice && matches!(verdict, Verdict::Failed(Some(_))) {
                 tx.drop_if_closed(id, now)?;
             }

@@ -9,7 +9,7 @@ const MOST_LOOKS = 5;
 /** An answer that was no success, or none: `status` 0 when the server could not be reached. */
 export class ApiError extends Error {
   constructor(status, body) {
-    super(body.message ?? body.error ?? `The server answered ${status}.`);
+    super(body.message ?? `The server answered ${status}.`);
     Object.assign(this, { status, code: body.error_code, field: body.field, body });
   }
 }
@@ -17,13 +17,13 @@ export class ApiError extends Error {
 let csrf = "";
 let onSignedOut = () => {};
 
-/** What the session gives with each change, and whom to tell when it has ended. */
-export function setCredentials(token, signedOut = onSignedOut) {
+/** What a session gives with each change, and whom to tell when it has ended. */
+export function setCredentials(token, signedOut) {
   csrf = token;
   onSignedOut = signedOut;
 }
 
-/** A query from an object: arrays repeat the name, empty values are left out. One that is a query already stays as it is. */
+/** A query from an object: arrays repeat the name, empty values are left out. One that is a query stays as it is. */
 export function toParams(query) {
   if (query instanceof URLSearchParams) return query;
   const params = new URLSearchParams();
@@ -43,13 +43,11 @@ export function url(path, params) {
 
 async function failure(response) {
   const text = await response.text().catch(() => "");
-  let body = {};
   try {
-    body = JSON.parse(text);
+    return new ApiError(response.status, JSON.parse(text));
   } catch {
-    body.message = text.slice(0, 500) || `The server answered ${response.status}.`;
+    return new ApiError(response.status, { message: text.slice(0, 500) || undefined });
   }
-  return new ApiError(response.status, body);
 }
 
 /** One exchange, answered with the `Response`; throws `ApiError` unless it is a success. */
@@ -61,20 +59,13 @@ export async function send(method, path, { params, body, headers, signal, quiet 
     head["content-type"] = "application/json";
     body = JSON.stringify(body);
   }
-  let response;
-  try {
-    response = await fetch(url(path, params), {
-      method, body, headers: head, credentials: "same-origin",
-      signal: signal ? AbortSignal.any([signal, clock]) : clock,
-    });
-  } catch (error) {
+  const options = { method, body, headers: head, signal: signal ? AbortSignal.any([signal, clock]) : clock };
+  const response = await fetch(url(path, params), options).catch((error) => {
     if (signal?.aborted) throw error;
-    const late = error.name === "TimeoutError";
-    throw new ApiError(0, {
-      message: late ? "The server took too long to answer." : "The server cannot be reached.",
-      error_code: late ? "timeout" : "unreachable",
-    });
-  }
+    throw new ApiError(0, error.name === "TimeoutError"
+      ? { message: "The server took too long to answer.", error_code: "timeout" }
+      : { message: "The server cannot be reached.", error_code: "unreachable" });
+  });
   if (response.ok) return response;
   const error = await failure(response);
   if (error.status === 401 && !quiet) onSignedOut();
@@ -82,8 +73,7 @@ export async function send(method, path, { params, body, headers, signal, quiet 
 }
 
 async function json(method, path, options) {
-  const response = await send(method, path, options);
-  const text = await response.text();
+  const text = await (await send(method, path, options)).text();
   return text ? JSON.parse(text) : null;
 }
 
@@ -96,8 +86,8 @@ export const del = (path, params, options) => json("DELETE", path, { ...options,
 const keyOf = (path, params) => (path ? url(path, params).href : null);
 
 /**
- * What a GET answers: `{data, error, loading, reload}`. Asked again when the address changes; the old data stay
- * on the page until the new ones are there, unless `path` changed. Nothing is asked while `path` is null.
+ * What a GET answers: `{data, error, loading, reload}`. Old data stay on the page until new ones are there, unless
+ * `path` changes. Nothing is asked while `path` is null.
  */
 export function useGet(path, params) {
   const key = keyOf(path, params);
@@ -114,17 +104,16 @@ export function useGet(path, params) {
     return () => stop.abort();
   }, [key, turn]);
   const reload = useCallback(() => again((n) => n + 1), []);
-  const stale = state.path !== path;
-  return { data: stale ? null : state.data, error: stale ? null : state.error, loading: state.loading, reload };
+  return state.path === path ? { ...state, reload } : { data: null, error: null, loading: true, reload };
 }
 
 /** One page of a list that may come short: asked on until it is half full, or a few times. */
 async function page(key, cursor, signal) {
   const rows = [];
-  let looks = 0;
   const limit = Number(new URL(key).searchParams.get("limit") ?? 50);
+  let looks = 0;
   do {
-    const answer = await get(key, cursor ? { cursor } : null, { signal });
+    const answer = await get(key, { cursor }, { signal });
     rows.push(...answer.data);
     cursor = answer.next_cursor;
     looks += 1;
@@ -144,40 +133,34 @@ export function usePages(path, params) {
   const [loading, setLoading] = useState(!!key);
   const [turn, again] = useState(0);
   const stop = useRef(null);
-  const fetchPage = useCallback((cursor, merge) => {
+  const ask = (cursor, merge) => {
     stop.current?.abort();
-    const mine = (stop.current = new AbortController());
+    const { signal } = (stop.current = new AbortController());
+    const put = (next) => {
+      if (signal.aborted) return;
+      set(next);
+      setLoading(false);
+    };
     setLoading(true);
-    page(key, cursor, mine.signal).then(
-      (got) => {
-        set((was) => merge(was, got));
-        setLoading(false);
-      },
-      (error) => {
-        if (mine.signal.aborted) return;
-        set((was) => ({ ...(was.key === key ? was : NOTHING), error, key }));
-        setLoading(false);
-      },
+    page(key, cursor, signal).then(
+      (got) => put((was) => ({ error: null, key, ...merge(was, got) })),
+      (error) => put((was) => ({ ...(was.key === key ? was : NOTHING), error, key })),
     );
-  }, [key]);
+  };
   useEffect(() => {
     if (!key) return undefined;
-    fetchPage(null, (was, got) => ({ ...got, error: null, from: 0, key }));
-    return () => stop.current?.abort();
+    ask(null, (was, got) => ({ ...got, from: 0 }));
+    return () => stop.current.abort();
   }, [key, turn]);
-  const more = useCallback(() => {
-    fetchPage(state.next, (was, got) => {
-      const full = was.rows.length + got.rows.length > MOST_ROWS;
-      return full
-        ? { ...got, error: null, from: was.from + was.rows.length, key }
-        : { ...was, rows: [...was.rows, ...got.rows], next: got.next, error: null };
-    });
-  }, [state.next, fetchPage]);
+  const more = () => ask(state.next, (was, got) => {
+    const isFull = was.rows.length + got.rows.length > MOST_ROWS;
+    return isFull ? { ...got, from: was.from + was.rows.length } : { ...got, rows: [...was.rows, ...got.rows], from: was.from };
+  });
   const reload = useCallback(() => again((n) => n + 1), []);
   const setRows = useCallback((change) => set((was) => {
     const rows = typeof change === "function" ? change(was.rows) : change;
     return rows === was.rows ? was : { ...was, rows };
   }), []);
-  const shown = state.key === key ? state : { ...NOTHING, rows: [] };
-  return { ...shown, loading: loading || (!!key && state.key !== key && !state.error), more, reload, setRows };
+  const isNow = state.key === key;
+  return { ...(isNow ? state : NOTHING), loading: loading || (!!key && !isNow), more, reload, setRows };
 }

@@ -53,11 +53,6 @@ function load(name) {
   return modules.get(name);
 }
 
-function Broken({ error, retry }) {
-  return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${error} retry=${retry} />
-    <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
-}
-
 /** One page; an error in it is shown in its place. */
 function Shown({ name, props }) {
   const [loaded, set] = useState({});
@@ -65,26 +60,21 @@ function Shown({ name, props }) {
   const [turn, again] = useState(0);
   useEffect(() => {
     let gone = false;
-    load(name).then(
-      (component) => gone || set({ name, component }),
-      (failure) => gone || set({ name, failure }),
-    );
-    return () => {
-      gone = true;
-    };
+    const put = (what) => gone || set({ name, ...what });
+    load(name).then((component) => put({ component }), (failure) => put({ failure }));
+    return () => (gone = true);
   }, [name, turn]);
   const retry = () => {
     reset();
     again((n) => n + 1);
   };
   const wrong = error ?? (loaded.name === name && loaded.failure);
-  if (wrong) return html`<${Broken} error=${wrong} retry=${retry} />`;
+  if (wrong) {
+    return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} retry=${retry} />
+      <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
+  }
   if (loaded.name !== name) return html`<div class="loading"><${Spinner} label="Loading" /></div>`;
   return html`<${loaded.component} key=${Object.values(props).join("/")} ...${props} />`;
-}
-
-function Nowhere() {
-  return html`<${Page} title="There is no such page"><p>Go to <a href=${href(["runs"])}>the runs</a>.</p><//>`;
 }
 
 /** The theme: `light`, `dark`, or none, which is the system's. */
@@ -141,9 +131,6 @@ function step(by) {
 
 function Rail({ session, path, box, onHelp, open, setOpen }) {
   const [dark, flip] = useTheme();
-  const out = async () => {
-    await signOut().catch(() => location.reload());
-  };
   return html`<header class="rail"><div class="brand"><a href=${href(["runs"])}><img src="view/icon.svg" alt=""
       width="22" height="22" />Skep</a>
       <button type="button" class="burger" aria-expanded=${String(open)} aria-controls="places"
@@ -156,7 +143,7 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
         <bdi>${session.name}</bdi> <span class="faint">${session.scope}</span></p>
         <${Button} kind="quiet" onClick=${flip}><${Icon} name=${dark ? "sun" : "moon"} />${dark ? "Light" : "Dark"}<//>
         <${Button} kind="quiet" onClick=${onHelp}><kbd>?</kbd>Keyboard<//>
-        <${Button} kind="quiet" onClick=${out}><${Icon} name="arrow" />Sign out<//></div></div></header>`;
+        <${Button} kind="quiet" onClick=${() => signOut().catch(() => location.reload())}><${Icon} name="arrow" />Sign out<//></div></div></header>`;
 }
 
 function Frame({ session }) {
@@ -192,7 +179,7 @@ function Frame({ session }) {
     <${Rail} ...${{ session, path, box, open, setOpen }} onHelp=${() => setHelping(true)} />
     <main ref=${main} tabindex="-1">${found
       ? html`<${Shown} key=${found.module} name=${found.module} props=${found.props} />`
-      : html`<${Nowhere} />`}</main>
+      : html`<${Page} title="There is no such page"><p>Go to <a href=${href(["runs"])}>the runs</a>.</p><//>`}</main>
     ${helping && html`<${Help} onClose=${() => setHelping(false)} />`}`;
 }
 

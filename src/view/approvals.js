@@ -5,12 +5,10 @@ import { get, post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { href, setQuery, useRoute } from "./router.js";
-import { ms, plural, words } from "./format.js";
-import {
-  Badge, Button, Code, Copy, Dialog, Empty, ErrorBox, Field, Icon, More, Page, Status, Tabs, Text, Time, toast, useNow, useUid,
-} from "./ui.js";
-import { Act, FormDialog, Loading, Pairs, Pick } from "./forms.js";
-import { InputFields, firstTexts, readTexts } from "./inputs.js";
+import { ms, words } from "./format.js";
+import { Badge, Button, Code, Copy, Dialog, Empty, ErrorBox, Icon, More, Page, Status, Tabs, Text, Time, toast, useNow, useUid } from "./ui.js";
+import { Act, Form, FormDialog, Loading, Pairs, Pick } from "./forms.js";
+import { fieldsOf, startOf, valuesOf } from "./inputs.js";
 import Json from "./json.js";
 
 const VIEWS = [
@@ -19,31 +17,13 @@ const VIEWS = [
 ];
 /** With less left than this, a question is urgent. */
 const SOON = 3600e3;
-const MANY_OPTIONS = 10;
-const MOST_OPTIONS = 200;
+/** More options than this are a list to pick from. */
+const MANY = 12;
 const NAME_KEY = "skep.answers-as";
 
 // ---- showing ----
 
-const LINK = /\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)|(https?:\/\/[^\s<>"'()]+)/g;
-
-/** A text whose links can be followed. They say where they lead. */
-function Linked({ text }) {
-  const parts = [];
-  let at = 0;
-  for (const { 0: all, 1: label, 2: target, 3: bare, index } of text.matchAll(LINK)) {
-    const url = target ?? bare;
-    const to = URL.canParse(url) ? ` (${new URL(url).host})` : "";
-    parts.push(text.slice(at, index), html`<a href=${url} target="_blank" rel="noreferrer noopener"><bdi>${label ?? bare}</bdi></a>`, label && to);
-    at = index + all.length;
-  }
-  return html`<bdi class="text">${parts}${text.slice(at)}</bdi>`;
-}
-
-function shown(value) {
-  if (typeof value === "string" && value && value.length < 2000) return html`<${Linked} text=${value} />`;
-  return value !== null && typeof value === "object" ? html`<${Json} value=${value} label="Value" />` : html`<${Text} value=${value} />`;
-}
+const shown = (value) => (value !== null && typeof value === "object" ? html`<${Json} value=${value} label="Value" />` : html`<${Text} value=${value} />`);
 
 /** Where a question stands, and how long there is to answer it. */
 function Standing({ row }) {
@@ -79,10 +59,6 @@ const Answers = ({ one }) => one.answers.length > 0 && html`<section><h3>${one.s
     <p class="faint"><bdi>${answer.by}</bdi>, via <bdi>${answer.via}</bdi>, <${Time} at=${answer.at} /></p>
     ${answer.comment && html`<p class="quote"><${Text} value=${answer.comment} /></p>`}</li>`)}</ol></section>`;
 
-const Receipt = ({ one }) => one.receipt && html`<details><summary>Receipt</summary>
-  <p class="hint">What was shown and answered, ${one.receipt.signature ? "signed as callbacks are, with the approval's id for webhook-id and the seconds of decided_at for webhook-timestamp."
-    : "unsigned, because the deployment is gone."}</p><${Code} text=${JSON.stringify(one.receipt, null, 2)} label="receipt" /></details>`;
-
 // ---- answering ----
 
 /** Whose answer it can be: those who are asked and have not answered, and who stands in for them. */
@@ -96,97 +72,59 @@ function answerers(one, members) {
   });
 }
 
-function Who({ people, by, onBy, error }) {
-  const enter = (event) => onBy(event.currentTarget.value);
-  if (!people) {
-    return html`<${Field} label="Your name" error=${error} hint="Nobody in particular is asked; this is recorded with the answer.">${(props) => html`<input
-      ...${props} type="text" autocomplete="name" maxlength="320" value=${by} onInput=${enter} />`}<//>`;
-  }
-  if (people.length === 1) return html`<p class="hint">Answered for <bdi>${people[0][1]}</bdi>; the record says that it came by your key.</p>`;
-  return html`<${Field} label="Answer for" error=${error} hint="The record says that it came by your key.">${(props) => html`<select ...${props} value=${by} onChange=${enter}>
-    <option value="">Choose…</option>${people.map(([id, name]) => html`<option key=${id} value=${id}>${name}</option>`)}</select>`}<//>`;
-}
-
-function Choices({ options, chosen, onChoose, error }) {
-  const [needle, setNeedle] = useState("");
-  const group = useUid("choice");
-  const wanted = needle.trim().toLowerCase();
-  const found = options.map((option, at) => [option, at]).filter(([option]) => !wanted || `${option.label} ${option.description}`.toLowerCase().includes(wanted));
-  return html`<fieldset class="choices" aria-describedby=${error ? `${group}e` : null}><legend>Choose one</legend>
-    ${options.length > MANY_OPTIONS && html`<input type="search" aria-label="Find an option" placeholder="Find an option" value=${needle} onInput=${(event) => setNeedle(event.currentTarget.value)} />`}
-    ${found.slice(0, MOST_OPTIONS).map(([{ label, description, value }, at]) => html`<label key=${at} class="choice"><input type="radio" name=${group} checked=${chosen === at} onChange=${() => onChoose(at)} />
-      <span><bdi>${label}</bdi>${description && html`<span class="faint"><${Text} value=${description} max=${400} /></span>`}
-      ${typeof value === "string" && value !== label && html`<code class="faint"><bdi>${value.slice(0, 200)}</bdi></code>`}</span></label>`)}
-    ${(found.length > MOST_OPTIONS || !found.length) && html`<p class="hint">${found.length ? `${found.length - MOST_OPTIONS} more: narrow them down.` : "No option holds that."}</p>`}
-    ${error && html`<p class="wrong" id="${group}e"><${Icon} name="warn" />${error}</p>`}</fieldset>`;
-}
-
-function Typed({ ask, text, onText, error }) {
-  const limits = [ask.min_length > 0 && `at least ${ask.min_length}`, ask.max_length > 0 && `at most ${ask.max_length}`].filter(Boolean).join(", ");
-  return html`<${Field} label="Answer" error=${error} hint=${limits && `${limits} characters; ${[...text.trim()].length} so far`}>${(props) => html`<textarea
-    ...${props} rows="4" value=${text} onInput=${(event) => onText(event.currentTarget.value)}></textarea>`}<//>`;
-}
-
-/** What is sent of what was entered, `[body, errors]`; errors by the field's name. */
-const READ = {
-  approval: (ask, entered, decision) => [{ decision }],
-  choices: (ask, { choice }) => (choice === null ? [null, { choice: "Choose one of the options." }] : [{ choice: ask.options[choice].value }]),
-  text: ({ min_length: least, max_length: most }, { text }) => {
-    const length = [...text.trim()].length;
-    const wrong = length < least ? `At least ${plural(least, "character")}` : most && length > most ? `At most ${plural(most, "character")}` : null;
-    return wrong ? [null, { text: `${wrong}; these are ${length}.` }] : [{ text }];
+/** The fields of an answer, by the mode of its question. */
+const FIELDS = {
+  approval: () => [],
+  choices: ({ options }) => {
+    const all = options.map(({ label, description }, at) => [String(at), html`<bdi>${label}</bdi>`, description && html`<${Text} value=${description} max=${400} />`]);
+    return [["choice", "Choose one", null, options.length > MANY ? [["", "Choose…"], ...options.map(({ label }, at) => [String(at), label])] : { radio: all }]];
   },
-  form: (ask, { texts }) => {
-    const { values, errors } = readTexts(ask.fields, texts);
-    return Object.keys(errors).length ? [null, { fields: errors }] : [{ form: values }];
+  text: ({ min_length: least, max_length: most }) => {
+    const limits = [least > 0 && `at least ${least}`, most > 0 && `at most ${most}`].filter(Boolean).join(", ");
+    return [["text", "Answer", limits && `${limits} characters`, { rows: 3 }]];
   },
+  form: ({ fields }) => fieldsOf(fields, "form/"),
 };
+/** What is sent of it. */
+const READ = {
+  approval: (ask, values, decision) => ({ decision }),
+  choices: ({ options }, { choice }) => {
+    if (!choice) throw { fields: { choice: "Choose one of the options." } };
+    return { choice: options[Number(choice)].value };
+  },
+  text: (ask, { text }) => ({ text }),
+  form: ({ fields }, values) => ({ form: valuesOf(fields, "form/", values) }),
+};
+const DECIDE = [["approved", html`<${Icon} name="check" />Approve`, "primary"], ["rejected", html`<${Icon} name="close" />Reject`, "danger"]];
 
 /** Where the answer is entered. `onDone` gets the approval as it is then. */
 function Answer({ one, onDone }) {
   const { id, ask } = one;
   const members = useGet("v1/members", { limit: 500 });
   const isOpen = !one.recipients.length;
-  const people = useMemo(() => (isOpen ? null : answerers(one, members.data?.data)), [one, members.data]);
-  const [by, setBy] = useState(() => (isOpen ? localStorage.getItem(NAME_KEY) ?? "" : ""));
-  const [entered, setEntered] = useState({ choice: null, text: "", texts: firstTexts(ask.fields ?? []), comment: "" });
-  const [wrong, setWrong] = useState({});
-  const [error, setError] = useState(null);
-  const [busy, setBusy] = useState(null);
-  const set = (patch) => setEntered((was) => ({ ...was, ...patch }));
-  const who = people?.length === 1 ? people[0][0] : by.trim();
-  const send = async (decision) => {
-    const [body, errors = {}] = READ[ask.mode](ask, entered, decision);
-    if (!who) errors.by = isOpen ? "Say who answers." : "Choose whose answer it is.";
-    setWrong(errors);
-    setError(null);
-    if (Object.keys(errors).length) return;
-    setBusy(decision ?? "answer");
-    if (isOpen) localStorage.setItem(NAME_KEY, who);
+  const people = isOpen ? [] : answerers(one, members.data?.data);
+  if (!isOpen && !people.length) return html`<p class="hint">Everyone who is asked has answered.</p>`;
+  const who = isOpen ? ["by", "Your name", "Nobody in particular is asked; this is recorded with the answer.", { autocomplete: "name", maxlength: 320 }]
+    : people.length > 1 && ["by", "Answer for", "The record says that it came by your key.", [["", "Choose…"], ...people]];
+  const send = async (values, decision) => {
+    const by = values.by.trim() || (people.length === 1 && people[0][0]);
+    if (!by) throw { fields: { by: isOpen ? "Say who answers." : "Choose whose answer it is." } };
+    const body = READ[ask.mode](ask, values, decision);
+    if (isOpen) localStorage.setItem(NAME_KEY, by);
     try {
-      const now = await post(`v1/approvals/${id}/decide`, { ...body, by: who, comment: entered.comment });
+      const now = await post(`v1/approvals/${id}/decide`, { ...body, by, comment: values.comment });
       toast(now.status === "pending" ? `Counted: ${now.answered} of ${now.need}.` : "The answer is on record; the run goes on.");
       onDone(now);
     } catch (failure) {
-      const [, part, field] = failure.field?.split("/") ?? [];
-      setWrong(part === "form" && field ? { fields: { [field]: failure.message } } : {});
-      setError(failure);
+      toast(failure.message, "bad");
       if (failure.body?.approval) onDone(failure.body.approval);
+      throw failure;
     }
-    setBusy(null);
   };
-  if (people && !people.length) return html`<p class="hint">Everyone who is asked has answered.</p>`;
-  return html`<form class="form" onSubmit=${(event) => (event.preventDefault(), ask.mode !== "approval" && send())} noValidate>
-    ${ask.mode === "choices" && html`<${Choices} options=${ask.options} chosen=${entered.choice} onChoose=${(choice) => set({ choice })} error=${wrong.choice} />`}
-    ${ask.mode === "text" && html`<${Typed} ask=${ask} text=${entered.text} onText=${(text) => set({ text })} error=${wrong.text} />`}
-    ${ask.mode === "form" && html`<${InputFields} declared=${ask.fields} texts=${entered.texts} errors=${wrong.fields} onTexts=${(texts) => set({ texts })} />`}
-    <${Who} people=${people} by=${by} onBy=${setBy} error=${wrong.by} />
-    <${Field} label="Comment" hint="Optional; it is kept with the answer.">${(props) => html`<textarea ...${props} rows="2" maxlength="10000"
-      value=${entered.comment} onInput=${(event) => set({ comment: event.currentTarget.value })}></textarea>`}<//>
-    <${ErrorBox} error=${error} />
-    <div class="row">${ask.mode === "approval" ? html`<${Button} kind="primary" busy=${busy === "approved"} disabled=${!!busy} onClick=${() => send("approved")}><${Icon} name="check" />Approve<//>
-      <${Button} kind="danger" busy=${busy === "rejected"} disabled=${!!busy} onClick=${() => send("rejected")}><${Icon} name="close" />Reject<//>`
-      : html`<${Button} kind="primary" type="submit" busy=${!!busy}>Send answer<//>`}</div></form>`;
+  return html`<div>${!who && html`<p class="hint">Answered for <bdi>${people[0][1]}</bdi>; the record says that it came by your key.</p>`}
+    <${Form} fields=${[...FIELDS[ask.mode](ask), who, ["comment", "Comment", "Optional; it is kept with the answer.", { rows: 2, maxlength: 10000 }]]}
+      start=${{ choice: "", text: "", comment: "", by: isOpen ? localStorage.getItem(NAME_KEY) ?? "" : "", ...startOf(ask.fields, "form/") }}
+      action="Send answer" actions=${ask.mode === "approval" ? DECIDE : undefined} onSend=${send} /></div>`;
 }
 
 // ---- what else can be done ----
@@ -245,8 +183,7 @@ function Whole({ one, onDone }) {
       ${pending && (may("approve") ? html`<${Answer} key=${one.answered} one=${one} onDone=${onDone} />`
         : html`<p class="hint">To answer, sign in with a key of scope <code>approve</code> or <code>admin</code>.</p>`)}
       <${Answers} one=${one} />
-      ${!pending && !one.answers.length && html`<p>${one.status === "timed_out" ? "Nobody answered in time." : "It was called off before anybody answered."}</p>`}
-      <${Receipt} one=${one} /></div>
+      ${!pending && !one.answers.length && html`<p>${one.status === "timed_out" ? "Nobody answered in time." : "It was called off before anybody answered."}</p>`}</div>
     <aside aria-label="About it"><${Facts} one=${one} /><${Actions} one=${one} onDone=${onDone} /></aside></div>`;
 }
 
@@ -311,7 +248,7 @@ function Inbox() {
   const change = ({ id, status: now, answered, recipient: asked, decided_at }) => setRows((was) => was.map((row) => (row.id === id ? { ...row, status: now, answered, recipient: asked, decided_at } : row)));
   const tabs = VIEWS.map(([key, label]) => ({ key, label, href: href(["approvals"], { show: key === "pending" ? null : key, recipient, run }) }));
   const names = (members.data?.data ?? []).map((member) => [member.id, member.name]);
-  return html`<${Page} title="Approvals" actions=${html`<${Button} kind="quiet" onClick=${reload} busy=${loading && rows.length > 0}>Refresh<//>`}>
+  return html`<${Page} title="Approvals" actions=${html`<${Button} kind="quiet" onClick=${reload} busy=${loading && rows.length > 0}>Refresh<//>`}><div>
     <${Tabs} label="Views" items=${tabs} current=${view} />
     <div class="filters">${names.length > 0 && html`<${Pick} label="Asked of" value=${recipient} options=${[["", "Anyone"], ...names]} onPick=${(value) => setQuery({ recipient: value })} />`}
       ${run && html`<span><${Badge}>run <bdi>${run}</bdi><//> <button type="button" class="link" onClick=${() => setQuery({ run: null })}>Of all runs</button></span>`}</div>
@@ -319,7 +256,7 @@ function Inbox() {
     ${loading && !rows.length ? html`<${Loading} />` : !error && !rows.length && !pages.next ? nothing(view, recipient || run)
       : html`<ul class="cards" aria-label="Approvals">${sorted.map((row) => html`<${Card} key=${row.id} row=${row} open=${opened === row.id}
           onToggle=${() => setOpened(opened === row.id ? null : row.id)} onChange=${change} />`)}</ul>`}
-    <${More} pages=${pages} what="approvals" /><//>`;
+    <${More} pages=${pages} what="approvals" /></div><//>`;
 }
 
 function One({ id }) {
@@ -331,7 +268,7 @@ function One({ id }) {
   const inside = one ? html`<${Whole} one=${one} onDone=${setFresh} />` : error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
   const title = one ? one.question || "No question" : "Approval";
   return html`<${Page} name=${title} title=${html`<bdi>${title}</bdi>`} lead=${one && html`<span class="row"><${Standing} row=${one} /><${Badge}>${words(one.mode)}<//></span>`}>
-    ${inside}<p><a href=${href(["approvals"])}>All that waits</a></p><//>`;
+    <div>${inside}</div><p><a href=${href(["approvals"])}>All that waits</a></p><//>`;
 }
 
 /** `#/approvals`, `#/approvals/apr_…` */

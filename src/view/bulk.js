@@ -56,8 +56,8 @@ function Running({ started, what, onClose }) {
 }
 
 /**
- * Ask, count and carry out: `path` takes `{filter, dry_run, …extra}`; `what` says it (`Cancel runs`), `words` which
- * ones. `fields` draws further choices, `fields(extra, setExtra)`. `onDone` is called when the window closes on a job.
+ * Count, ask and carry out: `path` takes `{filter, dry_run, …extra}`, `words` say which ones, `fields(extra, set)` draws
+ * further choices. `onDone` is called when the window closes on a job.
  */
 export function Bulk({ title, action, danger, one = "run", path, filter, words, fields, initial = {}, onClose, onDone }) {
   const [extra, setExtra] = useState(initial);
@@ -93,7 +93,7 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
   const many = count == null ? null : format.plural(count, one, one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`);
   const body = job ? html`<${Running} started=${job} what=${title} onClose=${close} />`
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
-        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
+        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: <bdi>${words}</bdi>.`}</p>
       ${count > 0 && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
       <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}

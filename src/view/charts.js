@@ -14,20 +14,14 @@ const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 
 const clock = (at) => CLOCK.format(new Date(at));
 
-/** Where the lines of a scale stand: from 0, at most five, on round numbers, the last at or above `most`. */
-export function ticks(most) {
-  if (!(most > 0)) return [0, 1];
-  const rough = most / 4;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= rough && (n >= 1 || most < 4)) ?? 10 * power;
-  const whole = most >= 4 || Number.isInteger(most) ? Math.max(step, 1) : step;
-  return Array.from({ length: Math.ceil(most / whole) + 1 }, (_, at) => at * whole);
-}
+const TIMES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 6e4, 12e4, 3e5, 6e5, 12e5, 36e5, 72e5, 216e5, 864e5];
 
-/** The same for times in milliseconds: on numbers that are round as people read times. */
-export function timeTicks(most) {
-  const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 864e5];
-  const step = steps.find((one) => one >= most / 4) ?? Math.ceil(most / 4 / 864e5) * 864e5;
+/** Where the lines of a scale stand: from 0, about four, on numbers that are round (as people read times: `TIMES`). */
+export function ticks(most, isTime) {
+  const least = Math.max(most, 1) / 4;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const steps = isTime ? TIMES : [1, 2, 5, 10].map((n) => n * power);
+  const step = Math.max(1, steps.find((one) => one >= least) ?? Math.ceil(least / 864e5) * 864e5);
   return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
 }
 
@@ -40,8 +34,7 @@ export function linePath(points) {
       down = false;
       return;
     }
-    const alone = !down && !points[at + 1];
-    path += `${down ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}${alone ? "h.01" : ""}`;
+    path += `${down ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}${down || points[at + 1] ? "" : "h3"}`;
     down = true;
   });
   return path;
@@ -86,7 +79,7 @@ function told(series, at, format) {
  * A chart. `times`: when each span began (ms); `span`: its length; `from`, `to`: the ends of the axis; `series`:
  * `{key, label, values, tone, bar, hatch, dash}`, bars are stacked in their order; `format`: how a value is read.
  */
-export function Chart({ title, times, span, from, to, series, format = number, scale = ticks, note }) {
+export function Chart({ title, times, span, from, to, series, format = number, note }) {
   const [box, width] = useWidth();
   const [at, setAt] = useState(null);
   const clip = useUid("chart");
@@ -94,7 +87,7 @@ export function Chart({ title, times, span, from, to, series, format = number, s
   const bars = series.filter((one) => one.bar);
   const linesOf = series.filter((one) => !one.bar);
   const most = Math.max(0, ...times.map((_, row) => sum(bars.map((one) => one.values[row]))), ...linesOf.flatMap((one) => one.values.map((value) => value ?? 0)));
-  const marks = scale(most);
+  const marks = ticks(most, format !== number);
   const inner = Math.max(width - LEFT - RIGHT, 1);
   const x = (time) => LEFT + ((time - from) / (to - from)) * inner;
   const y = (value) => TOP + (1 - value / marks.at(-1)) * (HEIGHT - TOP - BOTTOM);
@@ -127,13 +120,13 @@ export function Chart({ title, times, span, from, to, series, format = number, s
   return html`<figure class="chart"><figcaption><h3>${title}</h3><${Legend} series=${series} /></figcaption>
     <div ref=${box} class="chart-box">${width > 0 && html`<svg role="img" aria-label=${summary} width=${width} height=${HEIGHT} onPointerMove=${point} onPointerLeave=${() => setAt(null)}>
       <defs><clipPath id=${clip}><rect x=${LEFT} y="0" width=${inner} height=${HEIGHT} /></clipPath></defs>
-      ${marks.map((mark) => html`<g key=${mark}><path class=${mark ? "grid" : "axis"} d=${`M${LEFT} ${y(mark)}H${width - RIGHT}`} />
-        <text class="tick" x=${LEFT - 6} y=${y(mark) + 4} text-anchor="end">${format(mark)}</text></g>`)}
-      ${hours.map((time) => html`<text key=${time} class="tick" x=${Math.min(Math.max(x(time), LEFT + 12), width - 18)} y=${HEIGHT - 6} text-anchor="middle">${clock(time)}</text>`)}
+      ${marks.map((mark) => html`<g key=${mark}><path class=${mark ? "grid" : "axis"} d=${`M${LEFT} ${y(mark)}H${width - RIGHT}`} /></g>`)}
       <g clip-path=${`url(#${clip})`}>${times.map((_, row) => column(row))}
       ${linesOf.map((one) => html`<path key=${one.key} class=${`line ${one.tone} ${one.dash ?? ""}`} d=${linePath(one.values.map((value, row) => (value == null ? null : [x(times[row]) + wide / 2, y(value)])))} />`)}</g>
       ${at !== null && html`<rect class="pointed" x=${x(times[at])} y=${TOP} width=${wide} height=${HEIGHT - TOP - BOTTOM} />`}
-    </svg>`}</div>
+    </svg>
+    ${marks.map((mark) => html`<span key=${mark} class="tick" aria-hidden="true" style=${{ top: `${y(mark) - 8}px`, right: `${width - LEFT + 6}px` }}>${format(mark)}</span>`)}
+    ${hours.map((time) => html`<span key=${time} class="tick" aria-hidden="true" style=${{ top: `${HEIGHT - BOTTOM + 3}px`, left: `${Math.min(Math.max(x(time) - 15, LEFT), width - 32)}px` }}>${clock(time)}</span>`)}`}</div>
     <p class="chart-told">${at === null ? note ?? " " : html`<strong>${clock(times[at])}</strong> ${told(series, at, format)}`}</p>
     <${Figures} label=${title} times=${times} series=${series} format=${format} span=${span} /></figure>`;
 }

@@ -8,7 +8,7 @@ import { href, setQuery, useRoute } from "./router.js";
 import { host, words } from "./format.js";
 import { Badge, Button, Code, Empty, Icon, Page, Progress, Status, Tabs, Time } from "./ui.js";
 import { Bulk, Export, useJob } from "./bulk.js";
-import { Act, List, Pick, columns, local } from "./forms.js";
+import { Act, List, Pick, columns } from "./forms.js";
 
 /** The tabs: key, label, the states they stand for, and what these mean. */
 const VIEWS = [
@@ -19,12 +19,11 @@ const VIEWS = [
   ["gone", "Gone", ["gone"], "The receiver answered 410: it wants no more of them."],
   ["cancelled", "Cancelled", ["cancelled"], "Taken back before they were delivered."],
 ];
-const CLASSES = ["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"];
-const CHANNELS = ["callback", "email", "telegram", "webhook"];
+const CLASSES = ["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"].map((one) => [one, words(one)]);
+const CHANNELS = ["callback", "email", "telegram", "webhook"].map((one) => [one, words(one)]);
 const HOUR = 3600e3;
 const SPANS = [["1h", "Last hour", HOUR], ["24h", "Last 24 hours", 24 * HOUR], ["7d", "Last 7 days", 168 * HOUR], ["30d", "Last 30 days", 720 * HOUR]];
 const NAMES = ["host", "class", "channel", "run", "from", "to", "within"];
-const ANY = ["", "Any"];
 
 /** The filter as the API takes it, from the address. Spans end now, to the minute. */
 function filterOf(query) {
@@ -52,30 +51,13 @@ function Job({ first, onEnd }) {
 const Entry = ({ name, label, query, placeholder }) => html`<label class="filter"><span>${label}</span><input type="text" value=${query.get(name) ?? ""}
   placeholder=${placeholder} spellcheck=${false} autocomplete="off" onChange=${(event) => setQuery({ [name]: event.currentTarget.value.trim() })} /></label>`;
 
-function Edge({ name, label, query }) {
-  const at = new Date(query.get(name) ?? NaN);
-  const set = (event) => setQuery({ [name]: event.currentTarget.value && new Date(event.currentTarget.value).toISOString() });
-  return html`<label class="filter"><span>${label}</span><input type="datetime-local" value=${Number.isNaN(at.getTime()) ? "" : local(at)} onChange=${set} /></label>`;
-}
-
 function Filters({ query }) {
-  const [ranged, setRanged] = useState(!!(query.get("from") || query.get("to")));
-  const when = (key) => {
-    setRanged(key === "range");
-    setQuery(key === "range" ? { within: null } : { within: key, from: null, to: null });
-  };
-  const clear = () => {
-    setRanged(false);
-    setQuery(Object.fromEntries(NAMES.map((name) => [name, null])));
-  };
-  const pick = (name, label, all) => html`<${Pick} label=${label} value=${query.get(name) ?? ""} options=${[ANY, ...all.map((one) => [one, words(one)])]} onPick=${(value) => setQuery({ [name]: value })} />`;
+  const pick = (name, label, all) => html`<${Pick} label=${label} value=${query.get(name) ?? ""} options=${[["", "Any"], ...all]} onPick=${(value) => setQuery({ [name]: value })} />`;
   return html`<form class="filters" onSubmit=${(event) => event.preventDefault()} aria-label="Filter">
     <${Entry} name="host" label="Host" query=${query} placeholder="receiver.example" />
-    ${pick("class", "Newest failure", CLASSES)}${pick("channel", "Channel", CHANNELS)}
-    <${Pick} label="Owed since" value=${ranged ? "range" : query.get("within") ?? ""} options=${[["", "Any time"], ...SPANS, ["range", "From … to …"]]} onPick=${when} />
-    ${ranged && html`<${Edge} name="from" label="From" query=${query} /><${Edge} name="to" label="To" query=${query} />`}
+    ${pick("class", "Newest failure", CLASSES)}${pick("channel", "Channel", CHANNELS)}${pick("within", "Owed since", SPANS)}
     <${Entry} name="run" label="Run" query=${query} placeholder="req_…" />
-    ${NAMES.some((name) => query.get(name)) && html`<${Button} kind="quiet" onClick=${clear}><${Icon} name="close" />Clear<//>`}</form>`;
+    ${NAMES.some((name) => query.get(name)) && html`<${Button} kind="quiet" onClick=${() => setQuery(Object.fromEntries(NAMES.map((name) => [name, null])))}><${Icon} name="close" />Clear<//>`}</form>`;
 }
 
 function to({ url }) {
@@ -139,7 +121,7 @@ export default function Deliveries() {
     ["Run", (row) => html`<a href=${href(["runs", row.request_id])}><code>req_…${row.request_id.slice(-6)}</code></a>`],
     ["Owed since", (row) => html`<${Time} at=${row.created_at} />`],
     ["Next, or ended", next],
-    may("admin") && ["Action", (row) => row.ended_at && html`<${Act} act=${() => again(row)} done="It is owed again, and sent at once." label=${`Send again to ${host(row.url)}`}>Send again<//>`, "act"],
+    may("admin") && ["Action", (row) => ["dead", "gone", "cancelled"].includes(row.status) && html`<${Act} act=${() => again(row)} done="It is owed again, and sent at once." label=${`Send again to ${host(row.url)}`}>Send again<//>`, "act"],
   ]), []);
   table[1].link = true;
   const tabs = VIEWS.map(([name, label, states]) => {
@@ -152,7 +134,7 @@ export default function Deliveries() {
     ${rows.length > 0 && html`<${Button} onClick=${() => setShown("export")}>Export<//>`}
     ${may("admin") && rows.length > 0 && html`<${Button} onClick=${() => setShown("again")}><${Icon} name="send" />Send all that match again<//>`}`;
   const pairs = Object.entries(filter).map(([name, value]) => `${name} ${[value].flat().join(" or ")}`);
-  return html`<${Page} title="Deliveries" actions=${actions}>
+  return html`<${Page} title="Deliveries" actions=${actions}><div>
     <${Tabs} label="States" items=${tabs} current=${view} />
     ${said && html`<p class="hint">${said}</p>`}<${Filters} query=${query} />
     ${jobs.data?.data.filter((job) => job.action === "redeliver" && job.status === "running").map((job) => html`<${Job} key=${job.id} first=${job} onEnd=${refresh} />`)}
@@ -160,5 +142,5 @@ export default function Deliveries() {
     <${List} pages=${pages} label="Deliveries" columns=${table} rowHref=${(row) => href(["deliveries", row.id])} empty=${nothing(query, view)} />
     ${shown === "again" && html`<${Bulk} title="Send again" action="Send again" one="delivery" path="v1/deliveries/redeliver" filter=${filter} onClose=${() => setShown(null)} onDone=${refresh}
       words=${`${pairs.join(", ") || "no filter, so every delivery"}. Each that has ended is owed again, with the same webhook-id and the whole schedule before it`} />`}
-    ${shown === "export" && html`<${Export} path="v1/deliveries" params=${filter} name="deliveries" onClose=${() => setShown(null)} />`}<//>`;
+    ${shown === "export" && html`<${Export} path="v1/deliveries" params=${filter} name="deliveries" onClose=${() => setShown(null)} />`}</div><//>`;
 }

@@ -1,15 +1,15 @@
 // One deployment: its variants and versions, code to call it, a run by hand, its settings, its secret.
 
-import { html, useEffect, useMemo, useState } from "./lib/preact.js";
+import { html, useMemo, useState } from "./lib/preact.js";
 import { del, get, patch, post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { go, href, setQuery, useRoute } from "./router.js";
 import { plural } from "./format.js";
-import { Badge, Button, Code, Copy, Dialog, ErrorBox, Field, Icon, Page, Status, Table, Tabs, Text, Time, confirm, toast } from "./ui.js";
-import { Act, Form, List, Loading, Pairs, Pick, Radios, columns } from "./forms.js";
+import { Badge, Button, Code, Copy, Dialog, ErrorBox, Icon, Page, Status, Table, Tabs, Text, Time, confirm, toast } from "./ui.js";
+import { Act, Form, List, Loading, Pairs, Pick, columns } from "./forms.js";
 import { Deploy } from "./deployments.js";
 import { Diff } from "./diff.js";
-import { InputFields, firstTexts, readTexts } from "./inputs.js";
+import { fieldsOf, startOf, valuesOf } from "./inputs.js";
 import { LANGUAGES, sampleInputs, startSnippet, verifySnippet } from "./snippets.js";
 
 const TABS = [["", "Overview"], ["versions", "Versions"], ["run", "Run now"], ["code", "Get code"], ["secret", "Secret"], ["settings", "Settings"]];
@@ -50,7 +50,7 @@ function Overview({ one, reload }) {
     ["Actions", (row) => html`<span class="row"><a class="button" href=${href(["runs"], { deployment: one.deployment, variant: row.variant })} aria-label=${`Runs of ${row.variant}`}>Runs</a>
       ${may("admin") && html`<${Act} kind="danger" act=${() => drop(row.variant)} label=${`Delete variant ${row.variant}`}>Delete<//>`}</span>`, "act"],
   ]);
-  return html`<${Table} label="Variants" columns=${table} rows=${one.variants} rowKey=${(row) => row.variant_id} />
+  return html`<div><${Table} label="Variants" columns=${table} rows=${one.variants} rowKey=${(row) => row.variant_id} />
     <${Pairs} className="spaced" of=${[
       ["Endpoint", html`<${Copy} text=${one.endpoint_id} label="endpoint id" show />`],
       ["Default callback URL", one.callback_url ? html`<bdi>${one.callback_url}</bdi>` : "none: a webhook trigger must name one"],
@@ -58,7 +58,7 @@ function Overview({ one, reload }) {
       ["At once", one.concurrency_limit ? plural(one.concurrency_limit, "run") : "as many runs as there are workers"],
       ["Since", html`<${Time} at=${one.created_at} />`],
     ]} />
-    ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}`;
+    ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}</div>`;
 }
 
 // ---- versions ----
@@ -106,11 +106,11 @@ function Versions({ one, variant, query, reload }) {
     ["Actions", (row) => html`<span class="row"><${Button} onClick=${() => setQuery({ show: String(row.version) }, { replace: true })} aria-label=${`Show version ${row.version}`}>Show<//>
       ${may("deploy") && row.version !== variant.version && html`<${Button} onClick=${() => setBack(row)} aria-label=${`Roll back to version ${row.version}`}>Roll back<//>`}</span>`, "act"],
   ]);
-  return html`${may("deploy") && current && html`<p><${Button} kind="primary" onClick=${() => setEditing(true)}>Deploy a new version<//></p>`}
+  return html`<div>${may("deploy") && current && html`<p><${Button} kind="primary" onClick=${() => setEditing(true)}>Deploy a new version<//></p>`}
     <${List} pages=${pages} label="Versions" columns=${table} rowKey=${(row) => row.version} />
     ${rows.length > 1 && html`<${Compare} rows=${rows} query=${query} />`}
     ${shown && html`<section><h2>Definition of version ${shown.version}</h2><${Code} text=${shown.definition} label=${`definition of version ${shown.version}`} /></section>`}
-    ${back && html`<${RollBack} one=${one} variant=${variant} current=${current} row=${back} onClose=${() => setBack(null)} onDone=${done} />`}`;
+    ${back && html`<${RollBack} one=${one} variant=${variant} current=${current} row=${back} onClose=${() => setBack(null)} onDone=${done} />`}</div>`;
 }
 
 // ---- code ----
@@ -134,7 +134,7 @@ function GetCode({ one, variant, query }) {
   const said = way === "webhook"
     ? withUrl ? "By the deployment's secret; the result is sent to the URL." : "By the deployment's secret; the result is sent to its default callback URL."
     : withUrl ? "By an API key; answered once the run is on disk, and the result is sent to the URL." : "By an API key; the answer is the result. A workflow that asks a person cannot be waited for.";
-  return html`<${ErrorBox} error=${error} retry=${reload} />
+  return html`<div><${ErrorBox} error=${error} retry=${reload} />
     <${Tabs} label="Called by" current=${way} items=${[["invoke", "API key"], ["webhook", "Webhook"]].map(([key, label]) => ({ key, label, href: link({ way: key }) }))} />
     <p class="hint">${said}</p>
     <div class="filters"><label class="check"><input type="checkbox" checked=${withUrl} disabled=${needed} onChange=${(event) => setCalled(event.currentTarget.checked)} /> Have the result sent to a URL</label>
@@ -146,7 +146,7 @@ function GetCode({ one, variant, query }) {
     <h2>Check that a callback is from here</h2>
     <p class="hint">Callbacks are signed as <a href="https://www.standardwebhooks.com" target="_blank" rel="noreferrer noopener">Standard Webhooks</a> say. Clients of Fetch Hive can check <code>X-Fetch-Hive-Signature</code> as they always did:
       the HMAC-SHA256 of the body in hex, its key the secret exactly as it is shown, <code>whsec_</code> included.</p>
-    <${Code} text=${verifySnippet(language)} label=${`${language}: check a signature`} />`;
+    <${Code} text=${verifySnippet(language)} label=${`${language}: check a signature`} /></div>`;
 }
 
 // ---- run now ----
@@ -184,71 +184,31 @@ async function start(one, variant, body) {
 }
 
 function RunNow({ one, variant }) {
-  const { data: version, error: loadError, reload } = useGet(`${placeOf(one, variant.variant)}/versions/${variant.version}`);
-  const declared = version?.inputs ?? null;
-  const [texts, setTexts] = useState({});
-  const [json, setJson] = useState("{}");
-  const [asJson, setAsJson] = useState(false);
-  const [called, setCalled] = useState(false);
-  const [url, setUrl] = useState(one.callback_url ?? "");
-  const [user, setUser] = useState("");
-  const [errors, setErrors] = useState({});
-  const [error, setError] = useState(null);
-  const [busy, setBusy] = useState(false);
-  useEffect(() => {
-    if (!version) return;
-    setTexts(firstTexts(version.inputs ?? []));
-    setJson(JSON.stringify(sampleInputs(version.inputs ?? []), null, 2));
-  }, [version]);
+  const { data: version, error, reload } = useGet(`${placeOf(one, variant.variant)}/versions/${variant.version}`);
   if (!may("invoke")) return html`<p class="hint">To start runs, sign in with a key of scope <code>invoke</code> or <code>admin</code>.</p>`;
-  if (loadError) return html`<${ErrorBox} error=${loadError} retry=${reload} />`;
-  if (!version) return html`<${Loading} />`;
-  const plain = asJson || !declared;
-  const read = () => {
-    if (!plain) return readTexts(declared, texts);
+  if (!version) return error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
+  const declared = version.inputs;
+  const fields = ({ result }) => [
+    ...(declared ? fieldsOf(declared, "inputs/") : [["inputs", "Inputs", "A JSON object.", { rows: 8, class: "mono" }]]),
+    ["result", "The result", null, { radio: [["page", "stands on the run's page"], ["url", "is sent to a URL as well", "needed where the workflow asks a person"]] }],
+    result === "url" && ["async", "Callback URL", null, { inputmode: "url" }],
+    ["user", "User", "Optional: whom the run is for."],
+  ];
+  const send = async (values) => {
+    const { result, async: url, user } = values;
+    let inputs;
     try {
-      return { values: JSON.parse(json), errors: {} };
+      inputs = declared ? valuesOf(declared, "inputs/", values) : JSON.parse(values.inputs);
     } catch (failure) {
-      return { values: null, errors: { "": failure.message } };
+      throw failure.fields ? failure : { fields: { inputs: failure.message } };
     }
+    const body = { deployment: one.deployment, variant: variant.variant, inputs, user: user.trim() || null };
+    if (result === "url") body.async = { enabled: true, callback_url: url.trim() };
+    go(href(["runs", await start(one, variant, body)]));
   };
-  const submit = async (event) => {
-    event.preventDefault();
-    const got = read();
-    if (called && !url.trim()) got.errors["callback url"] = "Say where the result goes.";
-    setErrors(got.errors);
-    setError(null);
-    if (Object.keys(got.errors).length) return;
-    setBusy(true);
-    const body = { deployment: one.deployment, variant: variant.variant, inputs: got.values, ...(user.trim() && { user: user.trim() }), ...(called && { async: { enabled: true, callback_url: url.trim() } }) };
-    try {
-      go(href(["runs", await start(one, variant, body)]));
-    } catch (failure) {
-      const [, part, name] = failure.field?.split("/") ?? [];
-      if (part === "inputs" && name && !plain) setErrors({ [name]: failure.message });
-      else setError(failure);
-      if (failure.code === "callback_delivery_required") setCalled(true);
-      setBusy(false);
-    }
-  };
-  const flip = (event) => {
-    const got = event.currentTarget.checked ? readTexts(declared, texts).values : null;
-    if (got) setJson(JSON.stringify(got, null, 2));
-    setAsJson(event.currentTarget.checked);
-    setErrors({});
-  };
-  return html`<form class="run-now" onSubmit=${submit} noValidate>
-    <p class="hint">Version ${variant.version} of <bdi>${variant.variant}</bdi>. The page of the run opens once it has begun.</p>
-    ${!plain && !declared.length && html`<p>The workflow takes no inputs.</p>`}
-    ${plain ? html`<${Field} label="Inputs" hint="A JSON object." error=${errors[""]}>${(props) => html`<textarea ...${props} class="mono" rows="8" spellcheck=${false} value=${json} onInput=${(event) => setJson(event.currentTarget.value)}></textarea>`}<//>`
-      : html`<${InputFields} declared=${declared} texts=${texts} errors=${errors} onTexts=${setTexts} />`}
-    ${declared && declared.length > 0 && html`<label class="check"><input type="checkbox" checked=${asJson} onChange=${flip} /> Enter them as JSON</label>`}
-    <${Radios} legend="The result" name="result" value=${called} onPick=${setCalled}
-      options=${[[false, "stands on the run's page"], [true, "is sent to a URL as well", "needed where the workflow asks a person"]]} />
-    ${called && html`<${Field} label="Callback URL" error=${errors["callback url"]}>${(props) => html`<input ...${props} type="url" value=${url} onInput=${(event) => setUrl(event.currentTarget.value)} />`}<//>`}
-    <${Field} label="User" hint="Optional: whom the run is for.">${(props) => html`<input ...${props} type="text" autocomplete="off" value=${user} onInput=${(event) => setUser(event.currentTarget.value)} />`}<//>
-    <${ErrorBox} error=${error} />
-    <${Button} kind="primary" type="submit" busy=${busy}><${Icon} name="play" />Run<//></form>`;
+  return html`<div><p class="hint">Version ${variant.version} of <bdi>${variant.variant}</bdi>${declared?.length === 0 && ", which takes no inputs"}. The page of the run opens once it has begun.</p>
+    <${Form} fields=${fields} start=${{ inputs: "{}", result: "page", async: one.callback_url ?? "", user: "", ...startOf(declared ?? [], "inputs/") }} onSend=${send}
+      action=${html`<${Icon} name="play" />Run`} /></div>`;
 }
 
 // ---- the secret ----
@@ -272,14 +232,14 @@ function Secret({ one, reload }) {
     reload();
   };
   const off = { promote: staged === false && "Nothing is staged.", revoke: staged === false && !until && "There is no other secret." };
-  return html`<p>It starts runs at the webhook URL, and signs callbacks. Whoever has it can do both.</p>
+  return html`<div><p>It starts runs at the webhook URL, and signs callbacks. Whoever has it can do both.</p>
     ${secret ? html`<h2>${secret[0]}</h2><${Code} text=${secret[1]} label="secret" /><p><${Button} onClick=${() => setSecret(null)}>Hide it<//></p>`
       : html`<p class="row"><code>whsec_••••••••••••••••</code><${Act} act=${reveal}>Reveal<//><span class="hint">This leaves a row in the audit.</span></p>`}
     <h2>Rotation</h2>
     ${staged !== undefined && html`<p>${staged ? html`<${Status} value="waiting" label="A new secret is staged" />` : until ? html`<span><${Status} value="waiting" label="The old secret is still accepted" />, ends <${Time} at=${until} /></span>`
       : html`<${Status} value="ok" label="One secret, no rotation under way" />`}</p>`}
     <ol class="steps">${STEPS.map(([name, label, said, ask]) => html`<li key=${name}><p>${said}</p><span class="row"><${Act} disabled=${!!off[name]} kind=${name === "revoke" ? "danger" : ""}
-      ask=${ask} act=${() => rotate(name)} done=${`Done: ${label.toLowerCase()}.`}>${label}<//>${off[name] && html`<span class="hint">${off[name]}</span>`}</span></li>`)}</ol>`;
+      ask=${ask} act=${() => rotate(name)} done=${`Done: ${label.toLowerCase()}.`}>${label}<//>${off[name] && html`<span class="hint">${off[name]}</span>`}</span></li>`)}</ol></div>`;
 }
 
 // ---- settings ----
@@ -309,8 +269,8 @@ function Settings({ one, reload }) {
     reload();
   };
   const admin = may("admin");
-  return html`${!admin && html`<p class="hint">To change them, sign in with a key of scope <code>admin</code>.</p>`}
-    <${Form} key=${JSON.stringify(start)} fields=${FIELDS} start=${start} readonly=${!admin} action="Save" can=${(values) => changed(values).length > 0} onSend=${save} />`;
+  return html`<div>${!admin && html`<p class="hint">To change them, sign in with a key of scope <code>admin</code>.</p>`}
+    <${Form} key=${JSON.stringify(start)} fields=${FIELDS} start=${start} readonly=${!admin} action="Save" can=${(values) => changed(values).length > 0} onSend=${save} /></div>`;
 }
 
 /** `#/deployments/NAME` */
@@ -326,8 +286,8 @@ export default function Deployment({ name }) {
   const Inside = { "": Overview, versions: Versions, run: RunNow, code: GetCode, secret: Secret, settings: Settings }[tab];
   const several = one.variants.length > 1 && ["versions", "run", "code"].includes(tab);
   return html`<${Page} name=${name} title=${html`<bdi>${name}</bdi>`} actions=${html`<a class="button" href=${href(["runs"], { deployment: name })}>Its runs</a>`}>
-    <${Tabs} label="Views" items=${items} current=${tab} />
+    <div><${Tabs} label="Views" items=${items} current=${tab} />
     ${several && html`<div class="filters"><${Pick} label="Variant" value=${variant.variant} onPick=${(value) => setQuery({ variant: value, from: null, to: null, show: null })}
       options=${one.variants.map((row) => [row.variant, `${row.variant} (v${row.version})`])} /></div>`}
-    ${variant && html`<${Inside} key=${variant.variant} one=${one} variant=${variant} query=${query} reload=${reload} />`}<//>`;
+    ${variant && html`<${Inside} key=${variant.variant} one=${one} variant=${variant} query=${query} reload=${reload} />`}</div><//>`;
 }

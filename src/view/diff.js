@@ -4,8 +4,8 @@ import { html, useMemo, useState } from "./lib/preact.js";
 
 /** How many lines around a change stay in sight. */
 const CONTEXT = 3;
-/** Past so many differing lines the middle is told as removed and added, whole: finding out more would take too long. */
-const MOST_CHANGES = 1500;
+/** Past so many pairs of lines the middle is told as removed and added, whole: finding out more would take too long. */
+const MOST_PAIRS = 4e6;
 
 const lines = (text) => {
   const all = text.split(/\r?\n/);
@@ -13,51 +13,30 @@ const lines = (text) => {
   return all;
 };
 
-/** Where the ways of fewest changes stand after each number of them (Myers 1986); null past the most changes. */
-function search(a, b) {
-  const most = Math.min(a.length + b.length, MOST_CHANGES);
-  const size = most + 1;
-  const reach = new Int32Array(2 * size + 1);
-  const trace = [];
-  for (let changes = 0; changes <= most; changes += 1) {
-    trace.push(reach.slice(size - changes - 1, size + changes + 2));
-    for (let k = -changes; k <= changes; k += 2) {
-      const down = k === -changes || (k !== changes && reach[size + k - 1] < reach[size + k + 1]);
-      let x = down ? reach[size + k + 1] : reach[size + k - 1] + 1;
-      while (x < a.length && x - k < b.length && a[x] === b[x - k]) x += 1;
-      reach[size + k] = x;
-      if (x >= a.length && x - k >= b.length) return trace;
-    }
-  }
-  return null;
-}
-
-/** The steps from `a` to `b`: `same`, `removed` or `added`, each with where it stands in both. */
+/** The steps from `a` to `b`, each with where it stands in both: by the longest sequence of lines that they share. */
 function script(a, b) {
-  const trace = search(a, b);
-  if (!trace) {
-    const gone = a.map((_, x) => ["removed", x, 0]);
-    return [...gone, ...b.map((_, y) => ["added", a.length, y])];
+  const [rows, wide] = [a.length, b.length + 1];
+  const isLarge = rows * wide > MOST_PAIRS;
+  const shared = new Uint16Array(isLarge ? 0 : (rows + 1) * wide);
+  if (!isLarge) {
+    for (let x = rows - 1; x >= 0; x -= 1) {
+      for (let y = b.length - 1; y >= 0; y -= 1) {
+        const at = x * wide + y;
+        shared[at] = a[x] === b[y] ? shared[at + wide + 1] + 1 : Math.max(shared[at + wide], shared[at + 1]);
+      }
+    }
   }
   const steps = [];
-  let [x, y] = [a.length, b.length];
-  for (let changes = trace.length - 1; changes >= 0; changes -= 1) {
-    const at = (k) => trace[changes][k + changes + 1];
-    const k = x - y;
-    const down = k === -changes || (k !== changes && at(k - 1) < at(k + 1));
-    const before = down ? k + 1 : k - 1;
-    const startX = changes ? at(before) : 0;
-    const startY = changes ? startX - before : 0;
-    while (x > startX && y > startY && (changes === 0 || x > startX + (down ? 0 : 1) || y > startY + (down ? 1 : 0))) {
-      x -= 1;
-      y -= 1;
-      steps.push(["same", x, y]);
-    }
-    if (!changes) break;
-    [x, y] = [startX, startY];
-    steps.push([down ? "added" : "removed", x, y]);
+  let [x, y] = [0, 0];
+  while (x < rows || y < b.length) {
+    const at = x * wide + y;
+    const isSame = !isLarge && x < rows && y < b.length && a[x] === b[y];
+    const kind = isSame ? "same" : x < rows && (y >= b.length || isLarge || shared[at + wide] >= shared[at + 1]) ? "removed" : "added";
+    steps.push([kind, x, y]);
+    if (kind !== "added") x += 1;
+    if (kind !== "removed") y += 1;
   }
-  return steps.reverse();
+  return steps;
 }
 
 /** The lines of both texts in order: `{kind: "same"|"removed"|"added", text, left, right}`, numbers from 1. */
@@ -95,19 +74,17 @@ export function fold(rows) {
   return parts.map((part) => ({ ...part, folded: part.folded && part.rows.length > 2 }));
 }
 
-const SIGNS = { same: "", removed: "−", added: "+" };
 const SAID = { removed: "removed: ", added: "added: " };
 
 const line = (row) => html`<tr class=${`diff-${row.kind}`}>
   <td class="diff-number">${row.left}</td><td class="diff-number">${row.right}</td>
-  <td class="diff-sign" aria-hidden="true">${SIGNS[row.kind]}</td>
   <td class="diff-text">${SAID[row.kind] && html`<span class="away">${SAID[row.kind]}</span>`}<bdi>${row.text}</bdi></td>
 </tr>`;
 
 function Part({ part }) {
   const [open, setOpen] = useState(!part.folded);
   if (open) return part.rows.map(line);
-  return html`<tr class="diff-fold"><td colspan="4">
+  return html`<tr class="diff-fold"><td colspan="3">
     <button type="button" onClick=${() => setOpen(true)}>Show ${part.rows.length} lines that are the same</button>
   </td></tr>`;
 }
@@ -124,7 +101,7 @@ export function Diff({ before, after, label }) {
       <span class="away"> (lines added, lines removed)</span></p>
     <div class="diff-scroll" role="region" tabindex="0" aria-label=${label}>
       <table class="diff-table">
-        <thead class="away"><tr><th scope="col">Before</th><th scope="col">After</th><th scope="col">Change</th><th scope="col">Line</th></tr></thead>
+        <thead class="away"><tr><th scope="col">Before</th><th scope="col">After</th><th scope="col">Line</th></tr></thead>
         <tbody>${parts.map((part) => html`<${Part} key=${`${before.length}-${after.length}-${part.rows[0].left}-${part.rows[0].right}`} part=${part} />`)}</tbody>
       </table>
     </div>

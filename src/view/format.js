@@ -6,13 +6,11 @@ const DAY_AND_YEAR = new Intl.DateTimeFormat("en", { month: "short", day: "numer
 const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
 const LOCAL = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "long", hour12: false });
 
-/** A whole number with separators: `12,345`. */
 export const number = (n) => NUMBER.format(n);
 
 /** A count of the API, `{count, count_is_lower_bound}`, as `10,000+`. */
 export const count = (of) => `${number(of.count)}${of.count_is_lower_bound ? "+" : ""}`;
 
-/** `1 run`, `2 runs`. */
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
 /** Milliseconds: `340 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`, `3 d 4 h`. */
@@ -21,13 +19,13 @@ export function ms(n) {
   if (n < 1000) return `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} ms`;
   const s = n / 1000;
   if (s < 60) return `${s < 10 ? s.toFixed(1) : Math.floor(s)} s`;
-  const pair = (big, small, per, units) => {
-    const rest = Math.floor(small % per);
-    return rest ? `${Math.floor(big)} ${units[0]} ${rest} ${units[1]}` : `${Math.floor(big)} ${units[0]}`;
+  const pair = (unit, word, small, smallWord) => {
+    const rest = Math.floor((s % unit) / small);
+    return `${Math.floor(s / unit)} ${word}${rest ? ` ${rest} ${smallWord}` : ""}`;
   };
-  if (s < 3600) return pair(s / 60, s, 60, ["min", "s"]);
-  if (s < 86400) return pair(s / 3600, s / 60, 60, ["h", "min"]);
-  return pair(s / 86400, s / 3600, 24, ["d", "h"]);
+  if (s < 3600) return pair(60, "min", 1, "s");
+  if (s < 86400) return pair(3600, "h", 60, "min");
+  return pair(86400, "d", 3600, "h");
 }
 
 /** Bytes: `12 B`, `3.4 KiB`, `120 MiB`. */
@@ -42,7 +40,7 @@ export function bytes(n) {
   return `${at && n < 100 ? Math.round(n * 10) / 10 : Math.round(n)} ${units[at]}`;
 }
 
-/** How long ago (or until), in a word or two; a date when it is days away. */
+/** How long ago, or until; a date when it is days away. */
 export function relative(at, now) {
   const then = Date.parse(at);
   if (Number.isNaN(then)) return String(at);
@@ -65,10 +63,10 @@ export function absolute(at) {
   return Number.isNaN(date.getTime()) ? String(at) : `${date.toISOString()} · ${LOCAL.format(date)}`;
 }
 
-/** A short local date and time, for axes and ranges: `Nov 3, 14:02`. */
+/** A local date and time: `Nov 3, 14:02`. */
 export const moment = (date) => `${DAY.format(date)}, ${CLOCK.format(date)}`;
 
-/** Two of these; the second without its day when it is the same. */
+/** Two of these; the day once when it is the same. */
 export function range(from, to) {
   const [a, b] = [new Date(from), new Date(to)];
   return `${moment(a)} – ${a.toDateString() === b.toDateString() ? CLOCK.format(b) : moment(b)}`;
@@ -81,7 +79,6 @@ export function words(value) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** The name of a URL's host; the text itself when it is no URL. */
 export function host(url) {
   try {
     return new URL(url).host;

@@ -29,10 +29,10 @@ export const columns = (all) => all.filter(Boolean)
 /** A list that `usePages` holds, in each of its states. */
 export function List({ pages, label, what = label.toLowerCase(), rowKey = (row) => row.id, empty, ...rest }) {
   const { rows, error, loading, next, reload } = pages;
-  return html`<${ErrorBox} error=${error} retry=${reload} />
+  return html`<div><${ErrorBox} error=${error} retry=${reload} />
     ${loading && !rows.length ? html`<${Loading} />` : !error && html`<${Table} ...${rest} label=${label} rows=${rows}
       rowKey=${rowKey} busy=${loading} empty=${!next && empty} />`}
-    <${More} pages=${pages} what=${what} />`;
+    <${More} pages=${pages} what=${what} /></div>`;
 }
 
 /** Names and values: `[[name, value]]`; pairs that are not there are left out. */
@@ -44,49 +44,56 @@ export const Pick = ({ label, value, options, onPick }) => html`<label class="fi
   onChange=${(event) => onPick(event.currentTarget.value)}>${options.map(([key, text]) => html`<option key=${key}
   value=${key}>${text}</option>`)}</select></label>`;
 
-/** Radio buttons: `options` are `[value, words, more]`. */
-export const Radios = ({ legend, name, options, value, onPick }) => html`<fieldset class="choices"><legend>${legend}</legend>
+const Radios = ({ legend, name, options, value, error, onPick }) => html`<fieldset class="choices"><legend>${legend}</legend>
   ${options.map(([one, words, more]) => html`<label class="choice" key=${one}><input type="radio" name=${name} checked=${value === one}
-    onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}</fieldset>`;
+    onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}
+  ${error && html`<p class="wrong" role="alert">${error}</p>`}</fieldset>`;
 
 function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
   const enter = (event) => onValue(event.currentTarget.value);
   if (kind === "check") {
     return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
   }
-  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} value=${value} onPick=${onValue} />`;
-  return html`<${Field} label=${label} hint=${hint} error=${error}>${(props) => (Array.isArray(kind)
-    ? html`<select ...${props} value=${value} onChange=${enter}>${kind.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`
-    : html`<input type="text" autocomplete="off" spellcheck=${false} ...${kind} ...${props} readonly=${readonly} value=${value} onInput=${enter} />`)}<//>`;
+  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} value=${value} error=${error} onPick=${onValue} />`;
+  const control = (props) => {
+    if (Array.isArray(kind)) return html`<select ...${props} value=${value} onChange=${enter}>${kind.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`;
+    const all = { autocomplete: "off", ...kind, ...props, name: key, readonly, value, onInput: enter };
+    if (!kind.rows) return html`<input type="text" spellcheck=${false} ...${all} />`;
+    return html`<textarea ...${all} rows=${Math.min(12, Math.max(kind.rows, value.split("\n").length))}></textarea>`;
+  };
+  return html`<${Field} label=${label} hint=${hint} error=${error}>${control}<//>`;
 }
 
 /**
- * A form. `fields`: `[key, label, hint, kind]`, the kind being nothing or attributes for a text, a list of `[value, words]`
- * for a choice, `{radio: […]}`, or `check`. `onSend(values)` may throw an error with a `field` (`/key`): it is shown there.
+ * A form. `fields` (or what makes them of the values): `[key, label, hint, kind]`, the kind being nothing or attributes
+ * for a text (with `rows` a long one), a list of `[value, words]` for a choice, `{radio: […]}`, or `check`. `actions`:
+ * `[name, words, kind]`. `onSend(values, name)` may throw an error with a `field` (`/key`), or with several (`fields`).
  */
-export function Form({ fields, start, action, readonly, onSend, onCancel, can = () => true, children }) {
+export function Form({ fields, start, action, actions = [["", action, "primary"]], readonly, onSend, onCancel, can = () => true, children }) {
   const [values, setValues] = useState(start);
   const [error, setError] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const all = fields.filter(Boolean);
-  const isAt = (key) => error?.field?.split("/")[1] === key;
-  const send = async (event) => {
-    event.preventDefault();
-    setBusy(true);
+  const [busy, setBusy] = useState(null);
+  const all = (typeof fields === "function" ? fields(values) : fields).filter(Boolean);
+  const told = (key) => error?.fields?.[key] ?? (`${error?.field}/`.startsWith(`/${key}/`) ? error.message : null);
+  const send = async (name) => {
+    setBusy(name);
     setError(null);
     try {
-      await onSend(values);
+      await onSend(values, name);
     } catch (failure) {
       setError(failure);
     }
-    setBusy(false);
+    setBusy(null);
   };
-  return html`<form class="form" onSubmit=${send} noValidate>
-    ${all.map((field) => html`<${Entry} key=${field[0]} field=${field} value=${values[field[0]]} readonly=${readonly} error=${isAt(field[0]) ? error.message : null}
+  return html`<form class="form" noValidate onSubmit=${(event) => {
+    event.preventDefault();
+    if (actions.length === 1) send(actions[0][0]);
+  }}>${all.map((field) => html`<${Entry} key=${field[0]} field=${field} value=${values[field[0]]} readonly=${readonly} error=${told(field[0])}
       onValue=${(value) => setValues((was) => ({ ...was, [field[0]]: value }))} />`)}
-    <${ErrorBox} error=${all.some(([key]) => isAt(key)) ? null : error} />
+    <${ErrorBox} error=${error?.fields || all.some(([key]) => told(key)) ? null : error} />
     ${!readonly && html`<footer class="row">${children}${onCancel && html`<${Button} onClick=${onCancel}>Cancel<//>`}
-      <${Button} kind="primary" type="submit" busy=${busy} disabled=${!can(values)}>${action}<//></footer>`}</form>`;
+      ${actions.map(([name, words, kind]) => html`<${Button} key=${name} kind=${kind} type=${actions.length === 1 ? "submit" : "button"} busy=${busy === name}
+        disabled=${busy !== null || !can(values)} onClick=${actions.length > 1 ? () => send(name) : null}>${words}<//>`)}</footer>`}</form>`;
 }
 
 /** A form in a window. */

@@ -2,13 +2,11 @@
 
 import { html, useEffect, useRef, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import * as format from "./format.js";
+import { moment, number, range, words as label } from "./format.js";
 
-/** From the foot up: what went wrong stands on the ground, where it is easiest to compare. */
+/** From the foot up: what went wrong stands where it is easiest to compare. */
 const STACK = [["failed", "red"], ["cancelled", "grey"], ["completed", "green"], ["open", "blue"]];
 const LEAST = 2;
-
-const total = (bar) => bar.accepted ?? STACK.reduce((sum, [state]) => sum + bar[state], 0);
 
 function Bar({ bar, at, most }) {
   let foot = 100;
@@ -24,8 +22,8 @@ function Bar({ bar, at, most }) {
 function words(bars, span) {
   const sum = (state) => bars.reduce((n, bar) => n + bar[state], 0);
   const parts = STACK.map(([state]) => [sum(state), state]).filter(([n]) => n);
-  const told = parts.map(([n, state]) => `${format.number(n)} ${state}`).join(", ") || "no runs";
-  return `${format.range(bars[0].at, Date.parse(bars.at(-1).at) + span)}: ${told}`;
+  const told = parts.map(([n, state]) => `${number(n)} ${state}`).join(", ") || "no runs";
+  return `${range(bars[0].at, Date.parse(bars.at(-1).at) + span)}: ${told}`;
 }
 
 /** The range that is being picked: `[first, last]` of the bars, and what keys and the pointer do to it. */
@@ -83,29 +81,26 @@ function usePicking(count, onPick) {
 function Chart({ bars, span, onPick }) {
   const pick = (first, last) => onPick(bars[first].at, new Date(Date.parse(bars[last].at) + span).toISOString());
   const { picked, on } = usePicking(bars.length, pick);
-  const most = Math.max(1, ...bars.map(total));
-  const end = new Date(Date.parse(bars.at(-1).at) + span);
-  const now = picked ?? [bars.length - 1, bars.length - 1, bars.length - 1];
+  const most = Math.max(1, ...bars.map((bar) => bar.accepted));
+  const at = (bar) => moment(new Date(Date.parse(bars[0].at) + bar * span));
   const shown = picked ? bars.slice(picked[0], picked[1] + 1) : bars;
-  const hint = "Left and right choose a bar, with Shift several; Enter shows that range";
   return html`<p class="readout"><span>${words(shown, span)}</span><span class="legend" aria-hidden="true">${STACK.map(([state, colour]) =>
-      html`<span key=${state}><i class=${colour}></i>${format.words(state)}</span>`)}</span></p>
-    <div class="plot" tabindex="0" role="slider" aria-label="Range of time. ${hint}" aria-valuemin="0"
-      aria-valuemax=${bars.length - 1} aria-valuenow=${now[2]} aria-valuetext=${words(picked ? shown : [bars.at(-1)], span)} ...${on}>
+      html`<span key=${state}><i class=${colour}></i>${label(state)}</span>`)}</span></p>
+    <div class="plot" tabindex="0" role="slider" aria-label="Range of time. Left and right choose a bar, with Shift several; Enter shows that range" aria-valuemin="0"
+      aria-valuemax=${bars.length - 1} aria-valuenow=${picked ? picked[2] : bars.length - 1} aria-valuetext=${words(picked ? shown : [bars.at(-1)], span)} ...${on}>
       <svg viewBox="0 0 ${bars.length} 100" preserveAspectRatio="none" aria-hidden="true">
         ${picked && html`<rect class="picked" x=${picked[0]} width=${picked[1] - picked[0] + 1} y="0" height="100" />`}
         ${bars.map((bar, at) => html`<${Bar} key=${at} ...${{ bar, at, most }} />`)}</svg>
-      <span class="most" aria-hidden="true">${format.number(most)}</span></div>
-    <p class="axis" aria-hidden="true"><span>${format.moment(new Date(bars[0].at))}</span>
-      <span>${format.moment(new Date(bars[Math.floor(bars.length / 2)].at))}</span><span>${format.moment(end)}</span></p>`;
+      <span class="most" aria-hidden="true">${number(most)}</span></div>
+    <p class="axis" aria-hidden="true"><span>${at(0)}</span>
+      <span>${at(bars.length >> 1)}</span><span>${at(bars.length)}</span></p>`;
 }
 
 /** The chart for a filter; nothing where the server has none to give. `tick` asks for it anew. */
 export function Histogram({ filter, tick, onPick }) {
   const { deployment, from, to } = filter.object;
-  const narrow = matchMedia("(max-width: 760px)").matches;
-  const params = { deployment, from, to, bars: narrow ? 40 : 80 };
-  const { data, error, reload } = useGet("v1/workflow_runs/histogram", params);
+  const bars = matchMedia("(max-width: 760px)").matches ? 40 : 80;
+  const { data, error, reload } = useGet("v1/workflow_runs/histogram", { deployment, from, to, bars });
   useEffect(() => {
     if (tick) reload();
   }, [tick]);

@@ -1,96 +1,64 @@
-// Fields for typed values: the inputs of a workflow, the form of an approval. Both are declared the same way:
-// `{name, type, required, default, description, enum}`.
+// Typed values in the fields of a form: the inputs of a workflow, the form of an approval. Both are declared the same
+// way: `{name, type, required, default, description, enum}`.
 
 import { html } from "./lib/preact.js";
-import { Field } from "./ui.js";
 
 const IS = {
-  text: (value) => typeof value === "string",
   number: (value) => typeof value === "number",
-  boolean: (value) => typeof value === "boolean",
   array: Array.isArray,
   object: (value) => value !== null && typeof value === "object" && !Array.isArray(value),
 };
 const EXPECTED = {
-  number: "a number, such as 12.5", array: `a JSON array, such as ["a", "b"]`, object: `a JSON object, such as {"a": 1}`,
+  number: "a number, such as 12.5", array: 'a JSON array, such as ["a", "b"]', object: 'a JSON object, such as {"a": 1}',
 };
-const HINTS = { array: "a JSON array", object: "a JSON object", number: "a number", boolean: "yes or no", text: "text" };
 
 const choicesOf = (input) => (input.enum?.length ? input.enum : input.type === "boolean" ? [true, false] : null);
-const YES_NO = { true: "Yes", false: "No" };
-const shown = (value) => (typeof value === "string" ? value : YES_NO[value] ?? JSON.stringify(value));
+const words = (value) => ({ true: "Yes", false: "No" })[value] ?? (typeof value === "string" ? value : JSON.stringify(value));
+const isNeeded = (input) => input.required && input.default == null;
 
-/** What stands in the fields at first: `{name: text}`. */
-export function firstTexts(declared) {
-  return Object.fromEntries(declared.map((input) => [input.name, textOf(input, input.default)]));
+function textOf(input) {
+  const value = input.default ?? null;
+  if (value === null) return "";
+  const at = choicesOf(input)?.findIndex((choice) => JSON.stringify(choice) === JSON.stringify(value));
+  return at >= 0 ? String(at) : typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function textOf(input, value) {
-  if (value === undefined || value === null) return "";
+function kindOf(input) {
   const choices = choicesOf(input);
-  if (choices) {
-    const at = choices.findIndex((choice) => JSON.stringify(choice) === JSON.stringify(value));
-    return at < 0 ? "" : String(at);
-  }
-  return typeof value === "string" ? value : JSON.stringify(value);
+  if (choices) return [["", isNeeded(input) ? "Choose…" : "not given"], ...choices.map((choice, at) => [String(at), words(choice)])];
+  if (input.type === "number") return { inputmode: "decimal" };
+  return input.type === "text" ? { rows: 1 } : { rows: 3, class: "mono" };
 }
 
-function readOne(input, text) {
-  const choices = choicesOf(input);
-  if (choices) return choices[Number(text)];
-  if (input.type === "text") return text;
-  const value = JSON.parse(text);
-  if (!IS[input.type]?.(value)) throw new TypeError(input.type);
-  return value;
-}
+/** The fields for what is declared, as `Form` takes them; their keys begin with `prefix`. */
+export const fieldsOf = (declared, prefix) => declared.map((input) => [
+  prefix + input.name,
+  html`<bdi class="input-name">${input.name}</bdi> <span class="input-type">${input.type}${isNeeded(input) ? ", required" : ""}</span>`,
+  input.description && html`<bdi>${input.description}</bdi>`, kindOf(input),
+]);
 
-/** What was entered: `{values, errors}`; `errors` names the fields that cannot be taken, and is empty if all can. */
-export function readTexts(declared, texts) {
+/** What stands in them at first. */
+export const startOf = (declared, prefix) => Object.fromEntries(declared.map((input) => [prefix + input.name, textOf(input)]));
+
+/** The values that were entered. Throws `{fields: {key: what is wrong}}` if some cannot be taken. */
+export function valuesOf(declared, prefix, texts) {
   const values = {};
-  const errors = {};
+  const fields = {};
   for (const input of declared) {
-    const text = texts[input.name] ?? "";
-    const isEmpty = input.type === "text" && !choicesOf(input) ? text === "" : text.trim() === "";
-    if (isEmpty) {
-      if (input.required && input.default == null) errors[input.name] = `Fill in “${input.name}”.`;
+    const { name, type } = input;
+    const choices = choicesOf(input);
+    const text = type === "text" && !choices ? texts[prefix + name] : texts[prefix + name].trim();
+    if (text === "") {
+      if (isNeeded(input)) fields[prefix + name] = `Fill in “${name}”.`;
       continue;
     }
     try {
-      values[input.name] = readOne(input, input.type === "text" ? text : text.trim());
+      values[name] = choices ? choices[Number(text)] : type === "text" ? text : JSON.parse(text);
+      if (!choices && IS[type] && !IS[type](values[name])) throw new TypeError(type);
     } catch {
-      errors[input.name] = `“${input.name}” must be ${EXPECTED[input.type] ?? "of another type"}.`;
+      fields[prefix + name] = `“${name}” must be ${EXPECTED[type]}.`;
     }
   }
-  return { values, errors };
-}
-
-function Control({ input, props, text, onText }) {
-  const choices = choicesOf(input);
-  const required = input.required && input.default == null ? "true" : null;
-  const common = { ...props, name: input.name, "aria-required": required };
-  if (choices) {
-    const none = input.default == null ? "not given" : `default: ${shown(input.default)}`;
-    return html`<select ...${common} value=${text} onChange=${(event) => onText(event.currentTarget.value)}>
-      ${(!required || text === "") && html`<option value="">${required ? "Choose…" : none}</option>`}
-      ${choices.map((choice, at) => html`<option key=${at} value=${String(at)}>${shown(choice)}</option>`)}
-    </select>`;
-  }
-  const onInput = (event) => onText(event.currentTarget.value);
-  if (input.type === "number") {
-    return html`<input ...${common} type="text" inputmode="decimal" autocomplete="off" value=${text} onInput=${onInput} />`;
-  }
-  const rows = input.type === "text" ? Math.min(8, Math.max(1, text.split("\n").length)) : Math.min(12, Math.max(3, text.split("\n").length));
-  return html`<textarea ...${common} class=${input.type === "text" ? "" : "mono"} rows=${rows} autocomplete="off"
-    spellcheck=${input.type === "text"} value=${text} onInput=${onInput}></textarea>`;
-}
-
-const label = (input) => html`<bdi class="input-name">${input.name}</bdi>
-  <span class="input-type">${HINTS[input.type] ?? input.type}${input.required && input.default == null ? ", required" : ""}</span>`;
-
-/** The fields, one an input. `errors` come from `readTexts`, or from the server by name. */
-export function InputFields({ declared, texts, errors = {}, onTexts }) {
-  return html`<div class="stack">${declared.map((input) => html`<${Field} key=${input.name} label=${label(input)}
-    hint=${input.description && html`<bdi>${input.description}</bdi>`} error=${errors[input.name]}>${(props) =>
-    html`<${Control} input=${input} props=${props} text=${texts[input.name] ?? ""}
-      onText=${(text) => onTexts({ ...texts, [input.name]: text })} />`}<//>`)}</div>`;
+  if (Object.keys(fields).length) throw { fields };
+  return values;
 }

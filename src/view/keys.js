@@ -8,10 +8,8 @@ const layers = [];
 let first = "";
 let since = 0;
 
-/** Whether single keys do something. */
 export const keysAreOn = () => localStorage.getItem(STORE) !== "off";
 
-/** Switch them on or off, for this browser. */
 export const switchKeys = (on) => localStorage.setItem(STORE, on ? "on" : "off");
 
 function typing(target) {
@@ -30,8 +28,7 @@ function actionFor(name) {
 function pressed(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (typing(event.target) || !keysAreOn()) return;
-  const inTime = first && event.timeStamp - since < PAIR_WITHIN;
-  const pair = inTime && actionFor(`${first} ${event.key}`);
+  const pair = event.timeStamp - since < PAIR_WITHIN && actionFor(`${first} ${event.key}`);
   const action = pair || actionFor(event.key);
   first = event.key;
   since = event.timeStamp;
@@ -41,10 +38,7 @@ function pressed(event) {
 }
 addEventListener("keydown", pressed);
 
-/**
- * Bind keys while the component is there: `useKeys({j: fn, "g r": [fn, "Runs"]})`. The words are what `?` shows.
- * The newest component wins; a function that answers false lets the key through. Nothing fires while typing.
- */
+/** Bind keys while the component is there: `{j: fn, "g r": [fn, words]}`. A function that answers false lets the key through. */
 export function useKeys(map) {
   const layer = useRef(map);
   layer.current = map;
@@ -56,11 +50,6 @@ export function useKeys(map) {
 
 /** All bound keys that have words, for the help: `[[key, words]]`. */
 export function help() {
-  const all = new Map();
-  for (const layer of layers) {
-    for (const [key, entry] of Object.entries(layer.current)) {
-      if (Array.isArray(entry)) all.set(key, entry[1]);
-    }
-  }
-  return [...all];
+  const all = layers.flatMap((layer) => Object.entries(layer.current));
+  return [...new Map(all.filter(([, entry]) => Array.isArray(entry)).map(([key, [, words]]) => [key, words]))];
 }

@@ -63,8 +63,7 @@ function follow(address, tell, events) {
     const mine = (current = new AbortController());
     try {
       const headers = { accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
-      const options = { headers, signal: mine.signal, credentials: "same-origin", cache: "no-store" };
-      const response = await fetch(address, options);
+      const response = await fetch(address, { headers, signal: mine.signal, cache: "no-store" });
       if (response.status !== 200) {
         await response.body?.cancel();
         throw new Error(String(response.status));
@@ -110,9 +109,8 @@ function follow(address, tell, events) {
 }
 
 /**
- * Follow changes while the component is there: `useLive({filter, kinds: ["run"], run}, (events) => …)` with
- * events `{kind, id, data}`. Two kinds are about the stream: `reset` (what is shown may be old: load it anew) and
- * `skipped` (`data.skipped` changes were left out). Answers `live`, `reconnecting` or `off`.
+ * Follow changes, `{kind, id, data}`, while the component is there. Two kinds are about the stream: `reset` (what is
+ * shown may be old) and `skipped` (`data.skipped` changes were left out). Answers `live`, `reconnecting` or `off`.
  */
 export function useLive({ filter, kinds, run, when = true }, onEvents) {
   const [state, set] = useState("off");

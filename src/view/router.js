@@ -26,7 +26,7 @@ function moved() {
 }
 addEventListener("hashchange", moved);
 
-/** The route, `{path: [..], query: URLSearchParams}`; the component is drawn anew when it changes. */
+/** The route, `{path: [..], query: URLSearchParams}`. */
 export function useRoute() {
   const [route, set] = useState(here);
   useEffect(() => {
@@ -37,7 +37,7 @@ export function useRoute() {
   return route;
 }
 
-/** The route now, outside components. */
+/** The same outside components. */
 export const route = () => here;
 
 /** The address of a page: `href(["runs", id], {status: "failed"})`. Empty values of an object are left out. */

@@ -5,7 +5,7 @@ import { useGet } from "./api.js";
 import { href, useRoute } from "./router.js";
 import { bytes, ms, number } from "./format.js";
 import { Badge, Bytes, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Time } from "./ui.js";
-import { Chart, timeTicks } from "./charts.js";
+import { Chart } from "./charts.js";
 import { Loading, Pairs, columns } from "./forms.js";
 
 /** How often it is asked for, while the page is in sight. */
@@ -37,20 +37,20 @@ function Charts({ stats, scope }) {
   const frame = { times: spans.map((one) => Date.parse(one.at)), span: track.span, from, to };
   const of = (series, value) => series.map((one) => ({ ...one, values: spans.map((span) => value(span, one.key)) }));
   const short = Date.parse(stats.since) > from;
-  return html`${short && html`<p class="hint">Figures begin with the process, <${Time} at=${stats.since} />.</p>`}
+  return html`<div>${short && html`<p class="hint">Figures begin with the process, <${Time} at=${stats.since} />.</p>`}
     <div class="charts">
       <${Chart} ...${frame} title="Runs" series=${of(COUNTS, (span, key) => span[key])} />
       <${Chart} ...${frame} title="Deliveries" series=${of(SENT, (span, key) => span[key])} />
       <${Chart} ...${frame} title="Backlog" series=${of(OPEN, (span, key) => span.backlog[key])} note="What was open at the end of each span." />
-      ${LAGS.map(([name, title, note]) => html`<${Chart} key=${name} ...${frame} title=${title} note=${note} format=${ms} scale=${timeTicks}
+      ${LAGS.map(([name, title, note]) => html`<${Chart} key=${name} ...${frame} title=${title} note=${note} format=${ms}
         series=${of(HALVES, (span, key) => span[name]?.[key] ?? null)} />`)}
-    </div>`;
+    </div></div>`;
 }
 
 const tile = (label, value, more) => html`<div class="tile"><dt>${label}</dt><dd><strong>${value}</strong>${more && html`<span class="faint">${more}</span>`}</dd></div>`;
 
 function Tiles({ one }) {
-  const { runs, deliveries, workers, senders, file, process, direct, connections } = one;
+  const { runs, deliveries, workers, senders, file, process } = one;
   const age = (text, n) => (n > 0 ? `${text} ${ms(n)}` : null);
   return html`<dl class="tiles">
     ${tile("Runs queued", html`<a href=${href(["runs"], { status: "queued" })}>${number(runs.queued)}</a>`, age("the oldest for", runs.oldest_queued_age) ?? `of at most ${number(runs.max_queued)}`)}
@@ -62,8 +62,6 @@ function Tiles({ one }) {
     ${tile("Write-ahead log", bytes(file.wal_bytes), "copied into the file as it goes")}
     ${tile("Disk", file.disk_free_bytes == null ? "–" : `${bytes(file.disk_free_bytes)} free`, "where the file lies")}
     ${tile("Memory", bytes(process.resident_bytes), process.cpu_seconds == null ? null : `${ms(process.cpu_seconds * 1000)} of processor time`)}
-    ${tile("Connections", number(connections.open), `of ${number(connections.limit)}${connections.refused ? `; ${number(connections.refused)} refused` : ""}`)}
-    ${tile("Callers waiting", number(direct.waiting), `of ${number(direct.max_direct)}, ${ms(direct.direct_timeout)} at most`)}
   </dl>`;
 }
 
@@ -84,7 +82,7 @@ const About = ({ one }) => html`<section class="panel"><h2>About</h2><${Pairs} o
   ["Ended runs", kept(one.retention.runs)],
   ["Attempts", kept(one.retention.attempts)],
   ["Deployments", html`<a href=${href(["deployments"])}>${number(one.deployments)}</a>`],
-  one.process.threads != null && ["Threads", number(one.process.threads)],
+  ["Connections", `${number(one.connections.open)} of ${number(one.connections.limit)}${one.connections.refused ? `; ${number(one.connections.refused)} refused` : ""}`],
   one.process.open_fds != null && ["Open files", `${number(one.process.open_fds)} of ${number(one.process.max_fds)}`],
   ["Largest request", html`<${Bytes} n=${one.body_limit} />`],
 ]} /></section>`;
@@ -128,12 +126,12 @@ export default function System() {
     return () => clearInterval(timer);
   }, []);
   const one = system.data;
-  return html`<${Page} title="System">
+  return html`<${Page} title="System"><div>
     <${ErrorBox} error=${system.error} retry=${system.reload} />
     ${!one && !system.error && html`<${Loading} />`}
     ${one && html`<${Health} one=${one} /><${Tiles} one=${one} />`}
     ${system.error?.status !== 403 && html`<${ErrorBox} error=${stats.error} retry=${stats.reload} />`}
     ${stats.data && html`<${Tabs} label="Over the last" current=${scope} items=${[{ key: "hour", label: "Last hour" }, { key: "day", label: "Last day" }].map((tab) => ({ ...tab, href: href(["system"], { span: tab.key === "day" ? "day" : null }) }))} />
       <${Charts} stats=${stats.data} scope=${scope} />`}
-    ${one && html`<div class="columns"><${About} one=${one} /><${Backup} one=${one} /></div><${Settings} settings=${one.settings} />`}<//>`;
+    ${one && html`<div class="columns"><${About} one=${one} /><${Backup} one=${one} /></div><${Settings} settings=${one.settings} />`}</div><//>`;
 }

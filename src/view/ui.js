@@ -1,12 +1,12 @@
 // The parts that all pages are built of. They know no endpoint and no page.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
-import * as format from "./format.js";
+import { absolute, bytes, cut, ms as inMs, number, relative, words as inWords } from "./format.js";
 
 const TEXT_MAX = 2000;
 
 let ids = 0;
-/** An id for a label or a description, the same as long as the component is there. */
+/** An id of the component's own. */
 export function useUid(prefix = "u") {
   const id = useRef(null);
   id.current ??= `${prefix}${(ids += 1)}`;
@@ -26,12 +26,12 @@ const SHAPES = {
   skip: "M3.5 4l4 4-4 4M8.5 4l4 4-4 4",
   arrow: "M3 8h10M9 4l4 4-4 4",
   warn: "M8 2L1.5 13.5h13zM8 6.5v3M8 11.6v.1",
-  bell: "M4 11V7.5a4 4 0 0 1 8 0V11l1 1.5H3zM7 14.3h2",
   copy: "M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3",
   search: "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9M10.3 10.3l3.7 3.7",
   close: "M4 4l8 8M12 4l-8 8",
   menu: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11",
   down: "M4 6l4 4 4-4",
+  up: "M4 10l4-4 4 4",
   runs: "M2.5 4h7M2.5 8h11M2.5 12h5",
   send: "M14 2L7.5 8.5M14 2l-4.5 12-2-5.5L2 6.5z",
   box: "M2.5 5L8 2l5.5 3v6L8 14l-5.5-3zM2.5 5L8 8l5.5-3M8 8v6",
@@ -42,7 +42,7 @@ const SHAPES = {
   moon: "M13.5 9.5A6 6 0 0 1 6.5 2.5a6 6 0 1 0 7 7z",
 };
 
-/** A drawn shape; it says nothing to a screen reader, the word beside it does. */
+/** A shape. A screen reader reads the word beside it. */
 export function Icon({ name, size = 16 }) {
   return html`<svg class="icon" width=${size} height=${size} viewBox="0 0 16 16" aria-hidden="true">
     <path d=${SHAPES[name] ?? SHAPES.dots} /></svg>`;
@@ -59,28 +59,28 @@ const STATES = {
   revoked: ["grey", "slash"], ok: ["green", "check"], warning: ["amber", "warn"], error: ["red", "cross"],
 };
 
-/** The tone of a state: `green`, `red`, `blue`, `violet`, `amber` or `grey`. */
+/** The tone of a state, which is also its class. */
 export const tone = (value) => (STATES[value] ?? ["grey"])[0];
 
 /** A state: its shape and its word. */
 export function Status({ value, label }) {
   const [colour, shape] = STATES[value] ?? ["grey", "dots"];
-  return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? format.words(value)}</span>`;
+  return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? inWords(value)}</span>`;
 }
 
-/** A small fact beside a title: `<Badge tone="amber">v3</Badge>`. */
+/** A small fact beside a title. */
 export function Badge({ tone: colour = "grey", title, children }) {
   return html`<span class="badge ${colour}" title=${title}>${children}</span>`;
 }
 
-/** Text that a user gave: shown as text, in its own direction, cut at `max` with a button to see the rest. */
+/** Text that a user gave: in its own direction, cut at `max` with a button to see the rest. */
 export function Text({ value, max = TEXT_MAX }) {
   const [all, setAll] = useState(false);
   if (value == null || value === "") return html`<span class="faint">–</span>`;
   const text = String(value);
   if (all || text.length <= max) return html`<bdi class="text">${text}</bdi>`;
-  return html`<bdi class="text">${format.cut(text, max)}…</bdi> <button type="button" class="link"
-    onClick=${() => setAll(true)}>Show more (${format.number(text.length)} characters)</button>`;
+  return html`<bdi class="text">${cut(text, max)}…</bdi> <button type="button" class="link"
+    onClick=${() => setAll(true)}>Show more (${number(text.length)} characters)</button>`;
 }
 
 const ticks = new Set();
@@ -96,25 +96,25 @@ export function useNow() {
   return now;
 }
 
-/** A time: how long ago; the title has it in full, in UTC and local time. */
+/** How long ago; the title has the time in full. */
 export function Time({ at }) {
   const now = useNow();
   if (!at) return html`<span class="faint">–</span>`;
-  return html`<time datetime=${at} title=${format.absolute(at)}>${format.relative(at, now)}</time>`;
+  return html`<time datetime=${at} title=${absolute(at)}>${relative(at, now)}</time>`;
 }
 
 /** Milliseconds; with `since`, those that have passed until now. */
 export function Duration({ ms, since }) {
   const now = useNow();
   const value = ms ?? (since ? Math.max(0, now - Date.parse(since)) : null);
-  return html`<span class="num ${ms == null && since ? "faint" : ""}">${format.ms(value)}</span>`;
+  return html`<span class="num ${ms == null && since ? "faint" : ""}">${inMs(value)}</span>`;
 }
 
 /** A size. */
-export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${format.number(n)} bytes`}
-  >${format.bytes(n)}</span>`;
+export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${number(n)} bytes`}
+  >${bytes(n)}</span>`;
 
-/** Put text on the clipboard; also where the page is served by plain http. */
+/** Put text on the clipboard, also on a page that came by plain http. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -129,8 +129,8 @@ export async function copy(text) {
   }
 }
 
-/** A button that copies `text`; `label` says what it is, for `Copy request id`. With `show`, the text stands in it. */
-export function Copy({ text, label = "", show = false, children }) {
+/** A button that copies `text` (or what it answers); `label` says what that is. With `show`, the text stands in it. */
+export function Copy({ text, label = "", show, children = show && html`<code>${text}</code>` }) {
   const [done, setDone] = useState(false);
   const press = async () => {
     await copy(typeof text === "function" ? await text() : text);
@@ -138,41 +138,37 @@ export function Copy({ text, label = "", show = false, children }) {
     setTimeout(() => setDone(false), 1500);
   };
   const words = `Copy ${label}`.trim();
-  const inside = children ?? (show ? html`<code>${text}</code>` : null);
-  return html`<button type="button" class="copy ${inside ? "" : "bare"}" title=${words} onClick=${press}
-    aria-label=${inside && children ? null : `${words}${show ? `: ${text}` : ""}`}
-    >${inside}<${Icon} name=${done ? "check" : "copy"} /><span role="status" class="away"
-    >${done ? "Copied" : ""}</span></button>`;
+  return html`<button type="button" class="copy ${children ? "" : "bare"}" title=${words} onClick=${press}><span class="away"
+    >${done ? "Copied" : words} </span>${children}<${Icon} name=${done ? "check" : "copy"} /></button>`;
 }
 
-/** A button; kinds are `primary`, `danger`, `quiet` and none. With `busy` it cannot be pressed again. */
+/** A button; kinds are `primary`, `danger`, `quiet` and none. */
 export function Button({ kind = "", busy = false, disabled, children, ...rest }) {
   return html`<button type="button" ...${rest} class="button ${kind} ${rest.class ?? ""}"
-    aria-busy=${busy ? "true" : null} disabled=${disabled || busy}
-    >${busy && html`<${Spinner} />`}${children}</button>`;
+    aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
 /** Something is on its way. */
 export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
   >${label && html`<span class="away">${label}</span>`}</span>`;
 
-/** How much is done: `<Progress value=${3} max=${10} label="Redelivered" />`. */
+/** How much is done. */
 export function Progress({ value, max, label }) {
   return html`<div class="progress"><progress value=${value} max=${Math.max(max, 1)} aria-label=${label} />
-    <span class="num">${format.number(value)} of ${format.number(max)}</span></div>`;
+    <span class="num">${number(value)} of ${number(max)}</span></div>`;
 }
 
-/** The head of a page, its actions, and what it shows. Sets the document's title. */
+/** A page with its head; `name` is the document's title where `title` is no text. */
 export function Page({ title, name, actions, lead, children }) {
   const words = name ?? (typeof title === "string" ? title : "");
   useEffect(() => {
-    document.title = words ? `${format.cut(words, 80)} · Skep` : "Skep";
+    document.title = words ? `${cut(words, 80)} · Skep` : "Skep";
   }, [words]);
   return html`<header class="head"><h1 tabindex="-1">${title}</h1>${lead}
     ${actions && html`<div class="actions">${actions}</div>`}</header>${children}`;
 }
 
-/** A page or a list with nothing in it: what it is for, and how to get something there. */
+/** Nothing to show: what would be here, and how it gets here. */
 export function Empty({ title, children }) {
   return html`<section class="empty"><h2>${title}</h2>${children}</section>`;
 }
@@ -189,17 +185,13 @@ const ADVICE = {
 /** What went wrong, and what to do about it. */
 export function ErrorBox({ error, retry }) {
   if (!error) return null;
-  const field = error.field ? ` (${error.field})` : "";
   return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
-    <p><strong><bdi>${error.message}</bdi></strong>${field}</p>
+    <p><strong><bdi>${error.message}</bdi></strong>${error.field && ` (${error.field})`}</p>
     ${ADVICE[error.code] && html`<p>${ADVICE[error.code]}</p>`}
     ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
 }
 
-/**
- * A label with its input: `<Field label="Name" hint="…" error=${text}>${(props) => html`<input ...${props} />`}<//>`.
- * A child that is no function is drawn as it is, inside the label.
- */
+/** A label with its input, which is a function of the properties it must have, or is drawn inside the label. */
 export function Field({ label, hint, error, children }) {
   const id = useUid("f");
   const described = [hint && `${id}h`, error && `${id}e`].filter(Boolean).join(" ") || null;
@@ -212,10 +204,7 @@ export function Field({ label, hint, error, children }) {
     ${error && html`<p class="wrong" id="${id}e"><${Icon} name="warn" />${error}</p>`}</div>`;
 }
 
-/**
- * Views of one thing. Items with an `href` are links (the address has the view), others are tabs of this page:
- * `<Tabs label="Value" items=${[{key, label, count, href}]} current=${key} onSelect=${fn} />`.
- */
+/** Views of one thing, `{key, label, count, href}`. With `href` the address holds the view, without it the page. */
 export function Tabs({ label, items, current, onSelect }) {
   const inside = (item) => html`${item.label}${item.count != null &&
     html` <span class="tally">${item.count}</span>`}`;
@@ -227,26 +216,22 @@ export function Tabs({ label, items, current, onSelect }) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const at = items.findIndex((item) => item.key === current) + step;
-    onSelect(items[(at + items.length) % items.length].key);
-    const tabs = event.currentTarget.children;
-    tabs[(at + items.length) % items.length].focus();
+    const at = (items.findIndex((item) => item.key === current) + step + items.length) % items.length;
+    onSelect(items[at].key);
+    event.currentTarget.children[at].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
     html`<button type="button" role="tab" key=${item.key} aria-selected=${String(item.key === current)}
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
-/** A block of code or a value as text, with its copy button. */
+/** A block of text with its copy button. */
 export function Code({ text, label = "code" }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
     <${Copy} text=${text} label=${label} /></div>`;
 }
 
-/**
- * A table whose rows may be links: `columns` are `{key, label, render(row), className, link}`. The column with
- * `link` (else the first) carries the row's link, which covers the row. On a narrow screen each row is a card.
- */
+/** A table of `{key, label, render(row), className, link}`. The column with `link`, else the first, carries the row's link. */
 export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, busy }) {
   if (!rows.length && empty) return empty;
   const linked = columns.find((column) => column.link) ?? columns[0];
@@ -263,18 +248,17 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
       >${columns.map((column) => cell(column, row))}</tr>`)}</tbody></table></div>`;
 }
 
-/** The foot of a list that `usePages` holds: more of it, or back to its start. */
+/** The foot of a list of `usePages`. */
 export function More({ pages, what = "rows" }) {
   const { rows, next, from, loading, more, reload } = pages;
   if (!next && !from) return null;
-  const last = format.number(from + rows.length);
-  return html`<div class="more">
-    <span class="faint">${rows.length ? `${format.number(from + 1)} to ${last}` : `No ${what} yet; there is more to look through`}</span>
+  return html`<div class="more"><span class="faint">${rows.length ? `${number(from + 1)} to ${number(from + rows.length)}`
+      : `No ${what} yet; there is more to look through`}</span>
     ${next && html`<${Button} busy=${loading} onClick=${more}>${rows.length ? "Load more" : "Look further"}<//>`}
     ${from > 0 && html`<${Button} kind="quiet" onClick=${reload}>Back to the newest<//>`}</div>`;
 }
 
-/** A window over the page. The browser keeps the focus in it and gives it back; Escape closes it. */
+/** A window over the page. The browser keeps the focus in it, and gives it back. */
 export function Dialog({ title, onClose, children, wide }) {
   const box = useRef(null);
   const id = useUid("d");
@@ -298,7 +282,7 @@ const overlays = { asked: null, toasts: [] };
 let redraw = () => {};
 let toastIds = 0;
 
-/** Ask before something that cannot be undone. `text` may be anything that can be drawn. */
+/** Ask first. */
 export function confirm({ title, text, action = "Continue", danger = false }) {
   return new Promise((resolve) => {
     overlays.asked = { title, text, action, danger, resolve };

@@ -2,84 +2,67 @@
 // thousand are as quick as ten. It asks the server nothing.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Icon, Status } from "./ui.js";
-import { visible } from "./json.js";
+import { Status } from "./ui.js";
 import { ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
+import { Fold, pressed, visible } from "./json.js";
 
 /** Kinds whose tries are waiting, not work. */
 const PARKED = new Set(["delay", "human", "wait_signal"]);
-/** A loop with more items than this begins folded. */
-const FOLDED = 24;
-/** Up to how many rows everything begins unfolded. */
+export const FINAL = new Set(["completed", "failed", "skipped", "cancelled"]);
+/** Up to how many rows all begin unfolded, and up to how many items a loop does in more rows than that. */
 const UNFOLDED = 300;
-/** Heights of a row: one line, and two on a phone. */
+const ITEMS = 24;
+/** Heights of a row: one line, and two on a phone. Rows kept beyond the edges; attempts drawn: the newest. */
 const ROW = 30;
 const ROW_NARROW = 46;
-/** Rows kept beyond the edges of what is in sight. */
-const SPARE = 12;
-/** The most segments that one row draws: the newest. */
-const SEGMENTS = 60;
-/** The most waits that the axis cuts, the share of the width that each keeps, and how long one must be. */
+const SPARE = 8;
+const TRIES = 60;
+const SLOTS = 128;
+/** The most waits that the axis shortens, what each keeps of the width, and how long one must be. */
 const CUTS = 8;
 const CUT_SHARE = 0.06;
 const CUT_LEAST = 1_000;
-const TICKS = 6;
+const TICK = 90;
 
-const OPEN = new Set(["pending", "running", "waiting"]);
 /** `each[3].fetch` as `["each", "[3]", "fetch"]`. */
 export const parts = (path) => path.split(/\.|(?=\[)/).filter(Boolean);
-
-const time = (text) => (text ? Date.parse(text) : null);
-
-function node(path, label, parent) {
-  return { path, label, parent, step: null, kids: [], byLabel: new Map(), from: Infinity, to: -Infinity };
-}
+const joined = (path, label) => (label[0] === "[" ? path + label : path ? `${path}.${label}` : label);
+const item = (one) => (one.label[0] === "[" ? Number(one.label.slice(1, -1)) : -1);
 
 /** What a group without a row of its own stands at: what matters most among its rows. */
-function gathered(kids) {
-  const has = (status) => kids.some((kid) => kid.status === status);
-  const first = ["failed", "running", "pending", "waiting", "cancelled"].find(has);
-  return first ?? (kids.every((kid) => kid.status === "skipped") ? "skipped" : "completed");
-}
+const gathered = (kids) =>
+  ["failed", "running", "pending", "waiting", "cancelled", "completed"].find((word) => kids.some((kid) => kid.status === word)) ?? "skipped";
 
 function sum(one, now) {
-  one.failed = one.step?.status === "failed" ? 1 : 0;
-  one.size = one.step ? 1 : 0;
-  for (const kid of one.kids) {
-    sum(kid, now);
-    one.failed += kid.failed;
-    one.size += kid.size;
-    if (!kid.reused) {
-      one.from = Math.min(one.from, kid.from);
-      one.to = Math.max(one.to, kid.to);
-    }
+  const { step, kids } = one;
+  for (const kid of kids) sum(kid, now);
+  one.status = step?.status ?? gathered(kids);
+  one.reused = step ? !!step.reused : kids.length > 0 && kids.every((kid) => kid.reused);
+  one.size = kids.reduce((n, kid) => n + kid.size, step ? 1 : 0);
+  one.failed = kids.reduce((n, kid) => n + kid.failed, step?.status === "failed" ? 1 : 0);
+  if (step) {
+    one.start = Date.parse(step.started_at);
+    one.end = step.ended_at ? Date.parse(step.ended_at) : FINAL.has(one.status) ? one.start : now;
   }
-  one.status = one.step?.status ?? gathered(one.kids);
-  one.reused = one.step ? !!one.step.reused : one.kids.length > 0 && one.kids.every((kid) => kid.reused);
-  if (one.step) {
-    one.start = time(one.step.started_at);
-    one.end = time(one.step.ended_at) ?? (OPEN.has(one.status) ? now : one.start);
-    one.from = Math.min(one.from, one.start);
-    one.to = Math.max(one.to, one.end);
-  }
-  if (one.kids.length > 1 && one.kids.every((kid) => kid.label.startsWith("["))) {
-    one.isLoop = true;
-    one.kids.sort((a, b) => Number(a.label.slice(1, -1)) - Number(b.label.slice(1, -1)));
-  }
+  const timed = kids.filter((kid) => !kid.reused);
+  one.from = timed.reduce((least, kid) => Math.min(least, kid.from), one.start ?? Infinity);
+  one.to = timed.reduce((most, kid) => Math.max(most, kid.to), one.end ?? -Infinity);
+  one.isLoop = kids.length > 0 && kids.every((kid) => item(kid) >= 0);
+  if (one.isLoop) kids.sort((a, b) => item(a) - item(b));
 }
 
 /** The tree of the paths, in order of execution; loops by item. */
 export function tree(steps, now) {
+  const node = (path, label, parent) => ({ path, label, parent, step: null, kids: [], by: new Map() });
   const root = node("", "", null);
   for (const step of steps) {
     let at = root;
     for (const label of parts(step.path)) {
-      let kid = at.byLabel.get(label);
+      let kid = at.by.get(label);
       if (!kid) {
-        const path = label.startsWith("[") ? at.path + label : at.path ? `${at.path}.${label}` : label;
-        kid = node(path, label, at);
-        at.byLabel.set(label, kid);
+        kid = node(joined(at.path, label), label, at);
+        at.by.set(label, kid);
         at.kids.push(kid);
       }
       at = kid;
@@ -90,26 +73,21 @@ export function tree(steps, now) {
   return root;
 }
 
-const isOpen = (one, folds, all) =>
-  folds.get(one.path) ?? (all <= UNFOLDED || one.failed > 0 || !(one.isLoop && one.kids.length > FOLDED));
-
-/** The rows that folding leaves, each with its depth; a filter shows what fits, with what it hangs under. */
+/** The rows that folding leaves, each with its depth; with `fits`, what fits, and what that hangs under. */
 export function rowsOf(root, folds, fits) {
   const rows = [];
-  const keep = (one) => {
-    one.kept = (one.step && fits(one)) || false;
-    for (const kid of one.kids) one.kept = keep(kid) || one.kept;
-    return one.kept;
-  };
+  const keep = (one) => one.kids.reduce((any, kid) => keep(kid) || any, !!one.step && fits(one)) && (one.kept = fits);
   if (fits) keep(root);
-  const walk = (one, depth) => {
-    one.kids.forEach((kid, at) => {
-      if (fits && !kid.kept) return;
-      const open = kid.kids.length > 0 && (fits ? folds.get(kid.path) !== false : isOpen(kid, folds, root.size));
-      rows.push({ node: kid, depth, open, at: at + 1, of: one.kids.length });
-      if (open) walk(kid, depth + 1);
-    });
+  const usual = (one) => {
+    const loop = item(one) >= 0 ? one.parent : one;
+    return root.size <= UNFOLDED || !loop.isLoop || loop.kids.length <= ITEMS || one.failed > 0;
   };
+  const walk = (one, depth) => one.kids.forEach((kid, at) => {
+    if (fits && kid.kept !== fits) return;
+    const open = kid.kids.length > 0 && (folds.get(kid.path) ?? (fits ? true : usual(kid)));
+    rows.push({ node: kid, depth, open, at: at + 1, of: one.kids.length });
+    if (open) walk(kid, depth + 1);
+  });
   walk(root, 0);
   return rows;
 }
@@ -118,37 +96,30 @@ export function rowsOf(root, folds, fits) {
 export function segments(one, now) {
   const { step } = one;
   if (!step || one.reused) return [];
-  const tries = step.attempts ?? [];
-  const isParked = PARKED.has(step.type);
   const ended = { completed: "ok", failed: "bad", cancelled: "idle", skipped: "idle" }[step.status];
-  if (tries.length === 0) {
-    const kind = ended ?? (step.status === "running" ? "live" : "wait");
-    return [{ from: one.start, to: one.end, kind: isParked && kind !== "bad" ? "wait" : kind }];
+  const kindOf = (kind) => (PARKED.has(step.type) && kind !== "bad" ? "wait" : kind);
+  if (!step.attempts?.length) {
+    return [{ from: one.start, to: one.end, kind: kindOf(ended ?? (step.status === "running" ? "live" : "wait")) }];
   }
   const out = [];
-  tries.slice(-SEGMENTS).forEach((attempt, at, shown) => {
-    const from = time(attempt.started_at);
-    const last = at === shown.length - 1;
-    const open = !attempt.ended_at && OPEN.has(step.status);
-    const to = time(attempt.ended_at) ?? (open ? now : one.end);
-    const before = out[out.length - 1];
-    if (before && from - before.to > 0) out.push({ from: before.to, to: from, kind: "wait" });
-    const good = last && !attempt.error_class && !attempt.error ? (ended ?? "live") : "bad";
-    out.push({ from, to, kind: isParked && good !== "bad" ? "wait" : good });
-  });
-  const last = out[out.length - 1];
+  const shown = step.attempts.slice(-TRIES);
+  let last = null;
+  for (const attempt of shown) {
+    const from = Date.parse(attempt.started_at);
+    const to = attempt.ended_at ? Date.parse(attempt.ended_at) : FINAL.has(step.status) ? one.end : now;
+    const isBad = attempt !== shown[shown.length - 1] || attempt.error_class || attempt.error;
+    if (last && from > last.to) out.push({ from: last.to, to: from, kind: "wait" });
+    out.push(last = { from, to, kind: kindOf(isBad ? "bad" : (ended ?? "live")) });
+  }
   if (one.end > last.to) out.push({ from: last.to, to: one.end, kind: "wait" });
   return out;
 }
 
-/** When something was done: what the axis must not cut. */
+/** When something was done: what the axis must not shorten. */
 function busy(root, now) {
   const spans = [];
   const walk = (one) => {
-    for (const { from, to, kind } of segments(one, now)) {
-      spans.push(kind === "wait" ? [from, from] : [from, to]);
-      if (kind === "wait") spans.push([to, to]);
-    }
+    for (const { from, to, kind } of segments(one, now)) spans.push(...(kind === "wait" ? [[from, from], [to, to]] : [[from, to]]));
     one.kids.forEach(walk);
   };
   walk(root);
@@ -157,12 +128,12 @@ function busy(root, now) {
 
 /**
  * Times to places on the axis, in percent. Where nothing but waiting happens for much longer than everything else
- * takes, `cut` shortens it: three days for a person must not turn the work into hairlines.
+ * takes, the axis is shortened: three days for a person must not turn the work into hairlines.
  */
-export function scale(t0, t1, spans, cut) {
+export function scale(t0, t1, spans) {
   const gaps = [];
   let at = t0;
-  for (const [from, to] of cut ? [...spans, [t1, t1]] : []) {
+  for (const [from, to] of [...spans, [t1, t1]]) {
     if (from > at) gaps.push([at, Math.min(from, t1)]);
     at = Math.max(at, to);
   }
@@ -174,135 +145,92 @@ export function scale(t0, t1, spans, cut) {
     cuts.push(gap);
     left = Math.max(left - long, 1);
   }
-  cuts.sort((a, b) => a[0] - b[0]);
+  const share = (100 * (1 - CUT_SHARE * cuts.length)) / left;
   const pieces = [];
   let [from, x] = [t0, 0];
-  const share = (100 * (1 - CUT_SHARE * cuts.length)) / left;
   const piece = (to, wide, isCut) => {
     pieces.push({ from, to, x, wide, isCut });
     [from, x] = [to, x + wide];
   };
-  for (const [a, b] of cuts) {
+  for (const [a, b] of cuts.sort((a, b) => a[0] - b[0])) {
     if (a > from) piece(a, (a - from) * share, false);
     piece(b, 100 * CUT_SHARE, true);
   }
-  if (t1 > from || pieces.length === 0) piece(Math.max(t1, t0 + 1), 100 - x, false);
+  if (t1 > from || !pieces.length) piece(Math.max(t1, t0 + 1), 100 - x, false);
   const place = (t) => {
-    if (t <= t0) return 0;
-    if (t >= t1) return 100;
-    const on = pieces.find((one) => t < one.to) ?? pieces[pieces.length - 1];
-    return on.x + ((t - on.from) / (on.to - on.from)) * on.wide;
+    const on = pieces.find((one) => t < one.to);
+    return t <= t0 ? 0 : on ? on.x + ((t - on.from) / (on.to - on.from)) * on.wide : 100;
   };
   return { place, pieces, left, share };
 }
 
-const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500].concat(
-  [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].map((s) => s * 1000),
-);
+const UNITS = [1, 10, 100].flatMap((n) => [n, 2 * n, 5 * n])
+  .concat([1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].map((s) => s * 1000));
 
-/** The marks of the axis: `{x, label?, cut?}`. */
-export function ticks({ pieces, left, share }, t0) {
-  const unit = STEPS.find((step) => left / step <= TICKS) ?? Math.ceil(left / TICKS / 86_400_000) * 86_400_000;
+/** The marks of the axis: `{x, wide?, label}`; those with a width are shortened waits. */
+export function ticks({ pieces, left, share }, t0, most) {
+  const unit = UNITS.find((each) => left / each <= most) ?? Math.ceil(left / most / 86_400_000) * 86_400_000;
   const marks = [];
-  for (const piece of pieces) {
-    if (piece.isCut) {
-      marks.push({ x: piece.x, wide: piece.wide, label: ms(piece.to - piece.from), cut: true });
-      continue;
-    }
-    const first = piece.from === t0;
-    for (let at = first ? 0 : unit; at < piece.to - piece.from; at += unit) {
-      const room = piece.x + at * share < 94;
-      marks.push({ x: piece.x + at * share, label: first && room ? (at === 0 ? "0" : ms(at)) : "" });
+  for (const { from, to, x, wide, isCut } of pieces) {
+    if (isCut) marks.push({ x, wide, label: ms(to - from) });
+    for (let at = from === t0 ? 0 : unit; !isCut && at < to - from; at += unit) {
+      const tick = x + at * share;
+      marks.push({ x: tick, label: from === t0 && tick < x + wide - 50 / most ? ms(at) : "" });
     }
   }
   return marks;
 }
 
-function describe(one, length) {
-  const tries = one.step?.attempts?.length ?? 0;
-  const words = [one.path, one.step?.type, one.status, length == null ? null : ms(length)];
-  if (tries > 1) words.push(plural(tries, "attempt"));
-  if (one.step?.error) words.push(one.step.error.slice(0, 200));
-  return words.filter(Boolean).join(" · ");
+function Marks({ marks, className, name, time }) {
+  return html`<div class="wf-line ${className}" aria-hidden="true"><div class="wf-name">${name}</div><div class="wf-bar">${
+    marks.map(({ x, wide, label }) => html`<span class="${wide ? "wf-cut" : "wf-tick"} ${x + wide > 99 ? "last" : ""}"
+      style=${{ left: `${x}%`, width: wide ? `${wide}%` : "" }}>${time && html`<b>${label}</b>`}</span>`)}</div>
+    <div class="wf-ms">${time}</div></div>`;
 }
 
 function Bar({ one, axis, now }) {
-  const pieces = segments(one, now);
   if (one.reused) return html`<span class="wf-reused">reused</span>`;
-  if (pieces.length === 0) {
-    if (one.from > one.to) return null;
-    const from = axis.place(one.from);
-    return html`<i class="wf-span" style=${{ left: `${from}%`, width: `${axis.place(one.to) - from}%` }}></i>`;
-  }
-  return pieces.map(({ from, to, kind }) => {
-    const left = axis.place(from);
-    return html`<i class=${`wf-seg is-${kind}`} style=${{ left: `${left}%`, width: `${axis.place(to) - left}%` }}></i>`;
-  });
+  const all = one.step ? segments(one, now) : one.from > one.to ? [] : [{ from: one.from, to: one.to, kind: "span" }];
+  return all.map(({ from, to, kind }) => html`<i class="wf-seg is-${kind}"
+    style=${{ left: `${axis.place(from)}%`, width: `${axis.place(to) - axis.place(from)}%` }}></i>`);
 }
 
 function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
   const one = row.node;
-  const { step } = one;
-  const length = one.reused || one.from > one.to ? null : (step ? one.end - one.start : one.to - one.from);
+  const { step, kids } = one;
+  const length = one.reused || one.from > one.to ? null : step ? one.end - one.start : one.to - one.from;
   const tries = step?.attempts?.length ?? 0;
-  const leaf = one.kids.length === 0;
-  return html`<div
-    id=${id}
-    class=${`wf-row${active ? " is-active" : ""}${chosen ? " is-chosen" : ""}`}
-    role="treeitem"
-    aria-level=${row.depth + 1}
-    aria-posinset=${row.at}
-    aria-setsize=${row.of}
-    aria-expanded=${leaf ? undefined : String(row.open)}
-    aria-selected=${String(chosen)}
-    title=${describe(one, length)}
-    style=${{ top: `${top}px` }}
-    onClick=${() => onPick(row)}
-  >
+  const told = [one.path, step?.type, one.status, length != null && ms(length), step?.error?.slice(0, 200)];
+  const fold = (event) => {
+    if (!kids.length) return;
+    event.stopPropagation();
+    onFold(row, !row.open);
+  };
+  return html`<div id=${id} class="wf-line wf-row ${active ? "active" : ""} ${chosen ? "chosen" : ""}" role="treeitem"
+    aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${String(chosen)}
+    aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
+    style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
     <div class="wf-name" style=${{ "--d": Math.min(row.depth, 10) }}>
-      <span
-        class=${`wf-fold${row.open ? " is-open" : ""}`}
-        onClick=${(event) => {
-          if (leaf) return;
-          event.stopPropagation();
-          onFold(row);
-        }}
-        >${!leaf && html`<${Icon} name="down" size=${12} />`}</span
-      >
+      <${Fold} open=${row.open} some=${kids.length > 0} onClick=${fold} />
       <${Status} value=${one.status} label="" /><span class="away">${one.status}, </span>
-      <span class="wf-label"><bdi>${visible(one.label.slice(0, 80))}</bdi></span>
-      ${step && html`<span class="wf-type">${visible(step.type.slice(0, 40))}</span>`}
-      ${tries > 1 && html`<span class="wf-tries">${number(tries)}×</span>`}
-      ${!leaf && !row.open && html`<span class="wf-inside">${plural(one.size - (step ? 1 : 0), "step")}</span>`}
-      ${!leaf && !row.open && one.failed > 0 && html`<span class="wf-failed">${number(one.failed)} failed</span>`}
-    </div>
+      <bdi class="wf-label">${visible(one.label.slice(0, 80))}</bdi>
+      ${step && html`<span class="hint">${visible(step.type.slice(0, 40))}</span>`}
+      ${tries > 1 && html`<span class="badge">${number(tries)}×</span>`}
+      ${kids.length > 0 && !row.open && html`<span class="hint">${plural(one.size - (step ? 1 : 0), "step")}</span>
+        ${one.failed > 0 && html`<b class="red">${number(one.failed)} failed</b>`}`}</div>
     <div class="wf-bar"><${Bar} one=${one} axis=${axis} now=${now} /></div>
-    <div class="wf-ms">${length == null ? "" : ms(length)}</div>
-  </div>`;
-}
-
-function useNarrow(query) {
-  const [is, set] = useState(() => matchMedia(query).matches);
-  useEffect(() => {
-    const media = matchMedia(query);
-    const tell = () => set(media.matches);
-    media.addEventListener("change", tell);
-    return () => media.removeEventListener("change", tell);
-  }, [query]);
-  return is;
+    <div class="wf-ms">${length != null && ms(length)}</div></div>`;
 }
 
 /** What of a scrolling box is in sight. */
 function useSight(box) {
-  const [sight, set] = useState({ top: 0, height: 800 });
+  const [sight, set] = useState({ top: 0, height: 800, width: 900 });
   useLayoutEffect(() => {
     const one = box.current;
     let asked = 0;
     const look = () => {
       asked = 0;
-      set((was) =>
-        was.top === one.scrollTop && was.height === one.clientHeight ? was : { top: one.scrollTop, height: one.clientHeight },
-      );
+      set({ top: one.scrollTop, height: one.clientHeight, width: one.clientWidth });
     };
     const ask = () => (asked ||= requestAnimationFrame(look));
     const watch = new ResizeObserver(ask);
@@ -318,229 +246,121 @@ function useSight(box) {
   return sight;
 }
 
-function Axis({ marks }) {
-  return html`<div class="wf-head" aria-hidden="true">
-    <div class="wf-name">Step</div>
-    <div class="wf-bar">
-      ${marks.map(
-        (mark) => html`<span
-          class=${mark.cut ? `wf-cut${mark.x + mark.wide > 99 ? " is-last" : ""}` : "wf-tick"}
-          style=${{ left: `${mark.x}%`, width: mark.cut ? `${mark.wide}%` : undefined }}
-          ><b>${mark.label}</b></span
-        >`,
-      )}
-    </div>
-    <div class="wf-ms">Time</div>
-  </div>`;
-}
-
-function Lines({ marks }) {
-  return html`<div class="wf-lines" aria-hidden="true">
-    <div class="wf-name"></div>
-    <div class="wf-bar">
-      ${marks.map(
-        (mark) => html`<i
-          class=${mark.cut ? "wf-cut" : "wf-tick"}
-          style=${{ left: `${mark.x}%`, width: mark.cut ? `${mark.wide}%` : undefined }}
-        ></i>`,
-      )}
-    </div>
-    <div class="wf-ms"></div>
-  </div>`;
-}
-
-/** The filter above the rows, and what can be done to all of them. */
-function Tools({ root, asked, onAsked, only, onOnly, canCut, cut, onCut, onFolds, hasGroups, shown }) {
-  return html`<div class="wf-tools">
-    <input
-      type="search"
-      aria-label="Filter steps by path or type"
-      placeholder="Filter steps"
-      value=${asked}
-      onInput=${(event) => onAsked(event.target.value)}
-    />
-    ${root.failed > 0 &&
-    html`<button type="button" class="chip" aria-pressed=${String(only)} onClick=${() => onOnly(!only)}>
-      ${number(root.failed)} failed
-    </button>`}
-    ${hasGroups &&
-    html`<button type="button" class="chip" onClick=${() => onFolds(true)}>Unfold all</button>
-      <button type="button" class="chip" onClick=${() => onFolds(false)}>Fold all</button>`}
-    ${canCut &&
-    html`<label class="wf-check"
-      ><input type="checkbox" checked=${cut} onChange=${(event) => onCut(event.target.checked)} /> Shorten long waits</label
-    >`}
-    <span class="wf-shown" role="status">${(asked || only) && plural(shown, "row")}</span>
-  </div>`;
-}
-
 let falls = 0;
 
 /**
- * The steps of a run. `chosen` is the path that is open beside it; `onPick(step, path)` opens one.
- * `now` moves while the run does.
+ * The steps of a run, of which there is one at least. `chosen` is the path that is open beside it; `onPick(path)`
+ * opens one; `now` moves while the run does.
  */
-export default function Waterfall({ run, steps, total, chosen, onPick, now }) {
+export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const box = useRef(null);
+  const placed = useRef(null);
   const [folds, setFolds] = useState(() => new Map());
-  const [cut, setCut] = useState(true);
   const [asked, setAsked] = useState("");
   const [only, setOnly] = useState(false);
-  const [active, setActive] = useState(chosen ?? null);
-  const [prefix] = useState(() => `wf${(falls += 1)}-`);
+  const [active, setActive] = useState(null);
+  const [prefix] = useState(() => `w${(falls += 1)}-`);
   const sight = useSight(box);
-  const narrow = useNarrow("(max-width: 700px)");
+  const narrow = sight.width < 480;
   const high = narrow ? ROW_NARROW : ROW;
-  const final = !!run.ended_at;
-  const clock = final ? Date.parse(run.ended_at) : now;
+  const clock = run.ended_at ? Date.parse(run.ended_at) : now;
+  const t0 = Date.parse(run.created_at);
 
-  const root = useMemo(() => tree(steps, clock), [steps, final ? 0 : clock]);
+  const root = useMemo(() => tree(steps, clock), [steps, clock]);
   const needle = asked.trim().toLowerCase();
   const rows = useMemo(() => {
-    const fits = (one) =>
-      (!only || one.status === "failed") &&
-      (!needle || one.path.toLowerCase().includes(needle) || one.step.type.toLowerCase() === needle);
+    const fits = (one) => (!only || one.status === "failed") &&
+      (!needle || one.path.toLowerCase().includes(needle) || one.step.type === needle);
     return rowsOf(root, folds, needle || only ? fits : null);
   }, [root, folds, needle, only]);
-  const t0 = Date.parse(run.created_at);
-  const t1 = final ? Math.max(clock, root.to) : clock;
-  const spans = useMemo(() => busy(root, clock), [root]);
-  const axis = useMemo(() => scale(t0, t1, spans, cut), [t0, t1, spans, cut]);
-  const canCut = useMemo(() => scale(t0, t1, spans, true).pieces.some((one) => one.isCut), [t0, t1, spans]);
-  const marks = ticks(axis, t0);
-  const index = Math.max(0, rows.findIndex((row) => row.node.path === active));
+  const t1 = Math.max(clock, root.to);
+  const axis = useMemo(() => scale(t0, t1, busy(root, clock)), [root]);
+  const most = Math.max(2, Math.floor((sight.width * (narrow ? 1 : 0.55)) / TICK));
+  const marks = useMemo(() => ticks(axis, t0, most), [axis, most]);
+  const index = useMemo(() => Math.max(0, rows.findIndex((row) => row.node.path === active)), [rows, active]);
   const here = rows[index];
 
   const show = (at) => {
     const one = box.current;
-    const head = one.firstElementChild.offsetHeight;
-    const top = at * high;
-    if (top < one.scrollTop) one.scrollTop = top;
-    else if (top + high + head > one.scrollTop + one.clientHeight) one.scrollTop = top + high + head - one.clientHeight;
+    const end = (at + 1) * high + one.firstElementChild.offsetHeight - one.clientHeight;
+    if (at * high < one.scrollTop) one.scrollTop = at * high;
+    else if (end > one.scrollTop) one.scrollTop = end;
   };
-  const move = (at) => {
-    if (rows.length === 0) return;
-    const to = Math.min(rows.length - 1, Math.max(0, at));
-    setActive(rows[to].node.path);
-    show(to);
-    if (chosen) pick(rows[to], false);
-  };
-  const fold = (row, open) => setFolds(new Map(folds).set(row.node.path, open ?? !row.open));
-  const pick = (row, unfold = true) => {
+  const fold = (row, open) => setFolds(new Map(folds).set(row.node.path, open));
+  const pick = (row) => {
     setActive(row.node.path);
     if (row.node.step) onPick(row.node.path);
-    else if (unfold) fold(row);
+    else fold(row, !row.open);
   };
-  const all = (open) => {
+  const move = (at) => {
+    const to = Math.min(rows.length - 1, Math.max(0, at));
+    if (to < 0) return;
+    setActive(rows[to].node.path);
+    show(to);
+    if (chosen && rows[to].node.step) onPick(rows[to].node.path);
+  };
+  const foldAll = (open) => {
     const next = new Map();
     const walk = (one) => {
-      if (one.kids.length > 0) next.set(one.path, open);
+      next.set(one.path, open);
       one.kids.forEach(walk);
     };
-    root.kids.forEach(walk);
+    walk(root);
     setFolds(next);
   };
-  const inwards = () => {
-    if (here.node.kids.length === 0) return;
-    if (here.open) move(index + 1);
-    else fold(here, true);
-  };
-  const outwards = () => {
-    if (here.open) return fold(here, false);
-    const at = rows.findIndex((row) => row.node === here.node.parent);
-    if (at >= 0) move(at);
-  };
+  const inwards = () => here.node.kids.length > 0 && (here.open ? move(index + 1) : fold(here, true));
+  const outwards = () => (here.open ? fold(here, false) : move(rows.findIndex((row) => row.node === here.node.parent)));
   const keys = {
-    ArrowDown: () => move(index + 1),
-    ArrowUp: () => move(index - 1),
-    PageDown: () => move(index + Math.floor(sight.height / high) - 1),
-    PageUp: () => move(index - Math.floor(sight.height / high) + 1),
-    Home: () => move(0),
-    End: () => move(rows.length - 1),
-    ArrowRight: inwards,
-    ArrowLeft: outwards,
-    Enter: () => pick(here),
-    " ": () => pick(here),
+    ArrowDown: () => move(index + 1), ArrowUp: () => move(index - 1), Home: () => move(0), End: () => move(rows.length - 1),
+    ArrowRight: inwards, ArrowLeft: outwards, Enter: () => pick(here), " ": () => pick(here),
   };
-  const press = (event) => {
-    const action = !event.ctrlKey && !event.metaKey && !event.altKey && here && keys[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
+  const step = (by) => {
+    move(active === null ? 0 : index + by);
+    box.current.focus();
   };
-  useKeys({
-    j: [() => move(active === null ? 0 : index + 1), "Next step"],
-    k: [() => move(index - 1), "Step before"],
-  });
+  useKeys({ j: [() => step(1), "Next step"], k: [() => step(-1), "Step before"] });
   useEffect(() => {
+    // What is opened from elsewhere is unfolded, and brought into sight once it is there.
     if (!chosen || chosen === active) return;
     const next = new Map(folds);
-    for (let one = parts(chosen).length - 1, path = ""; one > 0; one -= 1) {
-      const label = parts(chosen)[parts(chosen).length - 1 - one];
-      path = label.startsWith("[") ? path + label : path ? `${path}.${label}` : label;
-      next.set(path, true);
-    }
+    parts(chosen).slice(0, -1).reduce((path, label) => {
+      next.set(joined(path, label), true);
+      return joined(path, label);
+    }, "");
     setFolds(next);
     setActive(chosen);
+    placed.current = null;
   }, [chosen]);
-  const placed = useRef(null);
   useEffect(() => {
-    // A link to one step brings it into sight, once it is there.
-    if (!chosen || placed.current === chosen) return;
-    const at = rows.findIndex((row) => row.node.path === chosen);
-    if (at < 0) return;
+    if (!chosen || placed.current === chosen || rows[index]?.node.path !== chosen) return;
     placed.current = chosen;
-    show(at);
-  }, [chosen, rows]);
+    show(index);
+  }, [chosen, rows, index]);
 
   const first = Math.max(0, Math.floor(sight.top / high) - SPARE);
   const last = Math.min(rows.length, Math.ceil((sight.top + sight.height) / high) + SPARE);
-  if (steps.length === 0) return html`<p class="faint">No step has begun.</p>`;
-  return html`<div class="wf">
-    ${(total > 12 || canCut || root.failed > 1) &&
-    html`<${Tools}
-      root=${root}
-      asked=${asked}
-      onAsked=${setAsked}
-      only=${only}
-      onOnly=${setOnly}
-      canCut=${canCut}
-      cut=${cut}
-      onCut=${setCut}
-      onFolds=${all}
-      hasGroups=${root.kids.some((one) => one.kids.length > 0)}
-      shown=${rows.length}
-    />`}
-    <div
-      class="wf-box"
-      ref=${box}
-      role="tree"
-      tabindex="0"
-      aria-label="Steps"
-      aria-activedescendant=${here && active !== null && index >= first && index < last ? prefix + index : undefined}
-      onKeyDown=${press}
-      onFocus=${() => active === null && here && setActive(here.node.path)}
-    >
-      <${Axis} marks=${marks} />
+  // A row that is the same is not drawn again, and one that leaves the box gives its place to one that comes.
+  const made = useMemo(() => new Map(), [rows, axis, chosen, active]);
+  const draw = (row, at) => html`<${Row} key=${at % SLOTS} id=${prefix + at} top=${at * high} chosen=${row.node.path === chosen}
+    active=${active !== null && at === index} onFold=${fold} onPick=${pick} now=${clock} ...${{ row, axis }} />`;
+  const drawn = rows.slice(first, last).map((row, n) => {
+    if (!made.has(first + n)) made.set(first + n, draw(row, first + n));
+    return made.get(first + n);
+  });
+  const inSight = active !== null && index >= first && index < last;
+  const chip = (words, onClick, pressed) =>
+    html`<button type="button" class="chip" aria-pressed=${pressed} onClick=${onClick}>${words}</button>`;
+  return html`${(root.size > 12 || root.failed > 1) && html`<div class="wf-tools">
+      <input type="search" aria-label="Filter steps by path or type" placeholder="Filter steps" value=${asked}
+        onInput=${(event) => setAsked(event.target.value)} />
+      ${root.failed > 0 && chip(`${number(root.failed)} failed`, () => setOnly(!only), String(only))}
+      ${root.kids.some((one) => one.kids.length > 0) && [chip("Unfold all", () => foldAll(true)), chip("Fold all", () => foldAll(false))]}
+      <span class="hint" role="status">${(needle || only) && plural(rows.length, "row")}</span></div>`}
+    <div class="wf ${narrow ? "narrow" : ""}" ref=${box} role="tree" tabindex="0" aria-label="Steps"
+      aria-activedescendant=${inSight ? prefix + index : null} onKeyDown=${pressed(here ? keys : {})}
+      onFocus=${() => active === null && here && setActive(here.node.path)}>
+      <${Marks} className="wf-head" marks=${marks} name="Step" time="Time" />
       <div class="wf-rows" role="presentation" style=${{ height: `${Math.max(rows.length, 1) * high}px`, "--row": `${high}px` }}>
-        <${Lines} marks=${marks} />
-        ${rows.slice(first, last).map((row, at) => {
-          const place = first + at;
-          return html`<${Row}
-            key=${row.node.path}
-            id=${prefix + place}
-            row=${row}
-            top=${place * high}
-            chosen=${row.node.path === chosen}
-            active=${place === index && active !== null}
-            axis=${axis}
-            now=${clock}
-            onFold=${fold}
-            onPick=${pick}
-          />`;
-        })}
-        ${rows.length === 0 && html`<p class="wf-none" role="treeitem">No step fits.</p>`}
-      </div>
-    </div>
-  </div>`;
+        <${Marks} className="wf-grid" marks=${marks} />${drawn}
+        ${rows.length === 0 && html`<p class="wf-none" role="treeitem">No step fits.</p>`}</div></div>`;
 }

@@ -133,6 +133,7 @@ def furnish(server, receiver):
         "all deliveries have ended",
         lambda: len(server.call("GET", "/v1/deliveries?status=delivered,dead")["data"]) == 5,
     )
+    server.call("POST", "/v1/deliveries/redeliver", {"filter": {"status": "gone"}})
     server.call("POST", "/v1/members", {"name": "Bob"})
     server.call("POST", "/v1/members", {"name": "Ana, before", "email": "ana@example.org"})
     server.call("POST", "/v1/keys", {"name": "ci", "scope": "deploy"})
@@ -190,6 +191,7 @@ def brought_to_life(server, document):
     deliveries = server.call("GET", "/v1/deliveries?status=delivered")["data"]
     keys = server.call("GET", "/v1/keys")["data"]
     approval = server.call("GET", "/v1/approvals?status=pending")["data"][0]["id"]
+    job = server.call("GET", "/v1/jobs")["data"][0]["id"]
     member = server.call("GET", "/v1/members")["data"][0]["id"]
     link = server.call("POST", f"/v1/approvals/{approval}/link", {"ttl": "1d"})["url"]
     text = json.dumps(document)
@@ -199,6 +201,7 @@ def brought_to_life(server, document):
         ("/v1/deliveries/{id}", deliveries[0]["id"]),
         ("/v1/keys/{id}", keys[0]["id"]),
         ("/v1/approvals/{id}", approval),
+        ("/v1/jobs/{id}", job),
         ("/v1/members/{id}", member),
         ("/approve/{token}", link.rsplit("/", 1)[1]),
     ]:

@@ -51,6 +51,9 @@ def before_call(context, case, kwargs):
     # After ten wrong keys in a minute, none is looked at.
     if operation == "signIn" and isinstance(body, dict) and isinstance(body.get("key"), str) and body["key"].strip():
         body["key"] = ADMIN if len(body["key"]) <= 500 else body["key"]
+    # What waits has to go on waiting.
+    if operation == "cancelRuns" and isinstance(body, dict) and isinstance(body.get("dry_run", False), bool):
+        body["dry_run"] = True
     if operation == "getMetrics":
         case.headers = {**(case.headers or {}), "Accept": next(formats)}
     # What other requests need has to stay as it is.
@@ -75,7 +78,8 @@ def the_format_asked_for(context, response, case):
 
 def is_beyond_schemas(operation, error):
     """Whether that 400 is about a definition, inputs, a callback URL, an answer that fits another question or comes
-    from another person, an address that another member has, or a delegate who cannot be one: all that valid data may be refused for."""
+    from another person, an address that another member has, a delegate who cannot be one, a span of time that ends before
+    it begins, or a step that a run does not have or has not failed: all that valid data may be refused for."""
     code, field = error.get("error_code"), error.get("field", "")
     about_definition = operation == "deploy" and code in ("invalid_definition", "malformed_body")
     about_inputs = operation in ("invoke", "trigger") and (field == "/inputs" or field.startswith("/inputs/"))
@@ -88,7 +92,11 @@ def is_beyond_schemas(operation, error):
     about_people = operation in ("addMember", "changeMember") and (
         field == "/email" and "one person's alone" in error["error"] or field.startswith("/delegate/")
     )
-    return about_definition or about_inputs or about_url or about_question or about_people
+    about_span = operation == "getRunHistogram" and field == "/from"
+    about_place = operation == "retryRun" and field == "/from"
+    return (
+        about_definition or about_inputs or about_url or about_question or about_people or about_span or about_place
+    )
 
 
 @schemathesis.hook

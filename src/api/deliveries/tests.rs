@@ -73,12 +73,22 @@ fn a_delivery_is_shown_with_every_attempt_and_sent_again() {
     }
     assert_eq!(list.body["data"][0].get("attempts"), None);
     assert_eq!(
+        (&shown["channel"], &shown["class"]),
+        (&json!("callback"), &json!("http_status"))
+    );
+    let body = shown["body"].as_str().expect("what is sent");
+    assert!(body.contains(&run), "{body}");
+    for (query, count) in [("http_status", 1), ("connect", 0)] {
+        let found = house.get(&format!("/v1/deliveries?class={query}"), ADMIN);
+        assert_eq!(found.ids("id").len(), count, "{query}");
+    }
+    assert_eq!(
         shown["attempts"][0],
         json!({"number": 1, "trigger": "automatic", "started_at": NOW, "duration_ms": 12,
             "timings": {"dns_ms": 1, "connect_ms": 2, "tls_ms": null, "first_byte_ms": 4},
             "remote_address": "192.0.2.9:443", "request_headers": [["webhook-id", "evt"]],
             "response_status": 500, "response_headers": [["server", "x"]], "response_body": "no luck",
-            "truncated": false, "bytes_seen": 7, "error_class": "http_status", "error": "the receiver answered 500"})
+            "truncated": false, "bytes_seen": 7, "error_class": "http_status", "error": "the receiver answered 500", "signed_with": "none"})
     );
     assert_eq!(shown["attempts"][1]["response_body"], "/wA=");
     assert_eq!(shown["attempts"][1]["response_encoding"], "base64");
@@ -105,6 +115,9 @@ fn filters_and_unknown_ids_are_judged() {
         ("run=00000000-0000-7000-8000-000000000000", 0),
         ("to=2000-01-01T00:00:00Z", 0),
         ("from=2000-01-01T00:00:00Z", 1),
+        ("channel=callback", 1),
+        ("channel=email,telegram,webhook", 0),
+        ("class=connect,http_status", 0),
     ] {
         assert_eq!(
             house
@@ -119,6 +132,8 @@ fn filters_and_unknown_ids_are_judged() {
         ("status=sent", "/status"),
         ("run=x", "/run"),
         ("limit=501", "/limit"),
+        ("class=500", "/class"),
+        ("channel=pigeon", "/channel"),
     ] {
         let read = house.get(&format!("/v1/deliveries?{query}"), ADMIN);
         assert_eq!(
@@ -138,6 +153,24 @@ fn filters_and_unknown_ids_are_judged() {
             .status,
         404
     );
+}
+
+#[test]
+fn a_signature_is_known_by_its_beginning() {
+    let signers = [
+        ("current", "aabbccdd11".to_owned()),
+        ("old", "aabbccee11".to_owned()),
+    ];
+    for (kept, expected) in [
+        ("aabbccdd…", "current"),
+        ("aabbccee…", "old"),
+        ("00000000…", "none"),
+        ("…", "none"),
+    ] {
+        let headers = json!({"X-Fetch-Hive-Signature": kept});
+        assert_eq!(signer(Some(&headers), &signers), expected, "{kept}");
+    }
+    assert_eq!(signer(None, &signers), "none");
 }
 
 #[test]

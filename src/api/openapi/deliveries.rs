@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::deliveries::{CHANNELS, CLASSES};
 use crate::api::openapi::parameters::{
     CURSOR, DELIVERY_ID, FORMAT, FROM, LIMIT, SOME_ID, SOME_REQUEST, SOME_TIME, TO, page_of,
     run_id, text, words,
@@ -29,11 +30,26 @@ const RUN: Parameter = Parameter::new("run", "Of that run: its id or request id.
     json!(SOME_REQUEST)
 });
 
+const CLASS: Parameter = Parameter::new(
+    "class",
+    "Whose last attempt failed in one of these ways.",
+    || words(&CLASSES),
+    || json!(["connect", "timeout"]),
+)
+.style("form", false);
+const CHANNEL: Parameter = Parameter::new(
+    "channel",
+    "That go one of these ways: callbacks, or what people are told.",
+    || words(&CHANNELS),
+    || json!(["callback"]),
+)
+.style("form", false);
+
 fn delivery() -> Value {
     json!({
         "id": "dlv_019aa8c1d1f67c3295e2f4f4b3a0c9d7", "request_id": SOME_REQUEST, "run_id": SOME_ID,
         "event_id": "evt_019aa8c1d1f67c3295e2f4f4b3a0c9d7", "event_type": "workflow.completed",
-        "url": "https://receiver.example/done", "status": "delivered", "next_attempt_at": null,
+        "channel": "callback", "class": null, "url": "https://receiver.example/done", "status": "delivered", "next_attempt_at": null,
         "created_at": SOME_TIME, "ended_at": SOME_TIME,
     })
 }
@@ -47,14 +63,18 @@ fn whole() -> Value {
         "request_headers": {"webhook-id": "evt_019aa8c1d1f67c3295e2f4f4b3a0c9d7"},
         "response_status": 200, "response_headers": {"content-length": "2"}, "response_body": "ok",
         "truncated": false, "bytes_seen": 2, "error_class": null, "error": null,
+        "signed_with": "current",
     }]);
+    value["body"] = json!(r#"{"type":"workflow.completed","data":{"output":"Hello, Ada!"}}"#);
     value
 }
 
 /// Deliveries.
 pub const OPERATIONS: &[Operation] = &[
     Operation::at("GET", "/v1/deliveries", "listDeliveries", "deliveries")
-        .query(&[STATUS, HOST, RUN, FROM, TO, LIMIT, CURSOR, FORMAT])
+        .query(&[
+            STATUS, HOST, RUN, CLASS, CHANNEL, FROM, TO, LIMIT, CURSOR, FORMAT,
+        ])
         .answers(&[Answer::page(
             "A page of deliveries.",
             of::<Listed<Delivery<'static>>>,

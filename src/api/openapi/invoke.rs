@@ -106,7 +106,7 @@ fn batch() -> Value {
         "type": "object",
         "required": ["runs"],
         "properties": {"runs": {
-            "type": "array", "maxItems": batch::RUNS, "items": {"type": "object"},
+            "type": "array", "maxItems": batch::RUNS, "items": true,
             "description": "Each as the body of an invoke, with `async.enabled`.",
         }},
     })

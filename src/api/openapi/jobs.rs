@@ -2,30 +2,45 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::openapi::parameters::{JOB_ID, PAGE, SOME_TIME, page_of};
+use crate::api::jobs::most;
+use crate::api::openapi::parameters::{JOB_ID, PAGE, SOME_TIME, page_of, run_id, text};
 use crate::api::openapi::runs::{begin, edition};
 use crate::api::openapi::{Answer, Body, Link, Operation, of};
-use crate::api::query::Listed;
+use crate::api::query::{FILTER_VALUES, Listed};
 use crate::api::runs::REASON;
 use crate::api::wire::{Job, JobCount};
 use crate::api::{deliveries, runs};
 use crate::error::Code;
+use crate::flow::delivery::DeliveryStatus;
+use crate::flow::run::RunStatus;
 
-/// A filter: the names of a list's, each a text or several.
-fn filter(names: &[&str]) -> Value {
-    let text = json!({"type": "string", "minLength": 1});
-    let one_or_more = json!({
-        "anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": 50}],
-    });
+/// The values of a filter.
+fn one_or_more(name: &str, statuses: &[&str]) -> Value {
+    let one = match name {
+        "status" => json!({"enum": statuses}),
+        "source" => json!({"enum": runs::SOURCES}),
+        "delivery" => json!({"enum": runs::DELIVERIES}),
+        "api_key_id" => json!({"type": "string", "pattern": "^key_[0-9a-f]{32}$"}),
+        "from" | "to" => json!({"type": "string", "format": "date-time"}),
+        "q" | "run" => run_id(),
+        _ => text(),
+    };
+    let several = json!({"type": "array", "items": one, "minItems": 1, "maxItems": most(name)});
+    json!({"anyOf": [one, several]})
+}
+
+/// A filter: the names of a list's, each with a value or, where any of several may match, those.
+fn filter(names: &[&str], statuses: &[&str]) -> Value {
     let labels = json!({
-        "type": "object", "maxProperties": 50, "propertyNames": {"minLength": 1},
+        "type": "object", "maxProperties": FILTER_VALUES,
+        "propertyNames": {"minLength": 1, "not": {"pattern": "\\]\\["}},
         "additionalProperties": {"type": ["string", "number", "boolean", "null"], "minLength": 1},
         "description": "With these labels; null: whatever the value.",
     });
     let member = |name: &&str| {
         let schema = match *name {
             "metadata" => labels.clone(),
-            _ => one_or_more.clone(),
+            name => one_or_more(name, statuses),
         };
         ((*name).to_owned(), schema)
     };
@@ -37,9 +52,9 @@ fn filter(names: &[&str]) -> Value {
     })
 }
 
-fn asked(names: &[&str], more: Value) -> Value {
+fn asked(names: &[&str], statuses: &[&str], more: Value) -> Value {
     let mut properties = Map::new();
-    properties.insert("filter".to_owned(), filter(names));
+    properties.insert("filter".to_owned(), filter(names, statuses));
     if let Value::Object(more) = more {
         properties.extend(more);
     }
@@ -56,18 +71,19 @@ fn cancel() -> Value {
         "type": ["string", "null"], "maxLength": REASON,
         "description": "What the runs' `error` and their final events say.",
     });
-    asked(&runs::FILTERS, json!({"reason": reason}))
+    let statuses = RunStatus::ALL.map(RunStatus::as_str);
+    asked(&runs::FILTERS, &statuses, json!({"reason": reason}))
 }
 
 fn retry() -> Value {
-    asked(
-        &runs::FILTERS,
-        json!({"from": begin(), "version": edition()}),
-    )
+    let statuses = RunStatus::ALL.map(RunStatus::as_str);
+    let how = json!({"from": begin(), "version": edition()});
+    asked(&runs::FILTERS, &statuses, how)
 }
 
 fn redeliver() -> Value {
-    asked(&deliveries::FILTERS, json!({}))
+    let statuses = DeliveryStatus::ALL.map(DeliveryStatus::as_str);
+    asked(&deliveries::FILTERS, &statuses, json!({}))
 }
 
 fn job() -> Value {

@@ -30,8 +30,8 @@ const PREFIX: Parameter =
 const CURSOR: Parameter = Parameter::new(
     "cursor",
     "The `next_cursor` of the page before.",
-    || json!({"type": "string", "pattern": "^v[A-Za-z0-9_-]*$"}),
-    || json!("vcHJv"),
+    || json!({"type": "string", "pattern": "^v([0-9a-f]{2})*$"}),
+    || json!("v70726f"),
 );
 
 fn counts() -> Value {

@@ -119,6 +119,7 @@ fn shown() -> Value {
     let mut value = run();
     value["retry_of"] = json!(null);
     value["retries"] = json!([]);
+    value["story"] = json!("It completed after 12 ms. Its result was delivered.");
     value["steps_count"] = json!(1);
     value["steps"] = json!([step()]);
     value["deliveries"] = json!([{

@@ -120,13 +120,13 @@ fn a_member_that_is_always_sent_is_required() {
     };
     let none: [&str; 0] = [];
     for (name, members, optional) in [
-        ("Run", 29, &none[..]),
-        ("WholeRun", 34, &none),
-        ("Step", 15, &none),
-        ("WholeDelivery", 11, &none),
+        ("Run", 31, &none[..]),
+        ("WholeRun", 39, &none),
+        ("Step", 17, &none),
+        ("WholeDelivery", 14, &none),
         ("WholeApproval", 24, &none),
         ("ApprovalAnswer", 6, &none),
-        ("Attempt", 15, &["response_encoding"]),
+        ("Attempt", 16, &["response_encoding"]),
         ("WholeDeployment", 12, &["webhook_secret"]),
         ("Accepted", 5, &["webhook_secret"]),
         ("Job", 10, &none),

@@ -488,3 +488,81 @@ fn pages_are_bounded_by_their_bytes_too() {
     // A delivery's row does not show its body.
     assert_eq!(page_sizes(&house, "/v1/deliveries"), [5]);
 }
+
+#[test]
+fn a_run_can_be_had_without_its_values_and_a_step_alone() {
+    let house = House::furnished();
+    let run = house.start(ADMIN);
+    let claim = house
+        .api
+        .store()
+        .claim_runs(1, 1, NOW)
+        .expect("claimed")
+        .remove(0);
+    let result = |path: &str, output: Value| StepResult {
+        path: path.to_owned(),
+        kind: "set".to_owned(),
+        status: StepStatus::Completed,
+        input: json!({"x": "ü"}),
+        output,
+        error: None,
+    };
+    let record = Record {
+        results: vec![
+            result("a", json!({"x": 1})),
+            result("b.then.c", json!(null)),
+        ],
+        ..Record::only(Next::End(Ending::Completed {
+            output: json!("done"),
+        }))
+    };
+    let recorded = house
+        .api
+        .store()
+        .record(claim, std::sync::Arc::new(record), NOW);
+    assert!(matches!(recorded, Recorded::Ended(None)));
+    let get = |path: &str| house.get(path, ADMIN).body;
+    let one = format!("/v1/workflow_runs/{run}");
+    let rows = |body: &Value| body["data"].as_array().expect("a list").clone();
+    let whole = get(&one)["workflow_run"].clone();
+    let bare = get(&format!("{one}?values=false"))["workflow_run"].clone();
+    let listed = rows(&get("/v1/workflow_runs?values=false"))[0].clone();
+    for (run, is_whole) in [(&whole, true), (&bare, false), (&listed, false)] {
+        let shown = |value: Value| if is_whole { value } else { Value::Null };
+        assert_eq!(run["start_inputs"], shown(json!({})));
+        assert_eq!(run["output"], shown(json!("done")));
+        assert_eq!(run["output_content"], shown(json!("done")));
+        assert_eq!(
+            (&run["input_bytes"], &run["output_bytes"]),
+            (&json!(2), &json!(6))
+        );
+    }
+    assert_eq!(
+        (&whole["steps_count"], &bare["steps_count"]),
+        (&json!(2), &json!(2))
+    );
+    let steps = rows(&get(&format!("{one}/steps?values=false")));
+    assert_eq!(bare["steps"], json!(steps));
+    for step in steps {
+        assert_eq!(
+            (&step["input"], &step["output"]),
+            (&json!(null), &json!(null))
+        );
+        assert_eq!(step["input_bytes"], "{\"x\":\"ü\"}".len());
+    }
+    for (at, path) in ["a", "b.then.c", "b%2Ethen.c"].into_iter().enumerate() {
+        let step = get(&format!("{one}/steps/{path}"));
+        assert_eq!(step, whole["steps"][at.min(1)], "{path}");
+    }
+    for path in ["c", "a/b", "A"] {
+        let read = house.get(&format!("{one}/steps/{path}"), ADMIN);
+        assert_eq!(read.status, 404, "{path}");
+    }
+    let read = house.get(&format!("{one}?values=maybe"), ADMIN);
+    assert_eq!((read.status, read.text("field").as_str()), (400, "/values"));
+    let owed = &whole["deliveries"][0];
+    assert_eq!(
+        (&owed["channel"], &owed["attempts"]),
+        (&json!("callback"), &json!([]))
+    );
+}

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{DELIVERY_ID, REQUEST_ID};
+use crate::api::deliveries::{CHANNELS, SIGNERS};
 use crate::flow::delivery::DeliveryStatus;
 use crate::id::Id;
 use crate::time::Timestamp;
@@ -24,8 +25,13 @@ pub struct Delivery<'a> {
     pub run_id: Id,
     /// The `webhook-id`, the same on every attempt.
     pub event_id: &'a str,
-    /// `workflow.completed`, `workflow.failed` or `workflow.cancelled`.
+    /// `workflow.completed`, `workflow.failed` or `workflow.cancelled`; or what a person is told of.
     pub event_type: &'a str,
+    /// How it goes: `callback`, or how a person is told.
+    #[schemars(extend("enum" = CHANNELS))]
+    pub channel: &'a str,
+    /// How its last attempt failed; null: it did not, or there was none.
+    pub class: Option<&'a str>,
     /// Where to.
     pub url: Cow<'a, str>,
     /// Where it stands.
@@ -47,6 +53,9 @@ pub struct WholeDelivery<'a> {
     pub delivery: Delivery<'a>,
     /// Its attempts, oldest first: the newest 100.
     pub attempts: Vec<Attempt<'a>>,
+    /// What is sent, the same on every attempt; of a notification, what it is made of. Null where that is not for the
+    /// caller.
+    pub body: Option<&'a str>,
 }
 
 /// One try of a delivery.
@@ -87,6 +96,10 @@ pub struct Attempt<'a> {
     pub error_class: Option<&'a str>,
     /// Why it failed.
     pub error: Option<&'a str>,
+    /// Which secret of the deployment its `X-Fetch-Hive-Signature` fits, as the secrets are now; null while it is in
+    /// flight, and of other channels.
+    #[schemars(extend("enum" = SIGNERS.map(Some).into_iter().chain([None]).collect::<Vec<_>>()))]
+    pub signed_with: Option<&'static str>,
 }
 
 /// Milliseconds since the attempt began; null: it did not come to that.

@@ -105,6 +105,13 @@ pub(super) const INVARIANTS: &[Rule] = &[
         advice: BY_HAND,
     },
     Rule {
+        name: "reused_of_nothing",
+        what: "runs that repeat no other, with a step taken over from one",
+        sql: "SELECT DISTINCT r.run_id, 'req_' FROM steps s JOIN runs r ON r.id = s.run
+              WHERE s.reused = 1 AND r.retry_of IS NULL",
+        advice: BY_HAND,
+    },
+    Rule {
         name: "attempt_order",
         what: "deliveries whose attempts are not numbered in the order in which they were made",
         sql: "SELECT DISTINCT d.delivery_id, 'dlv_' FROM (

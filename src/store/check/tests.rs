@@ -141,6 +141,10 @@ const DAMAGES: &[(&str, &str)] = &[
     ("version_numbers", "UPDATE versions SET number = 2"),
     ("owed_without_secret", "UPDATE deployments SET secret = x''"),
     ("other_shape", "DROP INDEX runs_open"),
+    (
+        "reused_of_nothing",
+        "UPDATE steps SET reused = 1 WHERE status = 'completed'",
+    ),
     ("other_shape", "CREATE TABLE extra (a)"),
     ("broken_reference", "PRAGMA foreign_keys = OFF; UPDATE steps SET run = 99 WHERE run = 5"),
 ];

@@ -83,7 +83,9 @@ impl House {
             } else {
                 "api"
             },
-            callback_url: n.is_multiple_of(2).then(|| "http://r.test/".to_owned()),
+            callback_url: n
+                .is_multiple_of(2)
+                .then(|| format!("http://r{}.test/", n % 3)),
             api_key: n.is_multiple_of(3).then_some((n % 2) as i64),
             user: Some(format!("user {}", n % 4)),
             metadata: labels.as_object().cloned().expect("an object"),

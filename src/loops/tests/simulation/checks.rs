@@ -27,6 +27,8 @@ pub enum Cause {
     GivenBack,
     /// That delivery is owed again.
     Redelivered(Id),
+    /// A part of what is done to many at once.
+    Job,
 }
 
 /// How often a step of that name may fail and be tried again. The names are those of `script::WORKFLOWS`.
@@ -356,7 +358,7 @@ impl Checks {
     ) {
         use DeliveryStatus::{Cancelled, Dead, Delivered, Delivering, Gone, Pending};
         let name = &before.event_id;
-        let is_asked = cause == Cause::Redelivered(before.delivery_id);
+        let is_asked = cause == Cause::Job || cause == Cause::Redelivered(before.delivery_id);
         let is_legal = match (before.status, after.status) {
             (Pending, Delivering) => may_take,
             (Delivering, Pending | Delivered | Dead | Gone) => true,

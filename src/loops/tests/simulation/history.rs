@@ -16,7 +16,6 @@ use crate::bell::locked;
 use crate::error::{Code, Error};
 use crate::flow::run::RunStatus;
 use crate::id::{Dice, Id};
-use crate::metrics::ring::Backlog;
 use crate::store::turns::Shares;
 use crate::store::writer::crash;
 use crate::store::{Store, inspect};
@@ -318,7 +317,8 @@ impl History {
             24..30 => self.take_sends(),
             30..42 => drop(self.begin()),
             42..76 => drop(self.resume()),
-            76..82 => drop(self.keep_up()),
+            76..80 => drop(self.keep_up()),
+            80..82 => drop(self.do_jobs()),
             82..88 => self.pass(),
             88..91 => self.cancel(),
             91..93 => self.redeliver(),
@@ -328,6 +328,7 @@ impl History {
                 self.bury("between two commits");
                 self.start();
             }
+            99 => self.at_once(),
             _ => {}
         }
     }
@@ -408,8 +409,10 @@ impl History {
         fiber.resume();
         fiber.since = now;
         let (name, is_over) = (fiber.name.clone(), fiber.is_over());
-        if name == "upkeep" {
-            self.cause = Cause::Upkeep;
+        match name.as_str() {
+            "upkeep" => self.cause = Cause::Upkeep,
+            "jobs" => self.cause = Cause::Job,
+            _ => {}
         }
         self.tell(&name, || {
             let what = if writes { "has written" } else { "has heard" };
@@ -492,6 +495,11 @@ impl History {
         if before != self.seen_changes {
             return true;
         }
+        self.do_jobs();
+        self.finish("jobs");
+        if before != self.seen_changes || self.lives != lives {
+            return true;
+        }
         let now = self.now();
         let store = self.store();
         let wake = store.next_wake().expect("readable");
@@ -505,10 +513,7 @@ impl History {
         let is_due = wake.is_some_and(|wake| wake <= now);
         if is_due || lost.is_some() || next.is_none() || self.roll(8) == 0 {
             self.keep_up();
-            while self.is_kept_up() {
-                self.resume();
-                self.settle();
-            }
+            self.finish("upkeep");
             if before != self.seen_changes || self.lives != lives {
                 return true;
             }
@@ -519,81 +524,12 @@ impl History {
         next.is_some()
     }
 
-    fn is_kept_up(&self) -> bool {
-        let fibers = self.life.iter().flat_map(|life| &life.fibers);
-        fibers.into_iter().any(|fiber| fiber.name == "upkeep")
-    }
-
-    /// At the end all is quiet, everything that was accepted has ended, and everything owed has been sent, as far as
-    /// the receivers let it.
-    fn last_words(&mut self) {
-        let store = self.store();
-        let last = std::mem::take(&mut self.checks.last);
-        let mut broken = Vec::new();
-        for run in last.runs.values().filter(|run| !run.status.is_final()) {
-            broken.push(format!(
-                "at the end run {} is {:?}",
-                short(run.run_id),
-                run.status
-            ));
+    /// Goes on until that is done.
+    fn finish(&mut self, name: &str) {
+        let is_at_it = |life: &Life| life.fibers.iter().any(|fiber| fiber.name == name);
+        while self.life.as_ref().is_some_and(is_at_it) {
+            self.resume();
+            self.settle();
         }
-        for (index, wish) in self.wishes.iter().enumerate() {
-            let found = |id: &&Id| last.runs.values().any(|run| run.run_id == **id);
-            let runs = wish.ids.iter().filter(found).count();
-            let answered = wish
-                .answered
-                .is_some_and(|(_, at)| self.latest.since(at) < Duration::from_secs(3600));
-            if runs == 0 && answered && self.setup.retain_runs.is_none() {
-                broken.push(format!(
-                    "wish {index} was answered and its run is not there"
-                ));
-            }
-        }
-        let seen = locked(&self.world.seen);
-        for (row, one) in &last.deliveries {
-            let name = &one.event_id;
-            if !one.status.is_final() {
-                broken.push(format!("at the end {name} is {:?}", one.status));
-            }
-            let heard = seen.events.get(name).map(|event| &event.heard);
-            for (number, status, class) in inspect::attempts(&store, *row) {
-                if class.as_deref() == Some("interrupted") {
-                    continue;
-                }
-                let truth = heard.and_then(|heard| heard.get(&number));
-                if !truth.is_some_and(|truth| truth.is(status, class.as_deref())) {
-                    broken.push(format!(
-                        "attempt {number} of {name} is on record as {status:?} {class:?}, it was {truth:?}"
-                    ));
-                }
-            }
-        }
-        for ((row, path), step) in &last.steps {
-            let key = format!("{}:{path}", last.runs[row].run_id);
-            let Some(answers) = seen.answers.get(&key) else {
-                continue;
-            };
-            let serial = step.output.as_ref().and_then(|output| {
-                serde_json::from_str::<serde_json::Value>(output)
-                    .ok()?
-                    .get("serial")?
-                    .as_u64()
-            });
-            if serial.is_some_and(|serial| !answers.contains(&serial)) {
-                broken.push(format!(
-                    "step {path} has an output that no service gave: {:?}",
-                    step.output
-                ));
-            }
-        }
-        drop(seen);
-        let backlog = store.metrics().backlog();
-        if backlog != Backlog::default() {
-            broken.push(format!("at the end the metrics count {backlog:?}"));
-        }
-        broken.extend(inspect::unsound(&store));
-        broken.extend(self.found_at_last(&store));
-        self.checks.broken = broken;
-        self.checks.last = last;
     }
 }

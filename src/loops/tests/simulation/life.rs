@@ -11,6 +11,7 @@ use crate::bell::{Stop, locked};
 use crate::flow::expr::SecretMark;
 use crate::id::Dice;
 use crate::loops::delivery::{Channels, Sender};
+use crate::loops::jobs::Jobs;
 use crate::loops::upkeep::Upkeep;
 use crate::loops::worker::Worker;
 use crate::outbound::Outside;
@@ -43,6 +44,7 @@ pub struct Life {
     pub worker: Arc<Worker>,
     pub sender: Arc<Sender>,
     pub upkeep: Arc<Upkeep>,
+    pub jobs: Arc<Jobs>,
     /// Runs that are claimed, and in no fiber's hands yet.
     pub runs: Vec<Claim>,
     /// The same of deliveries.
@@ -100,6 +102,12 @@ impl Life {
                 stop: Stop::default(),
                 halt: dead,
                 due_at: AtomicI64::new(0),
+            }),
+            jobs: Arc::new(Jobs {
+                store: store.clone(),
+                clock: clock.clone(),
+                dice: Arc::new(Dice::seeded(seed ^ 0x10b5)),
+                halt: world.dead.clone(),
             }),
             upkeep: Arc::new(Upkeep {
                 is_paused: false,

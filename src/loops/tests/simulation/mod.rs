@@ -6,10 +6,12 @@
 //! are held against the rules of `checks`. A history that breaks one is told again, line by line.
 
 mod checks;
+mod end;
 mod fiber;
 mod history;
 mod life;
 mod log;
+mod many;
 mod people;
 mod script;
 mod world;
