@@ -9,7 +9,6 @@ const MOST_ROWS = 100_000;
 const PAGE = 500;
 const LOOK_EVERY = 1000;
 
-/** Follow a job until it has ended: `{job, error, stop}`. */
 export function useJob(first) {
   const [job, set] = useState(first);
   const [error, setError] = useState(null);

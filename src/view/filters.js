@@ -135,7 +135,6 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
     ${text && html`<${Button} kind="primary" type="submit"><span>Filter by “<bdi>${cut(text, 30)}</bdi>”</span><//>`}</form>`;
 }
 
-/** A choice of several, or of one (`single`). */
 function Choices({ legend, options, chosen, single, onChange }) {
   const pick = (value, on) => {
     if (single) return onChange([value].filter(Boolean));

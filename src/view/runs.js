@@ -54,7 +54,6 @@ function useHidden() {
   return [hidden, flip];
 }
 
-/** The filter as the list's query. */
 function asked({ params, status }) {
   const all = new URLSearchParams(params);
   for (const one of status) all.append("status", one);
@@ -156,7 +155,6 @@ function Liveness({ state, reload }) {
     ${state !== "live" && html`<${Button} kind="quiet" onClick=${reload}>Refresh<//>`}`;
 }
 
-/** Each state with how many there are. */
 function States({ filter, tick }) {
   const { data, reload } = useGet("v1/workflow_runs/counts", filter.params);
   useEffect(() => {
@@ -172,7 +170,6 @@ function States({ filter, tick }) {
   return html`<${Tabs} label="Status" items=${items} current=${filter.status.length > 1 ? null : filter.status[0] ?? ""} />`;
 }
 
-/** From where, and with which version, runs are tried again. */
 function retryFields(extra, set) {
   const choice = (name, options) => (props) => html`<select ...${props} value=${extra[name]}
     onChange=${(event) => set({ ...extra, [name]: event.currentTarget.value })}>${options.map(([value, label]) =>

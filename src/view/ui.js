@@ -6,7 +6,6 @@ import { absolute, bytes, cut, ms as inMs, number, relative, words as inWords } 
 const TEXT_MAX = 2000;
 
 let ids = 0;
-/** An id of the component's own. */
 export function useUid(prefix = "u") {
   const id = useRef(null);
   id.current ??= `${prefix}${(ids += 1)}`;
@@ -62,13 +61,11 @@ const STATES = {
 /** The tone of a state, which is also its class. */
 export const tone = (value) => (STATES[value] ?? ["grey"])[0];
 
-/** A state: its shape and its word. */
 export function Status({ value, label }) {
   const [colour, shape] = STATES[value] ?? ["grey", "dots"];
   return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? inWords(value)}</span>`;
 }
 
-/** A small fact beside a title. */
 export function Badge({ tone: colour = "grey", title, children }) {
   return html`<span class="badge ${colour}" title=${title}>${children}</span>`;
 }
@@ -86,7 +83,6 @@ export function Text({ value, max = TEXT_MAX }) {
 const ticks = new Set();
 setInterval(() => ticks.forEach((tick) => tick(Date.now())), 10_000);
 
-/** The time now, anew every 10 s. */
 export function useNow() {
   const [now, set] = useState(Date.now);
   useEffect(() => {
@@ -110,7 +106,6 @@ export function Duration({ ms, since }) {
   return html`<span class="num ${ms == null && since ? "faint" : ""}">${inMs(value)}</span>`;
 }
 
-/** A size. */
 export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${number(n)} bytes`}
   >${bytes(n)}</span>`;
 
@@ -148,11 +143,9 @@ export function Button({ kind = "", busy = false, disabled, children, ...rest })
     aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
-/** Something is on its way. */
 export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
   >${label && html`<span class="away">${label}</span>`}</span>`;
 
-/** How much is done. */
 export function Progress({ value, max, label }) {
   return html`<div class="progress"><progress value=${value} max=${Math.max(max, 1)} aria-label=${label} />
     <span class="num">${number(value)} of ${number(max)}</span></div>`;
@@ -225,7 +218,6 @@ export function Tabs({ label, items, current, onSelect }) {
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
-/** A block of text with its copy button. */
 export function Code({ text, label = "code" }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
     <${Copy} text=${text} label=${label} /></div>`;
@@ -248,7 +240,6 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
       >${columns.map((column) => cell(column, row))}</tr>`)}</tbody></table></div>`;
 }
 
-/** The foot of a list of `usePages`. */
 export function More({ pages, what = "rows" }) {
   const { rows, next, from, loading, more, reload } = pages;
   if (!next && !from) return null;
@@ -282,7 +273,6 @@ const overlays = { asked: null, toasts: [] };
 let redraw = () => {};
 let toastIds = 0;
 
-/** Ask first. */
 export function confirm({ title, text, action = "Continue", danger = false }) {
   return new Promise((resolve) => {
     overlays.asked = { title, text, action, danger, resolve };
