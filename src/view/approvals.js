@@ -108,8 +108,8 @@ function Answer({ one, onDone }) {
     : people.length > 1 && ["by", "Answer for", "The record says that it came by your key.", [["", "Choose…"], ...people]];
   const send = async (values, decision) => {
     const by = values.by.trim() || (people.length === 1 && people[0][0]);
-    if (!by) throw { fields: { by: isOpen ? "Say who answers." : "Choose whose answer it is." } };
     const body = READ[ask.mode](ask, values, decision);
+    if (!by) throw { fields: { by: isOpen ? "Say who answers." : "Choose whose answer it is." } };
     if (isOpen) localStorage.setItem(NAME_KEY, by);
     try {
       const now = await post(`v1/approvals/${id}/decide`, { ...body, by, comment: values.comment });

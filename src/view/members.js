@@ -86,7 +86,7 @@ export default function Members() {
   const [what, member] = shown ?? [];
   return html`<${Page} title="Members" actions=${add}><div>
     ${!admin && html`<p class="hint">To change members, sign in with a key of scope <code>admin</code>.</p>`}
-    <${List} pages=${pages} label="Members" columns=${table} rowClass=${(row) => (row.active ? "" : "over")} empty=${html`<${Empty} title="No members yet">
+    <${List} pages=${pages} label="Members" columns=${table} rowClass=${(row) => (row.active ? "" : "ended-row")} empty=${html`<${Empty} title="No members yet">
       <p>Members are the people whom workflows may ask. Only they can be named as a <code>recipient</code>, so that no workflow can send mail to just anyone.</p><//>`} />
     ${what === "edit" && html`<${Edit} member=${member} onClose=${close} onSaved=${saved} />`}
     ${what === "delegate" && html`<${Delegate} member=${member} rows=${rows} onClose=${close} onSaved=${saved} />`}</div><//>`;

@@ -38,7 +38,7 @@ export function literal(language, value, pad = "") {
   if (!parts.length) return !isList && language === "php" ? "new stdClass()" : open + close;
   const line = parts.join(", ");
   if (line.length < 60 && !line.includes("\n")) {
-    const air = open === "{" ? " " : "";
+    const air = open === "{" && language !== "python" ? " " : "";
     return open + air + line + air + close;
   }
   return `${open}\n${parts.map((part) => `${pad}    ${part},\n`).join("")}${pad}${close}`;
