@@ -92,7 +92,7 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
   const many = count == null ? null : format.plural(count, one, one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`);
   const body = job ? html`<${Running} started=${job} what=${title} onClose=${close} />`
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
-        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: <bdi>${words}</bdi>.`}</p>
+        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
       ${count > 0 && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
       <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}

@@ -197,7 +197,7 @@ function BulkDialog({ name, filter, onClose, onDone }) {
   const states = chosen.map((one) => words(one).toLowerCase()).join(" or ") || which;
   return html`<${Bulk} ...${{ ...rest, onClose, onDone }} path="v1/workflow_runs/${name}"
     filter=${{ ...filter.object, status: chosen.length ? chosen : usual }}
-    words=${[`${states} runs`, inWords(filter)].filter(Boolean).join(", ")} />`;
+    words=${[`${states} runs`, ...inWords(filter)].map((part, at) => html`${at > 0 && ", "}<bdi>${part}</bdi>`)} />`;
 }
 
 function Actions({ filter, reload, hidden, flip }) {
