@@ -2,11 +2,11 @@
 
 import { html, useState } from "./lib/preact.js";
 import { get, post, url } from "./api.js";
-import { Button, Copy, Dialog, ErrorBox, Field, toast } from "./ui.js";
+import { Button, Dialog, ErrorBox, Field, toast } from "./ui.js";
 import { may } from "./session.js";
 import { go, href } from "./router.js";
 import { FINAL } from "./waterfall.js";
-import { Text } from "./json.js";
+import { CopyButton, Text } from "./json.js";
 
 /** How many steps, with their values, one exported page carries; how many paths the retry dialog suggests. */
 const EXPORT_PAGE = 100;
@@ -63,7 +63,7 @@ function Export({ run }) {
     }
     setBusy(false);
   };
-  return html`<${Button} class="run-export" kind="quiet" busy=${busy} onClick=${press}>Export JSON<//>`;
+  return html`<${Button} kind="quiet" busy=${busy} onClick=${press}>Export JSON<//>`;
 }
 
 /** A window with a form: `send` answers, or throws what is then shown. */
@@ -82,7 +82,7 @@ function Ask({ title, lead, action, kind, send, onClose, children }) {
       setBusy(false);
     }
   };
-  return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}><p class="run-said">${lead}</p>
+  return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}><p class="hint">${lead}</p>
     <${ErrorBox} error=${error} />${children}<footer><${Button} onClick=${onClose}>Keep as it is<//>
       <${Button} kind=${kind} type="submit" busy=${busy}>${action}<//></footer></form><//>`;
 }
@@ -131,7 +131,7 @@ export function Retry({ run, steps, from, onClose }) {
 export function Actions({ run, onCancel, onRetry }) {
   const allowed = may("invoke");
   const rest = { disabled: !allowed, title: allowed ? null : "Needs a key with the scope invoke or admin" };
-  return html`<${Copy} text=${() => location.href}>Copy link<//><${Copy} text=${() => curl(run)}>Copy as curl<//><${Export} run=${run} />
+  return html`<${CopyButton} text=${() => location.href}>Copy link<//><${CopyButton} text=${() => curl(run)}>Copy as curl<//><${Export} run=${run} />
     ${FINAL.has(run.status) ? html`<${Button} ...${rest} onClick=${onRetry}>Retry…<//>`
       : html`<${Button} ...${rest} kind="danger" onClick=${onCancel}>Cancel…<//>`}`;
 }

@@ -29,7 +29,7 @@ export default function DeliveryPage({ id }) {
   }
   const newest = one.attempts[one.attempts.length - 1]?.number;
   return html`<${Page} title=${html`Delivery to <bdi>${host(one.url)}</bdi>`} name="Delivery"
-      lead=${html`<div class="run-badges"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
+      lead=${html`<div class="row"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
         <${Channel} of=${one.channel} /></div>`} actions=${html`<${Redeliver} delivery=${one} onDone=${reload} />`}>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
     <p class="run-story"><${Standing} delivery=${one} /></p>

@@ -101,26 +101,14 @@ function useRun(id) {
   return { ...state, live, reload: () => load(true) };
 }
 
-/** What happened, or why it waits, where the API has no sentence of its own. */
-function told({ status, waiting_on: on, error_step: at, error }) {
-  const step = on?.step ? ` at step ${on.step}` : "";
-  const known = {
-    queued: "It waits for a free worker.", running: "It runs.", completed: "It completed.", cancelled: `It was cancelled: ${error}`,
-    waiting: on?.kind === "retry" ? `It waits to try again${step}.` : `It waits for a time${step}.`,
-    awaiting_approval: `It waits for ${on?.recipient || "somebody"} to answer${step}.`,
-    failed: `It failed${at ? ` at step ${at}` : ""}: ${error}`,
-  };
-  return known[status] ?? words(status);
-}
-
 function Story({ run, onStep }) {
   const { waiting_on: on, error, error_step: failed } = run;
-  const story = run.story || told(run);
+  const story = run.story ?? (error || `${words(run.status)}.`);
   const show = (step, label) => step && html`<button type="button" class="link" onClick=${() => onStep(step)}>${label}</button>`;
   return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${story} max=${600} />
       ${on?.until && html` <span class="faint">Until ${moment(new Date(on.until))}, <${Countdown} at=${on.until} />.</span>`}</p>
     ${error && !story.includes(error.slice(0, 100)) && html`<p><${Text} value=${error} max=${600} /></p>`}
-    <div class="run-links">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
+    <div class="row">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
       ${on?.approval_id && html`<a href=${href(["approvals", on.approval_id])}>Open the approval</a>`}
       ${run.status === "failed" && html`<span class="faint">${run.error_code}</span>`}</div></div>`;
 }
@@ -128,10 +116,10 @@ function Story({ run, onStep }) {
 const Other = ({ id }) => html`<a href=${href(["runs", id])} title=${id}><code>…${id.slice(-6)}</code></a> `;
 
 function Badges({ run, live }) {
-  return html`<div class="run-badges"><${Status} value=${run.status} /><${Badge} title="What started it">${words(run.source)}<//>
+  return html`<div class="row"><${Status} value=${run.status} /><${Badge} title="What started it">${words(run.source)}<//>
     <${Badge} title="How its result goes back">${words(run.delivery)}<//><${Badge} title="The version that it keeps">v${run.version}<//>
     ${run.retry_of && html`<${Badge} tone="violet">Retry of <${Other} id=${run.retry_of} /><//>`}
-    ${!FINAL.has(run.status) && html`<span class="hint ${live === "live" ? "green" : ""}" role="status">${
+    ${!FINAL.has(run.status) && html`<span class=${live === "live" ? "green" : "faint"} role="status">${
       { live: "● Live", reconnecting: "Reconnecting" }[live]}</span>`}</div>`;
 }
 
