@@ -23,7 +23,8 @@ const AT_TOP = 120;
 /** What a row says below its name: why it failed, or what it waits for. */
 function why({ error, waiting_on: on }) {
   if (error) return html`<span class="why red"><bdi>${cut(error, 160)}</bdi></span>`;
-  return on && html`<span class="why">${on.step && html`at <bdi>${on.step}</bdi>`}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
+  const what = on?.recipient ? html`waits for <bdi>${cut(on.recipient, 60)}</bdi>` : on?.step && html`waits at <bdi>${on.step}</bdi>`;
+  return what && html`<span class="why">${what}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
 }
 
 const given = (text) => (text ? html`<bdi class="text" title=${cut(text, 300)}>${cut(text, 60)}</bdi>` : html`<span class="faint">–</span>`);
