@@ -1,4 +1,4 @@
-// What can be done with a run: cancelled, started again, taken along as a command or a file.
+// What can be done with a run.
 
 import { html, useState } from "./lib/preact.js";
 import { get, post, url } from "./api.js";
@@ -96,7 +96,7 @@ export function Cancel({ run, onClose, onDone }) {
     onDone();
   };
   return html`<${Ask} title="Cancel this run?" action="Cancel the run" kind="danger" send=${send} onClose=${onClose}
-    lead="Whatever it is doing is stopped, and its result dropped. Nothing after it starts. A receiver of its callback is told.">
+    lead="What it is doing is stopped and its result dropped. Nothing after it starts; the callback tells.">
     <${Field} label="Reason" hint="Shown on the run, and sent with the event. It may be left out.">${(props) =>
       html`<textarea ...${props} rows="3" maxlength="500" value=${reason} onInput=${(event) => setReason(event.target.value)}></textarea>`}<//><//>`;
 }
@@ -117,7 +117,7 @@ export function Retry({ run, steps, from, onClose }) {
   const failed = run.error_step ? html`The failed step, <code><${Text} value=${run.error_step} max=${80} /></code>`
     : html`<span class="faint">The failed step (none has failed)</span>`;
   return html`<${Ask} title="Retry this run" action="Retry" kind="primary" send=${send} onClose=${onClose}
-    lead="A new run with the same inputs, user, metadata and callback. Finished steps before the chosen one are not done again: their results are taken over.">
+    lead="A new run with the same inputs, user, metadata and callback. Steps that were finished before that point are taken over.">
     <fieldset class="run-choices"><legend>From</legend>${choice("from", "failed", kind, setKind, failed, !run.error_step)}
       ${choice("from", "start", kind, setKind, "The start")}${choice("from", "step", kind, setKind, "A step")}
       ${kind === "step" && html`<input aria-label="The step's path" list="run-steps" spellcheck=${false} autocomplete="off" value=${step}

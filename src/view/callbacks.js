@@ -1,4 +1,4 @@
-// What is owed to receivers: each delivery, its attempts, and what one attempt sent, heard and took.
+// What is owed to receivers: each delivery and its attempts.
 
 import { html, useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet } from "./api.js";
@@ -35,7 +35,7 @@ export const Facts = ({ rows }) => html`<dl class="pairs">${rows.filter(Boolean)
 
 /** What each class of failure means, and what to do about it. */
 const CAUSES = {
-  dns: "The host's name could not be resolved. Is it spelled right, and does it resolve where Skep runs?",
+  dns: "The host's name could not be resolved. Is it spelled right?",
   connect: "Nobody took the connection. Is the server up, and its port open to Skep?",
   tls: "The connection could not be made private. Is the certificate valid for this name?",
   timeout: "The whole answer did not come in time. Answer first, and work afterwards.",
@@ -69,10 +69,7 @@ function Verdict({ attempt }) {
 
 const PHASES = [["dns", "DNS"], ["connect", "Connect"], ["tls", "TLS"], ["first_byte", "First byte"], ["body", "Body"]];
 
-/**
- * The parts of an exchange, each `{kind, label, ms, cut}`. The times that the API gives count from its start; those of
- * parts that there were not (a connection that was there, an address without a name) are null.
- */
+/** The parts of an exchange, `{kind, label, ms, cut}`. The API's times count from its start; null: there was no such part. */
 function phases({ timings, duration_ms: all, error_class: why }) {
   if (all == null || !timings) return [];
   const last = timings.first_byte_ms != null ? "body" : PHASES.some(([kind]) => kind === why) ? why : timings.connect_ms != null ? "first_byte" : "connect";
@@ -151,10 +148,7 @@ function Attempt({ attempt, delivery }) {
           <${Body} text=${attempt.response_body} encoding=${attempt.response_encoding} label="Response body" />`}</section></div></div>`;
 }
 
-/**
- * The attempts of a delivery, newest first, one open at a time. What the list tells of each is in sight; `whole`, the
- * delivery with all that is on record, is there once it has been asked for.
- */
+/** The attempts of a delivery, newest first. `whole`, with all that is on record, is there once it was asked for. */
 export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   const [all, setAll] = useState(false);
   const longest = Math.max(1, ...attempts.map((one) => one.duration_ms ?? 0));
@@ -224,8 +218,8 @@ function Delivery({ delivery, onChange }) {
   };
   return html`<article class="cb-one"><header class="row"><${Status} value=${delivery.status} />
       <a href=${href(["deliveries", delivery.id])}><${Text} value=${delivery.event_type} /></a>
-      <span class="hint"><${Text} value=${delivery.url} max=${160} /></span><${Channel} of=${delivery.channel} />
-      <span class="gap"></span><${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
+      <${Channel} of=${delivery.channel} /><span class="hint"><${Text} value=${delivery.url} max=${160} /></span>
+      <${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
     ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
       waits=${loading ? html`<${Spinner} label="Loading" />` : html`<${ErrorBox} error=${error} retry=${reload} />`} />`}</article>`;

@@ -262,7 +262,7 @@ export function Plain({ text, label }) {
       >Show more (${number(left)} characters left)<//>`}`;
 }
 
-/** A value. `root` heads the paths that are copied (`feed.output`), `label` names it for screen readers. */
+/** A value. `root` heads the paths that are copied, `label` names it for screen readers. */
 export default function Json({ value, root = "", label }) {
   const [raw, setRaw] = useState(false);
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);

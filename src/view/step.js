@@ -1,5 +1,4 @@
-// One step beside the waterfall: what went in, what came out, why it failed, each attempt. Its values are asked for when
-// it is opened.
+// One step beside the waterfall: what went in and came out, why it failed. Its values are asked for when it is opened.
 
 import { html, useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
@@ -38,10 +37,7 @@ function View({ step, view, name }) {
 /** A run that this step started, if the step tells one. */
 const childOf = (step) => [step.child_request_id, step.meta?.request_id].find((id) => /^req_[0-9a-f]{32}$/.test(id));
 
-/**
- * The panel of one step. `row` is the step as the list has it; `onRetry(path)` starts the run again from there, or is
- * null where that cannot be.
- */
+/** The panel of one step: `row` is what the list has of it; `onRetry(path)` is null where that cannot be. */
 export default function Step({ run, row, onClose, onRetry }) {
   const size = (row.input_bytes ?? 0) + (row.output_bytes ?? 0);
   const [asked, setAsked] = useState(null);
@@ -60,7 +56,7 @@ export default function Step({ run, row, onClose, onRetry }) {
   return html`<aside class="st" aria-label="Step"><header><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
       <button type="button" class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
     <div class="row"><${Status} value=${shown.status} /><${Badge}><${Text} value=${shown.type} /><//>
-      ${shown.reused && html`<${Badge} tone="violet" title="Its result was taken over from the run that this one retries">reused<//>`}
+      ${shown.reused && html`<${Badge} tone="violet" title="Taken over from the run that was retried">reused<//>`}
       <span class="num">${took(shown)}</span>${shown.attempts.length > 1 && html`<span>${plural(shown.attempts.length, "attempt")}</span>`}
       <span class="faint">started <${Time} at=${shown.started_at} /></span></div>
     ${shown.due_at && shown.status === "waiting" && html`<p>It goes on <strong><${Countdown} at=${shown.due_at} /></strong>.</p>`}

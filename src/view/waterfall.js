@@ -18,7 +18,7 @@ const ROW_NARROW = 46;
 const SPARE = 8;
 const TRIES = 60;
 const SLOTS = 128;
-/** The most waits that the axis shortens, what each keeps of the width, and how long one must be. */
+/** Waits that the axis shortens: how many, what each keeps of the width, how long one must be. */
 const CUTS = 8;
 const CUT_SHARE = 0.06;
 const CUT_LEAST = 1_000;
@@ -125,10 +125,7 @@ function busy(root, now) {
   return spans.sort((a, b) => a[0] - b[0]);
 }
 
-/**
- * Times to places on the axis, in percent. Where there is only waiting, for much longer than all else takes, the axis is
- * shortened: three days for a person must not turn the work into hairlines.
- */
+/** Times to places, in percent. Long waits are shortened: three days for a person must not turn work into hairlines. */
 function scale(t0, t1, spans) {
   const gaps = [];
   let at = t0;
@@ -174,7 +171,7 @@ function ticks({ pieces, left, share }, t0, most) {
     if (isCut) marks.push({ x, wide, label: ms(to - from) });
     for (let at = from === t0 ? 0 : unit; !isCut && at < to - from; at += unit) {
       const tick = x + at * share;
-      marks.push({ x: tick, label: from === t0 && tick < x + wide - 50 / most ? ms(at) : "" });
+      marks.push({ x: tick, label: from === t0 && tick < x + wide - 80 / most ? ms(at) : "" });
     }
   }
   return marks;
@@ -223,10 +220,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
 
 let falls = 0;
 
-/**
- * The steps of a run, of which there is one at least. `chosen` is the path that is open beside it; `onPick(path)`
- * opens one; `now` moves while the run does.
- */
+/** The steps of a run, one at least. `chosen` is the path that is open, `onPick(path)` opens one. */
 export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const box = useRef(null);
   const placed = useRef(null);
