@@ -257,7 +257,7 @@ export default function Runs() {
   return html`<${Page} title="Runs" lead=${html`<${Liveness} state=${live} reload=${reload} />`}
       actions=${html`<${Actions} ...${{ filter, reload, hidden, flip }} />`}><div class="runs">
       ${(!isEmpty || filter.isSet) && html`<${FilterBar} filter=${filter} keys=${keys} />
-        <${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />
+        ${may("read") && html`<${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
         <${States} filter=${filter} tick=${tick} />`}
       <div class="fresh" role="status">${waiting > 0 && html`<${Button} kind="primary" onClick=${show}><${Icon} name="up" size=${12} />
         ${number(waiting)} new<//>`}</div>
