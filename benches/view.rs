@@ -106,6 +106,7 @@ fn made(asked: &Asked, report: &mut Report) -> Result<()> {
         "deliveries",
         "attempts",
         "facets",
+        "delivery_facets",
         "minutes",
     ] {
         let sql = format!("SELECT count(*) FROM {table}");

@@ -12,7 +12,7 @@ use crate::draw::Stand;
 /// How many rows are in a block, as a power of two.
 const BLOCK: u32 = 10;
 
-/// The facets of runs, as the product numbers them.
+/// The facets of runs, and of deliveries, as the product numbers them.
 #[derive(Debug, Clone, Copy)]
 pub enum Facet {
     Source = 1,
@@ -24,10 +24,20 @@ pub enum Facet {
     Label = 7,
     LabelValue = 8,
     Ended = 9,
+    Settled = 10,
+    Origin = 11,
+    Class = 12,
+    Channel = 13,
 }
 
-/// How many numbers there are, and one more.
-const FACETS: usize = 20;
+impl Facet {
+    fn is_of_deliveries(self) -> bool {
+        self as usize >= Facet::Settled as usize
+    }
+}
+
+/// How many numbers there are, with none for 0.
+const FACETS: usize = 14;
 
 /// What the present block holds.
 #[derive(Debug, Default)]
@@ -65,6 +75,7 @@ impl Notes {
 #[derive(Debug, Default)]
 pub struct Beside {
     runs: Notes,
+    deliveries: Notes,
     minutes: BTreeMap<(i64, i64), [i64; 4]>,
 }
 
@@ -78,9 +89,13 @@ impl Beside {
         Ok(Beside::default())
     }
 
-    /// The run holds that value.
-    pub fn run(&mut self, conn: &Connection, row: i64, facet: Facet, value: &str) -> Result<()> {
-        self.runs.note(conn, row, facet as usize, value)
+    /// The run, or the delivery, holds that value.
+    pub fn note(&mut self, conn: &Connection, row: i64, facet: Facet, value: &str) -> Result<()> {
+        let notes = match facet.is_of_deliveries() {
+            true => &mut self.deliveries,
+            false => &mut self.runs,
+        };
+        notes.note(conn, row, facet as usize, value)
     }
 
     /// A run of that deployment was accepted then, and stands so.
@@ -101,9 +116,14 @@ impl Beside {
     /// Writes it all.
     pub fn write(mut self, conn: &Connection) -> Result<()> {
         self.runs.close(conn)?;
+        self.deliveries.close(conn)?;
         conn.execute_batch(
             "INSERT OR IGNORE INTO facets (facet, value, block)
-             SELECT facet, value, block FROM temp.notes ORDER BY facet, value, block;
+             SELECT facet, value, block FROM temp.notes WHERE facet < 10
+             ORDER BY facet, value, block;
+             INSERT OR IGNORE INTO delivery_facets (facet, value, block)
+             SELECT facet, value, block FROM temp.notes WHERE facet >= 10
+             ORDER BY facet, value, block;
              DROP TABLE temp.notes;",
         )?;
         let mut insert = conn.prepare(

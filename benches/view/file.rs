@@ -185,7 +185,7 @@ fn guarded(conn: Connection, path: &Path) -> Result<()> {
 /// The indexes that rows need not keep up while they are written: taken away, and how to make them again.
 fn put_aside(conn: &Connection) -> Result<Vec<String>> {
     let sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL
-               AND tbl_name IN ('runs', 'steps', 'deliveries', 'attempts', 'facets')";
+               AND tbl_name IN ('runs', 'steps', 'deliveries', 'attempts', 'facets', 'delivery_facets')";
     let mut find = conn.prepare(sql)?;
     let found = find.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let indexes = found.collect::<rusqlite::Result<Vec<(String, String)>>>()?;

@@ -115,15 +115,15 @@ pub fn write(conn: &Connection, beside: &mut Beside, now: i64) -> Result<[u8; 16
         (Facet::User, &user),
         (Facet::Ended, "failed"),
     ] {
-        beside.run(conn, row, facet, value)?;
+        beside.note(conn, row, facet, value)?;
     }
     for (key, value) in &labels {
-        beside.run(conn, row, Facet::Label, key)?;
+        beside.note(conn, row, Facet::Label, key)?;
         let pair = format!("{key}\0{}", value.as_str().unwrap_or_default());
-        beside.run(conn, row, Facet::LabelValue, &pair)?;
+        beside.note(conn, row, Facet::LabelValue, &pair)?;
     }
     steps(conn, row, now)?;
-    callback(conn, row, run_id, &url, now)?;
+    callback(conn, beside, (row, run_id), &url, now)?;
     Ok(run_id)
 }
 
@@ -181,8 +181,22 @@ fn steps(conn: &Connection, run: i64, now: i64) -> Result<()> {
     Ok(())
 }
 
-fn callback(conn: &Connection, run: i64, run_id: [u8; 16], url: &str, now: i64) -> Result<()> {
+fn callback(
+    conn: &Connection,
+    beside: &mut Beside,
+    (run, run_id): (i64, [u8; 16]),
+    url: &str,
+    now: i64,
+) -> Result<()> {
     let (origin, row) = (next_id(conn, "origins")?, next_id(conn, "deliveries")?);
+    for (facet, value) in [
+        (Facet::Origin, origin.to_string().as_str()),
+        (Facet::Channel, "callback"),
+        (Facet::Settled, "dead"),
+        (Facet::Class, "http_status"),
+    ] {
+        beside.note(conn, row, facet, value)?;
+    }
     conn.execute(
         "INSERT INTO origins (id, origin, health) VALUES (?1, 'https://hostile.example', 'answered')",
         [origin],
@@ -190,8 +204,8 @@ fn callback(conn: &Connection, run: i64, run_id: [u8; 16], url: &str, now: i64) 
     let (dead_at, id) = (now + ATTEMPTS * 1_000, hex(run_id));
     conn.execute(
         "INSERT INTO deliveries (id, delivery_id, run, event_id, event_type, url, origin, body, status,
-             failures, created_at, ended_at)
-         VALUES (?1, ?2, ?3, ?4, 'workflow.failed', ?5, ?6, ?7, 'dead', 12, ?8, ?9)",
+             failures, class, created_at, ended_at)
+         VALUES (?1, ?2, ?3, ?4, 'workflow.failed', ?5, ?6, ?7, 'dead', 12, 'http_status', ?8, ?9)",
         params![
             row,
             run_id,

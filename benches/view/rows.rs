@@ -216,7 +216,7 @@ impl<'a> Writer<'a> {
         let conn = self.conn;
         self.beside.minute(at.place.row, at.created, drawn.stand);
         let name = DEPLOYMENTS[drawn.deployment].0;
-        let mut note = |facet, value: &str| self.beside.run(conn, at.row, facet, value);
+        let mut note = |facet, value: &str| self.beside.note(conn, at.row, facet, value);
         note(Facet::Source, drawn.source)?;
         note(Facet::Delivery, delivery(drawn))?;
         note(Facet::Deployment, name)?;
@@ -378,7 +378,14 @@ impl<'a> Writer<'a> {
         let tries = attempts(&mut drawn.dice, stand);
         let row = self.delivery;
         self.delivery += 1;
-        let last = self.attempts(drawn, at, row, stand, tries)?;
+        let (last, class) = self.attempts(drawn, at, row, stand, tries)?;
+        let (conn, origin) = (self.conn, self.origins[to as usize]);
+        let mut note = |facet, value: &str| self.beside.note(conn, row, facet, value);
+        note(Facet::Origin, &origin.to_string())?;
+        note(Facet::Channel, "callback")?;
+        if stand != Sent::Pending {
+            note(Facet::Settled, stand.word())?;
+        }
         let id = hex(&at.run_id);
         let failures = match stand {
             Sent::Delivered | Sent::Gone => tries.saturating_sub(1),
@@ -389,8 +396,8 @@ impl<'a> Writer<'a> {
         self.conn
             .prepare_cached(
                 "INSERT INTO deliveries (id, delivery_id, run, event_id, event_type, url, origin,
-                     body, status, failures, next_attempt_at, created_at, ended_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                     body, status, failures, next_attempt_at, created_at, ended_at, class)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?
             .execute(params![
                 row,
@@ -399,26 +406,27 @@ impl<'a> Writer<'a> {
                 format!("evt_{id}"),
                 format!("workflow.{}", drawn.stand.word()),
                 self.url(drawn, to),
-                self.origins[to as usize],
+                origin,
                 body,
                 stand.word(),
                 failures,
                 is_owed.then_some(at.now + LATER + (row & 0xffff)),
                 at.ended,
                 (!is_owed).then_some(last),
+                class,
             ])?;
         Ok(())
     }
 
-    /// When the last one was over.
+    /// When the last one was over, and the class of its failure.
     fn attempts(
-        &self,
+        &mut self,
         drawn: &mut Run,
         at: &At<'_>,
         delivery: i64,
         stand: Sent,
         tries: u64,
-    ) -> Result<i64> {
+    ) -> Result<(i64, Option<&'static str>)> {
         let mut insert = self.conn.prepare_cached(
             "INSERT INTO attempts (delivery, number, trigger, started_at, duration_ms, dns_ms,
                  connect_ms, tls_ms, first_byte_ms, remote_address, request_headers,
@@ -426,7 +434,7 @@ impl<'a> Writer<'a> {
              VALUES (?1, ?2, 'automatic', ?3, ?4, 1, 2, 5, ?5, '203.0.113.7:443', ?6, ?7, ?8, ?9,
                  ?10, ?11, ?12)",
         )?;
-        let (mut start, mut end) = (at.ended, at.ended);
+        let (mut start, mut end, mut class) = (at.ended, at.ended, None);
         for number in 1..=tries {
             let took = 12 + drawn.dice.skewed(900) as i64;
             let trouble = match stand {
@@ -454,11 +462,16 @@ impl<'a> Writer<'a> {
                 trouble.map(|(class, _, _)| class),
                 trouble.map(|(_, _, why)| why),
             ])?;
+            class = trouble.map(|(class, _, _)| class);
+            if let Some(class) = class {
+                let conn = self.conn;
+                self.beside.note(conn, delivery, Facet::Class, class)?;
+            }
             end = start + took;
             // Ever longer, as the schedule has it; never beyond the present.
             start = (end + 5_000 * (1 << number.min(14))).min(at.now);
         }
-        Ok(end)
+        Ok((end, class))
     }
 }
 

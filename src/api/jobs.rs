@@ -166,7 +166,14 @@ fn filter(body: &Map<String, Value>, names: &[&str]) -> Result<Query> {
 }
 
 /// The filters that take several values, any of which matches.
-pub const SEVERAL: [&str; 4] = ["status", "source", "delivery", "api_key_id"];
+pub const SEVERAL: [&str; 6] = [
+    "status",
+    "source",
+    "delivery",
+    "api_key_id",
+    "class",
+    "channel",
+];
 
 /// How many values a filter takes.
 pub fn most(name: &str) -> usize {

@@ -39,7 +39,6 @@ GET     oxoxx /v1/metadata_keys
 GET     xxoxx /v1/deliveries
 GET     xxoxx /v1/deliveries/{id}
 POST    oooox /v1/deliveries/{id}/redeliver
-GET     xxoxx /v1/events
 POST    oooox /v1/deliveries/redeliver
 GET     xxoxx /v1/events
 GET     oxoxx /v1/jobs

@@ -40,6 +40,12 @@ const FILTERS: &[Filter] = &[
     ),
     ("host", "HOST", "Deliveries to this host"),
     ("run", "ID", "Deliveries of this run"),
+    (
+        "class",
+        "CLASS",
+        "Whose last attempt failed so: dns, connect, tls, timeout, http_status …",
+    ),
+    ("channel", "CHANNEL", "callback, email, telegram or webhook"),
     ("from", "TIME", "Made at or after, RFC 3339"),
     ("to", "TIME", "Made before, RFC 3339"),
 ];

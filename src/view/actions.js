@@ -1,12 +1,12 @@
-// What can be done with a run: cancelled, started again, taken along as a command or a file.
+// What can be done with a run.
 
 import { html, useState } from "./lib/preact.js";
 import { get, post, url } from "./api.js";
-import { Button, Copy, Dialog, ErrorBox, Field, toast } from "./ui.js";
+import { Button, Dialog, ErrorBox, Field, toast } from "./ui.js";
 import { may } from "./session.js";
 import { go, href } from "./router.js";
 import { FINAL } from "./waterfall.js";
-import { Text } from "./json.js";
+import { CopyButton, Text } from "./json.js";
 
 /** How many steps, with their values, one exported page carries; how many paths the retry dialog suggests. */
 const EXPORT_PAGE = 100;
@@ -63,7 +63,7 @@ function Export({ run }) {
     }
     setBusy(false);
   };
-  return html`<${Button} class="run-export" kind="quiet" busy=${busy} onClick=${press}>Export JSON<//>`;
+  return html`<${Button} kind="quiet" busy=${busy} onClick=${press}>Export JSON<//>`;
 }
 
 /** A window with a form: `send` answers, or throws what is then shown. */
@@ -82,7 +82,7 @@ function Ask({ title, lead, action, kind, send, onClose, children }) {
       setBusy(false);
     }
   };
-  return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}><p class="run-said">${lead}</p>
+  return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}><p class="hint">${lead}</p>
     <${ErrorBox} error=${error} />${children}<footer><${Button} onClick=${onClose}>Keep as it is<//>
       <${Button} kind=${kind} type="submit" busy=${busy}>${action}<//></footer></form><//>`;
 }
@@ -96,7 +96,7 @@ export function Cancel({ run, onClose, onDone }) {
     onDone();
   };
   return html`<${Ask} title="Cancel this run?" action="Cancel the run" kind="danger" send=${send} onClose=${onClose}
-    lead="Whatever it is doing is stopped, and its result dropped. Nothing after it starts. A receiver of its callback is told.">
+    lead="What it is doing is stopped and its result dropped. Nothing after it starts; the callback tells.">
     <${Field} label="Reason" hint="Shown on the run, and sent with the event. It may be left out.">${(props) =>
       html`<textarea ...${props} rows="3" maxlength="500" value=${reason} onInput=${(event) => setReason(event.target.value)}></textarea>`}<//><//>`;
 }
@@ -117,7 +117,7 @@ export function Retry({ run, steps, from, onClose }) {
   const failed = run.error_step ? html`The failed step, <code><${Text} value=${run.error_step} max=${80} /></code>`
     : html`<span class="faint">The failed step (none has failed)</span>`;
   return html`<${Ask} title="Retry this run" action="Retry" kind="primary" send=${send} onClose=${onClose}
-    lead="A new run with the same inputs, user, metadata and callback. Finished steps before the chosen one are not done again: their results are taken over.">
+    lead="A new run with the same inputs, user, metadata and callback. Steps that were finished before that point are taken over.">
     <fieldset class="run-choices"><legend>From</legend>${choice("from", "failed", kind, setKind, failed, !run.error_step)}
       ${choice("from", "start", kind, setKind, "The start")}${choice("from", "step", kind, setKind, "A step")}
       ${kind === "step" && html`<input aria-label="The step's path" list="run-steps" spellcheck=${false} autocomplete="off" value=${step}
@@ -131,7 +131,7 @@ export function Retry({ run, steps, from, onClose }) {
 export function Actions({ run, onCancel, onRetry }) {
   const allowed = may("invoke");
   const rest = { disabled: !allowed, title: allowed ? null : "Needs a key with the scope invoke or admin" };
-  return html`<${Copy} text=${() => location.href}>Copy link<//><${Copy} text=${() => curl(run)}>Copy as curl<//><${Export} run=${run} />
+  return html`<${CopyButton} text=${() => location.href}>Copy link<//><${CopyButton} text=${() => curl(run)}>Copy as curl<//><${Export} run=${run} />
     ${FINAL.has(run.status) ? html`<${Button} ...${rest} onClick=${onRetry}>Retry…<//>`
       : html`<${Button} ...${rest} kind="danger" onClick=${onCancel}>Cancel…<//>`}`;
 }

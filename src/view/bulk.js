@@ -3,13 +3,12 @@
 import { html, useEffect, useRef, useState } from "./lib/preact.js";
 import { get, post, send } from "./api.js";
 import { Button, Dialog, ErrorBox, Progress, Spinner } from "./ui.js";
-import * as format from "./format.js";
+import { number, plural } from "./format.js";
 
 const MOST_ROWS = 100_000;
 const PAGE = 500;
 const LOOK_EVERY = 1000;
 
-/** Follow a job until it has ended: `{job, error, stop}`. */
 export function useJob(first) {
   const [job, set] = useState(first);
   const [error, setError] = useState(null);
@@ -45,10 +44,10 @@ function Running({ started, what, onClose }) {
   const { job, error, stop } = useJob(started);
   const gone = job.done + job.skipped + job.failed;
   const rest = [[job.skipped, "skipped"], [job.failed, "failed"]].filter(([n]) => n);
-  const told = rest.map(([n, word]) => `, ${format.number(n)} ${word}`).join("");
+  const told = rest.map(([n, word]) => `, ${number(n)} ${word}`).join("");
   const ended = job.status !== "running";
   return html`<${Progress} value=${gone} max=${job.count} label=${what} />
-    <p role="status">${ended ? (job.status === "cancelled" ? "Stopped. " : "Done. ") : ""}${format.number(job.done)} done${told}.</p>
+    <p role="status">${ended ? (job.status === "cancelled" ? "Stopped. " : "Done. ") : ""}${number(job.done)} done${told}.</p>
     ${!ended && html`<p class="hint">The server goes on with it when this window is closed, also after a restart.</p>`}
     <${ErrorBox} error=${error} /><footer>
       ${!ended && html`<${Button} kind="danger" onClick=${stop}>Stop<//>`}
@@ -90,10 +89,10 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
     onClose();
     if (job) onDone?.();
   };
-  const many = count == null ? null : format.plural(count, one, one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`);
+  const many = count == null ? null : plural(count, one, one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`);
   const body = job ? html`<${Running} started=${job} what=${title} onClose=${close} />`
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
-        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: <bdi>${words}</bdi>.`}</p>
+        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
       ${count > 0 && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
       <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}
@@ -118,10 +117,6 @@ async function collect({ path, params, kind, signal, tell }) {
     query.set("limit", String(Math.min(PAGE, MOST_ROWS - rows)));
     if (cursor) query.set("cursor", cursor);
     const response = await send("GET", path, { params: query, signal, headers: { accept: "*/*" } });
-    if (/^application\/json\s*(;|$)/.test(response.headers.get("content-type"))) {
-      await response.body.cancel();
-      throw new Error("This server gives no lists as lines; update it.");
-    }
     const text = await response.text();
     rows += rowsOf(text, kind);
     parts.push(kind === "csv" && parts.length ? text.slice(text.indexOf("\n") + 1) : text);
@@ -168,9 +163,9 @@ export function Export({ path, params, name, values, onClose }) {
       type="radio" name="kind" checked=${kind === one} disabled=${state.busy} onChange=${() => setKind(one)} />${label}</label>`)}</fieldset>
     ${values && html`<label class="check"><input type="checkbox" checked=${whole} disabled=${state.busy}
       onChange=${() => setWhole(!whole)} />With inputs and outputs</label>`}
-    <p class="hint">All that match the filter, newest first; at most ${format.number(MOST_ROWS)} rows.</p>
-    <p role="status">${state.busy && html`<${Spinner} /> `}${state.rows != null && `${format.plural(state.rows, "row")}${state.busy ? " so far" : " saved"}.`}
-      ${state.parts && !state.whole && ` There are more: the export stops at ${format.number(MOST_ROWS)} rows. Narrow the filter, or use the API.`}</p>
+    <p class="hint">All that match the filter, newest first; at most ${number(MOST_ROWS)} rows.</p>
+    <p role="status">${state.busy && html`<${Spinner} /> `}${state.rows != null && `${plural(state.rows, "row")}${state.busy ? " so far" : " saved"}.`}
+      ${state.parts && !state.whole && ` There are more: the export stops at ${number(MOST_ROWS)} rows. Narrow the filter, or use the API.`}</p>
     <${ErrorBox} error=${state.error} />
     <footer>${state.busy ? html`<${Button} onClick=${() => stop.current.abort()}>Stop<//>` : html`<${Button} onClick=${onClose}>Close<//>`}
       <${Button} kind="primary" busy=${state.busy} onClick=${start}>Export<//></footer><//>`;

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import { Badge, Copy, ErrorBox, Page, Spinner, Status, Time } from "./ui.js";
+import { Badge, Copy, ErrorBox, Page, Spinner, Status, Time, tone } from "./ui.js";
 import { useLive } from "./live.js";
 import { href } from "./router.js";
 import { host } from "./format.js";
@@ -29,10 +29,10 @@ export default function DeliveryPage({ id }) {
   }
   const newest = one.attempts[one.attempts.length - 1]?.number;
   return html`<${Page} title=${html`Delivery to <bdi>${host(one.url)}</bdi>`} name="Delivery"
-      lead=${html`<div class="run-badges"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
+      lead=${html`<div class="row"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
         <${Channel} of=${one.channel} /></div>`} actions=${html`<${Redeliver} delivery=${one} onDone=${reload} />`}>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
-    <p class="run-story"><${Standing} delivery=${one} /></p>
+    <p class="run-story ${tone(one.status)}"><span><${Standing} delivery=${one} /></span></p>
     <section class="panel"><${Facts} rows=${[
       ["Delivery", html`<${Copy} text=${one.id} label="delivery id" show />`],
       ["Event", html`<${Copy} text=${one.event_id} label="event id (webhook-id)" show />`],

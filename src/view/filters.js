@@ -63,12 +63,12 @@ function timeInWords({ days, object: { from, to } }) {
   return from || to ? `${from ? "Since" : "Until"} ${moment(new Date(from ?? to))}` : "Any time";
 }
 
-/** The filter without its status, for a question about all that match. */
+/** The parts of the filter without its status, for a question about all that match. */
 export function inWords(filter) {
   const { metadata, status, from, to, ...others } = filter.object;
   const parts = Object.entries(others).map(([name, value]) => `${words(name).toLowerCase()} ${[value].flat().join(" or ")}`);
   const tags = Object.entries(metadata ?? {}).map(([key, value]) => `${key} = ${value ?? "anything"}`);
-  return [...parts, ...tags, (from || to) && timeInWords(filter).toLowerCase()].filter(Boolean).join(", ");
+  return [...parts, ...tags, (from || to) && timeInWords(filter).toLowerCase()].filter(Boolean);
 }
 
 /** A button that opens a panel below it; Escape, leaving it, or the function that its child gets shuts it. */
@@ -135,7 +135,6 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
     ${text && html`<${Button} kind="primary" type="submit"><span>Filter by “<bdi>${cut(text, 30)}</bdi>”</span><//>`}</form>`;
 }
 
-/** A choice of several, or of one (`single`). */
 function Choices({ legend, options, chosen, single, onChange }) {
   const pick = (value, on) => {
     if (single) return onChange([value].filter(Boolean));

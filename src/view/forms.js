@@ -1,6 +1,7 @@
 // What the managing pages have in common: forms, buttons that act, lists with their states.
 
 import { html, useState } from "./lib/preact.js";
+import { useGet } from "./api.js";
 import { Button, Dialog, ErrorBox, Field, More, Spinner, Table, confirm, toast } from "./ui.js";
 
 export const Loading = () => html`<p class="loading"><${Spinner} label="Loading" /></p>`;
@@ -65,9 +66,9 @@ function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, o
 }
 
 /**
- * A form. `fields` (or what makes them of the values): `[key, label, hint, kind]`, the kind being nothing or attributes
- * for a text (with `rows` a long one), a list of `[value, words]` for a choice, `{radio: […]}`, or `check`. `actions`:
- * `[name, words, kind]`. `onSend(values, name)` may throw an error with a `field` (`/key`), or with several (`fields`).
+ * A form. `fields` (or what makes them of the values): `[key, label, hint, kind]`; kinds are attributes of a text, a list
+ * of `[value, words]`, `{radio}`, `check`. `actions`: `[name, words, kind]`. `onSend(values, name)` may throw an error
+ * with a `field` (`/key`) or several (`fields`).
  */
 export function Form({ fields, start, action, actions = [["", action, "primary"]], readonly, onSend, onCancel, can = () => true, children }) {
   const [values, setValues] = useState(start);
@@ -99,6 +100,15 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
 /** A form in a window. */
 export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} title=${title} onClose=${onClose}>
   ${lead && html`<p class="hint">${lead}</p>`}<${Form} ...${rest} onCancel=${onClose} /><//>`;
+
+/** What stands first where one of several has to be chosen. */
+export const CHOOSE = ["", "Choose…"];
+
+/** The members, none before they are there. */
+export const useMembers = () => useGet("v1/members", { limit: 500 }).data?.data ?? [];
+
+/** The id and name of each, to choose from. */
+export const named = (people) => people.map(({ id, name }) => [id, name]);
 
 /** A time as `datetime-local` writes it. */
 export const local = (date) => new Date(date - date.getTimezoneOffset() * 60e3).toISOString().slice(0, 16);

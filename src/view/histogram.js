@@ -96,7 +96,7 @@ function Chart({ bars, span, onPick }) {
       <span>${at(bars.length >> 1)}</span><span>${at(bars.length)}</span></p>`;
 }
 
-/** The chart for a filter; nothing where the server has none to give. `tick` asks for it anew. */
+/** The chart for a filter; `tick` asks for it anew. */
 export function Histogram({ filter, tick, onPick }) {
   const { deployment, from, to } = filter.object;
   const bars = matchMedia("(max-width: 760px)").matches ? 40 : 80;
@@ -104,8 +104,7 @@ export function Histogram({ filter, tick, onPick }) {
   useEffect(() => {
     if (tick) reload();
   }, [tick]);
-  if (error) return error.status === 404 ? null : html`<p class="hint histogram">The chart cannot be shown: ${error.message}</p>`;
-  if (!data?.bars.length) return html`<div class="histogram"></div>`;
+  if (!data) return html`<p class="hint histogram">${error && `The chart cannot be shown: ${error.message}`}</p>`;
   const others = Object.keys(filter.object).some((name) => !["deployment", "from", "to"].includes(name));
   return html`<section class="histogram" aria-label="Runs over time"><${Chart} bars=${data.bars} span=${data.span_ms} onPick=${onPick} />
     ${others && html`<p class="hint">The chart shows all runs${deployment ? " of the deployment" : ""}: it knows the deployment and the time only.</p>`}

@@ -1,8 +1,8 @@
-// A JSON value as a tree: folded, searched, copied by path or value, and never drawn larger than somebody asked for.
-// It draws text nodes alone: nothing in a value can become markup, and what would turn text round is shown by number.
+// A JSON value as a tree: folded, searched, copied, never drawn larger than asked for. It draws text nodes alone: no
+// value can become markup, and what would turn text round is shown by number.
 
 import { html, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Button, Copy, Icon } from "./ui.js";
+import { Button, Icon, copy, toast } from "./ui.js";
 import { bytes, cut, number } from "./format.js";
 
 /** Drawn until more is asked for: members of one list or object, and characters of one text. */
@@ -27,7 +27,7 @@ function pieces(text, hits, draw, plain) {
   return [...parts, plain(text.slice(at))];
 }
 
-/** Text whose invisible and direction-turning characters can be seen, with what was searched for marked. */
+/** Text with its invisible and direction-turning characters shown, and what was searched for marked. */
 export function visible(text, needle) {
   const low = needle ? text.toLowerCase() : "";
   // What grows or shrinks in lower case cannot be marked where it stands.
@@ -56,6 +56,15 @@ export function Text({ value, max = 400 }) {
 export const Fold = ({ open, some = true, onClick }) => html`<span class="fold ${open ? "open" : ""}" onClick=${onClick}>${
   some && html`<${Icon} name="down" size=${12} />`}</span>`;
 
+/** A button that copies what `text` answers. */
+export function CopyButton({ text, children }) {
+  const press = async () => {
+    await copy(await text());
+    toast("Copied.");
+  };
+  return html`<${Button} kind="quiet" onClick=${press}>${children}<//>`;
+}
+
 /** What a key does, of those in `keys`; the others are left to the page. */
 export const pressed = (keys) => (event) => {
   const action = !event.ctrlKey && !event.metaKey && !event.altKey && event.target === event.currentTarget && keys[event.key];
@@ -71,14 +80,14 @@ const keyOf = (path) => JSON.stringify(path);
 /** A value as somebody would paste it. */
 const pasted = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
-/** The path as templates write it: `feed.output.items[0].url`. */
-export const written = (root, path) => path.reduce((text, key) => {
+/** The path as templates write it. */
+const written = (root, path) => path.reduce((text, key) => {
   if (typeof key === "number") return `${text}[${key}]`;
   if (!NAME.test(key)) return `${text}[${JSON.stringify(key)}]`;
   return text ? `${text}.${key}` : key;
 }, root);
 
-/** The lines that are drawn: a flat list, so that the keyboard walks it and its length is bounded. */
+/** The lines that are drawn, as a flat list. */
 function lines(root, folds, windows) {
   const out = [];
   const walk = (value, path, key) => {
@@ -104,7 +113,7 @@ function lines(root, folds, windows) {
   return out;
 }
 
-/** Where the needle is, in keys and scalars, in the order of the tree. */
+/** Where the needle is, in keys and scalars. */
 function search(root, needle) {
   const found = [];
   const stack = [[root, []]];
@@ -120,10 +129,10 @@ function search(root, needle) {
       stack.push([value[name], [...path, name]]);
     }
   }
-  return { found, cut: stack.length > 0 };
+  return found;
 }
 
-/** Unfolds what the path hangs under, and moves the windows so that it can be seen. */
+/** Unfolds and moves windows, so that the path can be seen. */
 function reveal(root, { path, at }, folds, windows) {
   let value = root;
   path.forEach((key, depth) => {
@@ -139,8 +148,7 @@ function reveal(root, { path, at }, folds, windows) {
 
 function Scalar({ value, window, onMore, needle }) {
   if (typeof value !== "string") {
-    const kind = value === null ? "bool" : typeof value === "number" ? "number" : "bool";
-    return html`<span class="j-${kind}">${visible(String(value), needle)}</span>`;
+    return html`<span class=${typeof value === "number" ? "blue" : "violet"}>${visible(String(value), needle)}</span>`;
   }
   const { from, to } = window ?? { from: 0, to: LETTERS };
   const left = value.length > to;
@@ -148,14 +156,14 @@ function Scalar({ value, window, onMore, needle }) {
     event.stopPropagation();
     onMore({ from: 0, to: to + MORE });
   };
-  return html`<span class="j-string"><bdi>"${from > 0 && "… "}${visible(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi></span>
-    ${(left || from > 0) && html`<button type="button" class="j-more" tabindex="-1" onClick=${more}
+  return html`<bdi class="green">"${from > 0 && "… "}${visible(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi>
+    ${(left || from > 0) && html`<button type="button" class="link" tabindex="-1" onClick=${more}
       >show more (${number(value.length)} characters)</button>`}`;
 }
 
 function Line({ line: { key, value, size, open, word, left, id }, windows, setWindow, needle }) {
   const fold = html`<${Fold} open=${open} some=${size > 0} />`;
-  if (word) return html`${fold}<span class="j-more">show ${MEMBERS} ${word} (${number(left)} left)</span>`;
+  if (word) return html`${fold}<span class="link">show ${MEMBERS} ${word} (${number(left)} left)</span>`;
   const name = key !== null && html`<bdi class=${typeof key === "number" ? "faint" : "j-key"}>${
     typeof key === "number" ? key : visible(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
   if (size === undefined) {
@@ -181,7 +189,7 @@ function Tree({ value, root, label }) {
   const result = useMemo(() => (needle ? search(value, needle) : null), [value, needle]);
   const index = Math.max(0, all.findIndex((line) => line.id === active));
   const here = all[index];
-  const found = result?.found.length ?? 0;
+  const found = result?.length ?? 0;
 
   useEffect(() => {
     const timer = setTimeout(() => seek({ needle: asked.toLowerCase(), hit: 0 }), 150);
@@ -190,10 +198,10 @@ function Tree({ value, root, label }) {
   useEffect(() => {
     if (!found) return;
     const next = [new Map(folds), new Map(windows)];
-    reveal(value, result.found[hit], ...next);
+    reveal(value, result[hit], ...next);
     setFolds(next[0]);
     setWindows(next[1]);
-    setActive(keyOf(result.found[hit].path));
+    setActive(keyOf(result[hit].path));
   }, [result, hit]);
   useEffect(() => {
     if (active === null) return;
@@ -230,12 +238,12 @@ function Tree({ value, root, label }) {
     if (!String(getSelection())) act(line);
   };
   const path = written(root, here.path);
-  const told = found ? `${hit + 1} of ${found}${result.cut ? "+" : ""} · Enter: next` : "Nothing found";
-  return html`<div class="j-bar"><input type="search" placeholder="Search" aria-label=${`Search in ${label}`} value=${asked}
+  const told = found ? `${hit + 1} of ${found} · Enter: next` : "Nothing found";
+  return html`<div class="row"><input type="search" placeholder="Search" aria-label=${`Search in ${label}`} value=${asked}
       onInput=${(event) => setAsked(event.target.value)} onKeyDown=${typed} />
       <span class="hint" role="status">${needle && told}</span><span class="gap"></span>
-      ${path && html`<${Copy} text=${path}>Copy path<//>`}
-      <${Copy} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
+      ${path && html`<${CopyButton} text=${() => path}>Copy path<//>`}
+      <${CopyButton} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
     <div class="j-box" ref=${box} role="tree" tabindex="0" aria-label=${label} aria-activedescendant=${prefix + index}
       onKeyDown=${pressed(keys)}>${all.map((line, at) => html`<div key=${line.id} id=${prefix + at} class="j-line" role="treeitem"
         aria-level=${line.depth + 1} aria-selected=${String(at === index)}
@@ -254,15 +262,15 @@ export function Plain({ text, label }) {
       >Show more (${number(left)} characters left)<//>`}`;
 }
 
-/** A value. `root` heads the paths that are copied (`feed.output`), `label` names it for screen readers. */
+/** A value. `root` heads the paths that are copied, `label` names it for screen readers. */
 export default function Json({ value, root = "", label }) {
   const [raw, setRaw] = useState(false);
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);
   const text = useMemo(() => (raw ? pasted(value) : ""), [raw, value]);
   if (!isBranch(value) && typeof value !== "string") return html`<code>${String(value)}</code>`;
-  const kind = (is, word) => html`<button type="button" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}</button>`;
-  return html`<div class="json"><div class="j-kinds" role="group" aria-label=${`How ${label} is shown`}>
+  const kind = (is, word) => html`<button type="button" class="chip" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}</button>`;
+  return html`<div class="json"><div class="row" role="group" aria-label=${`How ${label} is shown`}>
       ${kind(false, isBranch(value) ? "Tree" : "Value")}${kind(true, "Text")}<span class="hint">${bytes(size)}</span>
-      ${raw && html`<span class="gap"></span><${Copy} text=${text}>Copy<//>`}</div>
+      ${raw && html`<span class="gap"></span><${CopyButton} text=${() => text}>Copy<//>`}</div>
     ${raw ? html`<${Plain} text=${text} label=${label} />` : html`<${Tree} ...${{ value, root, label }} />`}</div>`;
 }

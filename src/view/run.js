@@ -3,13 +3,13 @@
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
 import { get, useGet } from "./api.js";
 import { Badge, Button, Copy, ErrorBox, Page, Spinner, Status, Tabs, Time, tone } from "./ui.js";
-import { bytes, moment, ms, number, words } from "./format.js";
+import { bytes, ms, number, words } from "./format.js";
 import { href, setQuery, useRoute } from "./router.js";
 import { may } from "./session.js";
 import { useKeys } from "./keys.js";
 import { useLive } from "./live.js";
 import { Actions, Cancel, Retry } from "./actions.js";
-import Callbacks, { Countdown, Facts, useTick, verdict } from "./callbacks.js";
+import Callbacks, { Facts, useTick, verdict } from "./callbacks.js";
 import Waterfall, { FINAL } from "./waterfall.js";
 import Step from "./step.js";
 import Json, { Text } from "./json.js";
@@ -17,8 +17,9 @@ import Json, { Text } from "./json.js";
 /** Steps that one call asks for, and that the run itself carries. */
 const PAGE = 500;
 const CARRIED = 100;
-/** Changes are looked up at most this often; without a live stream the run is looked at this often. */
+/** Changes are looked up at most this often; the run anyway, with a live stream (its story tells times) and without. */
 const PACE = 1_000;
+const STORY = 30_000;
 const LOOK = 3_000;
 /** Values up to this size are asked for unasked. */
 const FREELY = 256 * 1024;
@@ -94,33 +95,18 @@ function useRun(id) {
   });
   const moves = run && (!FINAL.has(run.status) || run.deliveries?.some((one) => ["pending", "delivering"].includes(one.status)));
   useEffect(() => {
-    if (!moves || live === "live") return undefined;
-    const timer = setInterval(() => document.hidden || soon(), LOOK);
+    if (!moves) return undefined;
+    const timer = setInterval(() => document.hidden || soon(), live === "live" ? STORY : LOOK);
     return () => clearInterval(timer);
   }, [moves, live, path]);
   return { ...state, live, reload: () => load(true) };
 }
 
-/** What happened, or why it waits, where the API has no sentence of its own. */
-function told({ status, waiting_on: on, error_step: at, error }) {
-  const step = on?.step ? ` at step ${on.step}` : "";
-  const known = {
-    queued: "It waits for a free worker.", running: "It runs.", completed: "It completed.", cancelled: `It was cancelled: ${error}`,
-    waiting: on?.kind === "retry" ? `It waits to try again${step}.` : `It waits for a time${step}.`,
-    awaiting_approval: `It waits for ${on?.recipient || "somebody"} to answer${step}.`,
-    failed: `It failed${at ? ` at step ${at}` : ""}: ${error}`,
-  };
-  return known[status] ?? words(status);
-}
-
 function Story({ run, onStep }) {
-  const { waiting_on: on, error, error_step: failed } = run;
-  const story = run.story || told(run);
+  const { waiting_on: on, error_step: failed } = run;
   const show = (step, label) => step && html`<button type="button" class="link" onClick=${() => onStep(step)}>${label}</button>`;
-  return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${story} max=${600} />
-      ${on?.until && html` <span class="faint">Until ${moment(new Date(on.until))}, <${Countdown} at=${on.until} />.</span>`}</p>
-    ${error && !story.includes(error.slice(0, 100)) && html`<p><${Text} value=${error} max=${600} /></p>`}
-    <div class="run-links">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
+  return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${run.story} max=${800} /></p>
+    <div class="row">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
       ${on?.approval_id && html`<a href=${href(["approvals", on.approval_id])}>Open the approval</a>`}
       ${run.status === "failed" && html`<span class="faint">${run.error_code}</span>`}</div></div>`;
 }
@@ -128,10 +114,10 @@ function Story({ run, onStep }) {
 const Other = ({ id }) => html`<a href=${href(["runs", id])} title=${id}><code>…${id.slice(-6)}</code></a> `;
 
 function Badges({ run, live }) {
-  return html`<div class="run-badges"><${Status} value=${run.status} /><${Badge} title="What started it">${words(run.source)}<//>
-    <${Badge} title="How its result goes back">${words(run.delivery)}<//><${Badge} title="The version that it keeps">v${run.version}<//>
+  return html`<div class="row"><${Status} value=${run.status} /><${Badge} title="What started it">${words(run.source)}<//>
+    <${Badge} title="How its result goes back">${words(run.delivery)}<//><${Badge}>v${run.version}<//>
     ${run.retry_of && html`<${Badge} tone="violet">Retry of <${Other} id=${run.retry_of} /><//>`}
-    ${!FINAL.has(run.status) && html`<span class="hint ${live === "live" ? "green" : ""}" role="status">${
+    ${!FINAL.has(run.status) && html`<span class=${live === "live" ? "green" : "faint"} role="status">${
       { live: "● Live", reconnecting: "Reconnecting" }[live]}</span>`}</div>`;
 }
 
@@ -147,7 +133,7 @@ function CallbackFigure({ run }) {
   const one = (run.deliveries ?? []).find((each) => (each.channel ?? "callback") === "callback");
   if (!one) return html`<span class="faint">${run.delivery === "direct" ? "None: direct" : "Not yet"}</span>`;
   const codes = (one.attempts ?? []).slice(-3).map(verdict);
-  return html`<span class=${tone(one.status)}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</span>`;
+  return html`<span class=${one.status === "pending" && codes.length ? "amber" : tone(one.status)}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</span>`;
 }
 
 function Strip({ run, steps, total, now }) {
@@ -156,8 +142,8 @@ function Strip({ run, steps, total, now }) {
   const queued = (began || (open ? now : Date.parse(run.ended_at))) - Date.parse(run.created_at);
   const attempts = useMemo(() => steps.reduce((sum, step) => sum + step.attempts.length, 0), [steps]);
   const figures = [
-    ["Duration", ms(run.duration ?? (began && open ? now - began : null)), "From the first worker to the end"],
-    ["Queued", ms(Math.max(0, queued)), "From its acceptance to the first worker"], ["Steps", number(total)],
+    ["Duration", ms(run.duration ?? (began && open ? now - began : null)), "From its start to the end"],
+    ["Queued", ms(Math.max(0, queued)), "Until a worker took it"], ["Steps", number(total)],
     ["Attempts", `${number(attempts)}${steps.length < total ? "+" : ""}`, "Tries of its steps"],
     ["Tokens", number(run.total_tokens ?? 0)], ["Cost", run.total_charge ?? "0"], ["Callback", html`<${CallbackFigure} run=${run} />`],
   ];

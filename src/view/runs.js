@@ -23,7 +23,8 @@ const AT_TOP = 120;
 /** What a row says below its name: why it failed, or what it waits for. */
 function why({ error, waiting_on: on }) {
   if (error) return html`<span class="why red"><bdi>${cut(error, 160)}</bdi></span>`;
-  return on && html`<span class="why">${on.step && html`at <bdi>${on.step}</bdi>`}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
+  const what = on?.recipient ? html`waits for <bdi>${cut(on.recipient, 60)}</bdi>` : on?.step && html`waits at <bdi>${on.step}</bdi>`;
+  return what && html`<span class="why">${what}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
 }
 
 const given = (text) => (text ? html`<bdi class="text" title=${cut(text, 300)}>${cut(text, 60)}</bdi>` : html`<span class="faint">–</span>`);
@@ -54,7 +55,6 @@ function useHidden() {
   return [hidden, flip];
 }
 
-/** The filter as the list's query. */
 function asked({ params, status }) {
   const all = new URLSearchParams(params);
   for (const one of status) all.append("status", one);
@@ -156,7 +156,6 @@ function Liveness({ state, reload }) {
     ${state !== "live" && html`<${Button} kind="quiet" onClick=${reload}>Refresh<//>`}`;
 }
 
-/** Each state with how many there are. */
 function States({ filter, tick }) {
   const { data, reload } = useGet("v1/workflow_runs/counts", filter.params);
   useEffect(() => {
@@ -172,7 +171,6 @@ function States({ filter, tick }) {
   return html`<${Tabs} label="Status" items=${items} current=${filter.status.length > 1 ? null : filter.status[0] ?? ""} />`;
 }
 
-/** From where, and with which version, runs are tried again. */
 function retryFields(extra, set) {
   const choice = (name, options) => (props) => html`<select ...${props} value=${extra[name]}
     onChange=${(event) => set({ ...extra, [name]: event.currentTarget.value })}>${options.map(([value, label]) =>
@@ -200,7 +198,7 @@ function BulkDialog({ name, filter, onClose, onDone }) {
   const states = chosen.map((one) => words(one).toLowerCase()).join(" or ") || which;
   return html`<${Bulk} ...${{ ...rest, onClose, onDone }} path="v1/workflow_runs/${name}"
     filter=${{ ...filter.object, status: chosen.length ? chosen : usual }}
-    words=${[`${states} runs`, inWords(filter)].filter(Boolean).join(", ")} />`;
+    words=${[`${states} runs`, ...inWords(filter)].map((part, at) => html`${at > 0 && ", "}<bdi>${part}</bdi>`)} />`;
 }
 
 function Actions({ filter, reload, hidden, flip }) {
@@ -259,7 +257,7 @@ export default function Runs() {
   return html`<${Page} title="Runs" lead=${html`<${Liveness} state=${live} reload=${reload} />`}
       actions=${html`<${Actions} ...${{ filter, reload, hidden, flip }} />`}><div class="runs">
       ${(!isEmpty || filter.isSet) && html`<${FilterBar} filter=${filter} keys=${keys} />
-        <${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />
+        ${may("read") && html`<${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
         <${States} filter=${filter} tick=${tick} />`}
       <div class="fresh" role="status">${waiting > 0 && html`<${Button} kind="primary" onClick=${show}><${Icon} name="up" size=${12} />
         ${number(waiting)} new<//>`}</div>

@@ -6,7 +6,6 @@ import { absolute, bytes, cut, ms as inMs, number, relative, words as inWords } 
 const TEXT_MAX = 2000;
 
 let ids = 0;
-/** An id of the component's own. */
 export function useUid(prefix = "u") {
   const id = useRef(null);
   id.current ??= `${prefix}${(ids += 1)}`;
@@ -14,13 +13,14 @@ export function useUid(prefix = "u") {
 }
 
 // Shapes, on 16 by 16. A state is never told by its colour alone.
+const RING = "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13";
 const SHAPES = {
-  check: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8.2l2.2 2.2L11.2 6",
-  cross: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6",
-  slash: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M3.6 12.4l8.8-8.8",
-  play: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M6.5 5.2v5.6L11 8z",
-  dots: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8h.1M8 8h.1M11 8h.1",
-  clock: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M8 4.5V8l2.4 1.6",
+  check: `${RING}M5 8.2l2.2 2.2L11.2 6`,
+  cross: `${RING}M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6`,
+  slash: `${RING}M3.6 12.4l8.8-8.8`,
+  play: `${RING}M6.5 5.2v5.6L11 8z`,
+  dots: `${RING}M5 8h.1M8 8h.1M11 8h.1`,
+  clock: `${RING}M8 4.5V8l2.4 1.6`,
   person: "M8 8.2a3 3 0 1 0 0-6 3 3 0 0 0 0 6M2.5 14c.6-2.6 2.7-4 5.5-4s4.9 1.4 5.5 4",
   people: "M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5M1.5 13.5c.4-2.4 2.2-3.7 4.5-3.7s4.1 1.3 4.5 3.7M10.5 2.7a2.5 2.5 0 0 1 0 4.6M12.3 10.2c1.2.6 2 1.7 2.2 3.3",
   skip: "M3.5 4l4 4-4 4M8.5 4l4 4-4 4",
@@ -62,13 +62,11 @@ const STATES = {
 /** The tone of a state, which is also its class. */
 export const tone = (value) => (STATES[value] ?? ["grey"])[0];
 
-/** A state: its shape and its word. */
 export function Status({ value, label }) {
   const [colour, shape] = STATES[value] ?? ["grey", "dots"];
   return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? inWords(value)}</span>`;
 }
 
-/** A small fact beside a title. */
 export function Badge({ tone: colour = "grey", title, children }) {
   return html`<span class="badge ${colour}" title=${title}>${children}</span>`;
 }
@@ -86,7 +84,6 @@ export function Text({ value, max = TEXT_MAX }) {
 const ticks = new Set();
 setInterval(() => ticks.forEach((tick) => tick(Date.now())), 10_000);
 
-/** The time now, anew every 10 s. */
 export function useNow() {
   const [now, set] = useState(Date.now);
   useEffect(() => {
@@ -110,7 +107,6 @@ export function Duration({ ms, since }) {
   return html`<span class="num ${ms == null && since ? "faint" : ""}">${inMs(value)}</span>`;
 }
 
-/** A size. */
 export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${number(n)} bytes`}
   >${bytes(n)}</span>`;
 
@@ -148,11 +144,9 @@ export function Button({ kind = "", busy = false, disabled, children, ...rest })
     aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
-/** Something is on its way. */
 export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
   >${label && html`<span class="away">${label}</span>`}</span>`;
 
-/** How much is done. */
 export function Progress({ value, max, label }) {
   return html`<div class="progress"><progress value=${value} max=${Math.max(max, 1)} aria-label=${label} />
     <span class="num">${number(value)} of ${number(max)}</span></div>`;
@@ -225,7 +219,6 @@ export function Tabs({ label, items, current, onSelect }) {
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
-/** A block of text with its copy button. */
 export function Code({ text, label = "code" }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
     <${Copy} text=${text} label=${label} /></div>`;
@@ -248,7 +241,6 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
       >${columns.map((column) => cell(column, row))}</tr>`)}</tbody></table></div>`;
 }
 
-/** The foot of a list of `usePages`. */
 export function More({ pages, what = "rows" }) {
   const { rows, next, from, loading, more, reload } = pages;
   if (!next && !from) return null;
@@ -282,7 +274,6 @@ const overlays = { asked: null, toasts: [] };
 let redraw = () => {};
 let toastIds = 0;
 
-/** Ask first. */
 export function confirm({ title, text, action = "Continue", danger = false }) {
   return new Promise((resolve) => {
     overlays.asked = { title, text, action, danger, resolve };

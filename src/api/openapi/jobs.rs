@@ -20,6 +20,8 @@ fn one_or_more(name: &str, statuses: &[&str]) -> Value {
         "status" => json!({"enum": statuses}),
         "source" => json!({"enum": runs::SOURCES}),
         "delivery" => json!({"enum": runs::DELIVERIES}),
+        "class" => json!({"enum": deliveries::CLASSES}),
+        "channel" => json!({"enum": deliveries::CHANNELS}),
         "api_key_id" => json!({"type": "string", "pattern": "^key_[0-9a-f]{32}$"}),
         "from" | "to" => json!({"type": "string", "format": "date-time"}),
         "q" | "run" => run_id(),

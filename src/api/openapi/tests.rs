@@ -121,7 +121,7 @@ fn a_member_that_is_always_sent_is_required() {
     let none: [&str; 0] = [];
     for (name, members, optional) in [
         ("Run", 31, &none[..]),
-        ("WholeRun", 39, &none),
+        ("WholeRun", 37, &none),
         ("Step", 17, &none),
         ("WholeDelivery", 14, &none),
         ("WholeApproval", 24, &none),
