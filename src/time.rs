@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,12 +17,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
+/// The years that RFC 3339 can write.
+const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
+
 impl Timestamp {
-    /// Reads RFC 3339, any offset. `None` if it is not that.
+    /// Reads RFC 3339, any offset. `None` if it is not that, or cannot be shown in UTC.
     pub fn parse(text: &str) -> Option<Timestamp> {
-        DateTime::parse_from_rfc3339(text)
-            .ok()
-            .map(|at| Timestamp(at.timestamp_millis()))
+        let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+        YEARS
+            .contains(&at.year())
+            .then(|| Timestamp(at.timestamp_millis()))
     }
 
     /// Whole seconds since 1970.
@@ -245,5 +249,16 @@ mod tests {
             Timestamp::parse("2021-02-25T16:02:10.007+01:00"),
             Some(Timestamp(1_614_265_330_007))
         );
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_shown_again_is_none() {
+        for text in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+        for text in ["9999-12-31T23:59:59.999Z", "0000-01-01T00:00:00.000Z"] {
+            let read = Timestamp::parse(text).expect("a time");
+            assert_eq!(read.to_string(), text);
+        }
     }
 }

@@ -8,13 +8,14 @@ mod frames;
 mod tests;
 mod wish;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::api::Request;
 use crate::api::budget::Budget;
 use crate::api::call::{Answer, Head, Reply};
-use crate::api::door::Who;
+use crate::api::door::Admission;
 use crate::api::events::frames::{Stretch, event};
 use crate::api::events::wish::Wish;
 use crate::api::feed::{Feed, Frame, Frames, feed};
@@ -57,9 +58,9 @@ const LONG: Duration = Duration::from_secs(86_400);
 /// One who listens.
 struct Stream {
     wish: Arc<Wish>,
-    /// What it was asked with, to be asked again.
-    head: Head,
-    who: Who,
+    /// By what it was let in, to be judged again.
+    admission: Admission,
+    peer: IpAddr,
     feed: Feed,
     /// The number of the next change to be told.
     position: u64,
@@ -131,7 +132,8 @@ impl Hub {
     ///
     /// # Errors
     /// `too_many_requests` if there are too many, `unavailable` once the hub is closed.
-    fn open(&self, store: &Store, head: &Head, who: &Who, wish: Wish) -> Result<Frames> {
+    fn open(&self, request: &Request<'_>, wish: Wish) -> Result<Frames> {
+        let (store, head) = (request.store(), &request.call.head);
         let mut place = self.places.hold(Some(head.peer));
         if !place.grow(1) {
             let mut error = Error::new(
@@ -159,8 +161,8 @@ impl Hub {
         }
         let stream = Stream {
             wish: Arc::new(wish),
-            head: head.clone(),
-            who: who.clone(),
+            admission: request.admission.clone(),
+            peer: head.peer,
             feed,
             position,
             ends_at: None,
@@ -179,7 +181,7 @@ impl Hub {
 
     /// Sends a frame; who cannot take it is cut.
     fn push(&self, stream: &Stream, bytes: Arc<[u8]>) {
-        let mut held = self.unread.hold(Some(stream.head.peer));
+        let mut held = self.unread.hold(Some(stream.peer));
         let is_sent = held.grow(bytes.len()) && stream.feed.push(Frame::new(bytes, held));
         if !is_sent {
             stream.feed.cut();
@@ -187,13 +189,13 @@ impl Hub {
     }
 
     /// One turn of the thread that tells. Returns how long it may nap, unless [`Changes::stirred`] is rung.
-    /// `stands`: who a head's credentials are of, now.
+    /// `stands`: whether whoever was let in then would be still.
     ///
     /// [`Changes::stirred`]: crate::store::changes::Changes::stirred
     pub fn turn(
         &self,
         store: &Store,
-        stands: impl Fn(&Head) -> Result<Who>,
+        stands: impl Fn(&Admission) -> bool,
         now: Instant,
     ) -> Duration {
         let mut table = locked(&self.table);
@@ -309,7 +311,7 @@ impl Hub {
 
 impl Table {
     /// Ends the streams of those who may not listen any more, or have listened for long enough.
-    fn judge(&mut self, stands: &impl Fn(&Head) -> Result<Who>, now: Instant) {
+    fn judge(&mut self, stands: &impl Fn(&Admission) -> bool, now: Instant) {
         let is_due = self.judged.is_none_or(|judged| now >= judged + JUDGED);
         if !is_due {
             return;
@@ -317,7 +319,7 @@ impl Table {
         self.judged = Some(now);
         for stream in &self.streams {
             let is_over = stream.ends_at.is_some_and(|ends_at| now >= ends_at);
-            if is_over || !stands(&stream.head).is_ok_and(|who| who == stream.who) {
+            if is_over || !stands(&stream.admission) {
                 stream.feed.close();
             }
         }
@@ -332,13 +334,9 @@ impl Table {
 pub fn listen(request: &Request<'_>) -> Result<Answer> {
     request.api.refuse_while_stopping()?;
     let wish = Wish::of(request)?;
-    let head = &request.call.head;
-    let frames = match head.method.as_str() {
+    let frames = match request.call.head.method.as_str() {
         "HEAD" => Frames::ended(),
-        _ => {
-            let who = &request.admission.who;
-            request.api.events.open(request.store(), head, who, wish)?
-        }
+        _ => request.api.events.open(request, wish)?,
     };
     let reply = Reply {
         status: 200,

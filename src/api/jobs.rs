@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::api::call::{Answer, Reply};
 use crate::api::door::{Access, Scope};
 use crate::api::query::{FILTER_VALUES, Query};
 use crate::api::wire::{Job, JobCount};
 use crate::api::{Request, deliveries, fields, retry, runs};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::flow::names::{did_you_mean, excerpt};
 use crate::id::Id;
 use crate::store::jobs::{JobRow, NewJob, PREFIX, Work};
@@ -17,8 +17,14 @@ use crate::store::listing::RunFilter;
 
 const NO_JOB: &str = "Job not found";
 
-/// How long a dry run may count: below what a client is answered within.
+/// How long a dry run may count. Never as long as a direct invoke may wait, beyond which no client is answered.
 const COUNTING: Duration = Duration::from_secs(100);
+
+/// How many may be counted for at once: each keeps a reader of the file busy, of which there are few.
+pub const COUNTS: usize = 2;
+
+/// What of a body is asked, and noted in the audit; what else it may hold means nothing.
+const ASKED: [&str; 4] = ["filter", "reason", "from", "version"];
 
 /// How long the answer to a new job may wait for its count.
 const FIRST_COUNT: Duration = Duration::from_secs(2);
@@ -67,26 +73,55 @@ fn carry_out(request: &Request<'_>, body: &Map<String, Value>, work: Work) -> Re
         Some(Value::Bool(is_dry)) => *is_dry,
         Some(other) => return Err(fields::wrong("dry_run", "true or false", other)),
     };
-    let began = Instant::now();
     let store = request.store();
     if is_dry {
-        let count = store.count_matching(&work, || began.elapsed() < COUNTING)?;
-        let count = count.ok_or_else(|| {
-            Error::unavailable("counting them takes too long now; narrow the filter, or try again")
-        })?;
+        let count = counted(request, &work)?;
         return Ok(Answer::Now(Reply::json(200, &JobCount { count })));
     }
     request.api.refuse_while_stopping()?;
-    let count = store.count_matching(&work, || began.elapsed() < FIRST_COUNT)?;
+    let began = Instant::now();
+    let mut place = request.api.counts.hold(None);
+    let count = match place.grow(1) {
+        true => store.count_matching(&work, || began.elapsed() < FIRST_COUNT)?,
+        // The job goes on without; it counts what it comes by.
+        false => None,
+    };
+    drop(place);
     let now = request.now();
     let new = NewJob {
         job_id: Id::new(now, request.api.dice()),
         work,
         count,
-        asked: json!(body),
+        asked: asked(body),
     };
     let job = store.start_job(new, request.actor(), now)?;
     Ok(Answer::Now(Reply::json(202, &shown(&job))))
+}
+
+/// How many match now, all of them.
+fn counted(request: &Request<'_>, work: &Work) -> Result<u64> {
+    let mut place = request.api.counts.hold(None);
+    if !place.grow(1) {
+        let message = format!("{COUNTS} other dry runs are counting; try again when one is done");
+        let mut error = Error::new(Code::TooManyRequests, message);
+        error.retry_after = Some(1);
+        return Err(error);
+    }
+    let (began, most) = (Instant::now(), request.api.config.direct_timeout);
+    let goes_on = || began.elapsed() < COUNTING.min(most) && !request.api.is_stopping();
+    let count = request.store().count_matching(work, goes_on)?;
+    count.ok_or_else(|| {
+        Error::unavailable("counting them takes too long now; narrow the filter, or try again")
+    })
+}
+
+fn asked(body: &Map<String, Value>) -> Value {
+    let known = ASKED.iter().filter_map(|name| body.get_key_value(*name));
+    Value::Object(
+        known
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
 }
 
 /// The member `filter` as the query of a list, so that both mean the same. It must be there, and name nothing unknown: what

@@ -62,6 +62,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::api::budget::Budget;
 use crate::api::call::{Answer, Call, Head};
 use crate::api::cookie::Site;
 use crate::api::direct::Direct;
@@ -129,6 +130,8 @@ pub struct Api {
     settings: Vec<config::Found>,
     direct: Direct,
     events: Hub,
+    /// Places of those who count many things.
+    counts: Budget,
     stopping: AtomicBool,
     /// `/openapi.json`, made when it is first asked for.
     openapi: OnceLock<Vec<u8>>,
@@ -163,6 +166,7 @@ impl Api {
             metrics_key: metrics_key.map(|key| Sha256::digest(key.expose()).into()),
             direct: Direct::new(&parts.store, parts.max_direct, parts.direct_timeout),
             events: Hub::new(&parts.dice),
+            counts: Budget::new(jobs::COUNTS, jobs::COUNTS),
             admin_key: parts.admin_key.as_deref().map(hash),
             base_path: base_path.trim_end_matches('/').to_owned(),
             site: Site::of(parts.config.public_url.as_deref()),
@@ -205,7 +209,7 @@ impl Api {
     /// One turn of the thread that tells what changes; to be called in a loop. Returns how long it may nap, unless the
     /// bell of the store's changes is rung.
     pub fn tell(&self, now: Instant) -> Duration {
-        let stands = |head: &Head| self.who(head, Access::Own, &[]);
+        let stands = |admission: &Admission| self.is_still_admitted(admission);
         self.events.turn(&self.store, stands, now)
     }
 

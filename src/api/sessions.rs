@@ -25,6 +25,9 @@ pub const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// How many sessions there may be; the oldest makes room for a new one.
 const MOST: usize = 1_000;
 
+/// And of one key: whoever holds one must not end everyone else's.
+const MOST_OF_KEY: usize = 100;
+
 /// How often one peer may be wrong within [`WINDOW`].
 const TRIES: usize = 10;
 
@@ -72,6 +75,20 @@ struct Table {
     rows: HashMap<Hash, (u64, Arc<Session>)>,
 }
 
+impl Table {
+    /// Ends the oldest of these sessions, if there are more than `most`.
+    fn leave(&mut self, most: usize, is_one: impl Fn(&Session) -> bool) {
+        let ones = || self.rows.iter().filter(|(_, (_, row))| is_one(row));
+        if ones().count() <= most {
+            return;
+        }
+        let oldest = ones().min_by_key(|(_, (number, _))| *number);
+        if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
+            self.rows.remove(&oldest);
+        }
+    }
+}
+
 impl Sessions {
     /// Begins a session for the holder of that key. Answers its token, which nobody sees again.
     pub fn begin(&self, key: Hash, dice: &Dice, now: Timestamp) -> (String, Arc<Session>) {
@@ -86,13 +103,8 @@ impl Sessions {
         if table.rows.len() >= MOST {
             table.rows.retain(|_, (_, row)| row.expires_at > now);
         }
-        if table.rows.len() >= MOST {
-            let rows = table.rows.iter();
-            let oldest = rows.min_by_key(|(_, (number, _))| *number);
-            if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
-                table.rows.remove(&oldest);
-            }
-        }
+        table.leave(MOST_OF_KEY - 1, |row| row.key == key);
+        table.leave(MOST - 1, |_| true);
         table.begun += 1;
         let row = (table.begun, Arc::clone(&session));
         table.rows.insert(hash(&token), row);
@@ -231,8 +243,9 @@ mod tests {
     #[test]
     fn the_oldest_of_a_thousand_makes_room_and_what_has_expired_goes_first() {
         let (sessions, dice) = (Sessions::default(), Dice::seeded(1));
+        let key = |at: usize| hash(&at.to_string());
         let tokens: Vec<String> = (0..=MOST)
-            .map(|_| sessions.begin(KEY, &dice, NOW).0)
+            .map(|at| sessions.begin(key(at), &dice, NOW).0)
             .collect();
         let is_there = |token: &str, now| sessions.find(&hash(token), now).is_some();
         assert!(!is_there(&tokens[0], NOW));
@@ -240,6 +253,20 @@ mod tests {
         assert_eq!(locked(&sessions.0).rows.len(), MOST);
         sessions.begin(KEY, &dice, later(43_200));
         assert_eq!(locked(&sessions.0).rows.len(), 1);
+    }
+
+    #[test]
+    fn whoever_signs_in_again_and_again_ends_only_sessions_of_the_same_key() {
+        let (sessions, dice) = (Sessions::default(), Dice::seeded(1));
+        let (other, _) = sessions.begin([8; 32], &dice, NOW);
+        let tokens: Vec<String> = (0..MOST)
+            .map(|_| sessions.begin(KEY, &dice, NOW).0)
+            .collect();
+        let is_there = |token: &str| sessions.find(&hash(token), NOW).is_some();
+        assert!(is_there(&other));
+        let (old, new) = tokens.split_at(MOST - MOST_OF_KEY);
+        assert!(!old.iter().any(|token| is_there(token)));
+        assert!(new.iter().all(|token| is_there(token)));
     }
 
     #[test]

@@ -146,6 +146,12 @@ impl Counts {
         }
     }
 
+    /// A run was removed: the same.
+    pub fn note_removed(&mut self, deployment: i64, run_id: Id, status: RunStatus) {
+        let (minute, tally) = (minute_of(run_id), Tally::removed(status));
+        self.log.push(Change::Minute(deployment, minute, tally));
+    }
+
     /// Adds to the file's minutes what was noted since the last commit; to be called once, at the end of the next one.
     pub fn write_minutes(&self, conn: &Connection) -> Result<()> {
         let mut minutes = Minutes::default();

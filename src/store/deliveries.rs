@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, RowIndex};
 use serde_json::{Value, json};
 
 pub use listing::DeliveryFilter;
-pub(super) use listing::{SCAN, conditions, origins_of};
+pub(super) use listing::{conditions, origins_of, span, wanted};
 
 use crate::error::{Error, Result};
 use crate::flow::delivery::{DeliveryStatus, Event};

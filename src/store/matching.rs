@@ -6,7 +6,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::error::Result;
 use crate::store::deliveries::{self, DeliveryFilter};
-use crate::store::facets::{block_of, first_of, next_block};
+use crate::store::facets::{Wanted, block_of, first_of, next_block};
 use crate::store::listing::{BLOCKS, RunFilter, SCAN, Span, conditions, span, wanted};
 use crate::store::page::Page;
 
@@ -124,16 +124,37 @@ pub(super) fn runs(
         let moment = conn.unchecked_transaction()?;
         return open(&moment, &wish, filter, span, limit);
     }
-    let wanted = wanted(filter);
-    if wanted.is_empty() {
-        let lowest = span.below.saturating_sub(SCAN).max(span.lowest);
-        let slice = wish.stretch(conn, Span { lowest, ..span }, limit)?;
-        return Ok(ended(slice, span.lowest));
+    by_notes(conn, &wish, &wanted(filter), span, limit)
+}
+
+/// Rows of a span: of the blocks that may match, if anything that is asked for is noted by block.
+fn by_notes(
+    conn: &Connection,
+    wish: &Wish<'_>,
+    wanted: &[Wanted],
+    span: Span,
+    limit: usize,
+) -> Result<Slice> {
+    if !wanted.is_empty() {
+        return blocks(conn, wish, wanted, span, limit);
     }
+    let lowest = span.below.saturating_sub(SCAN).max(span.lowest);
+    let slice = wish.stretch(conn, Span { lowest, ..span }, limit)?;
+    Ok(ended(slice, span.lowest))
+}
+
+/// Rows of the blocks that may match.
+fn blocks(
+    conn: &Connection,
+    wish: &Wish<'_>,
+    wanted: &[Wanted],
+    span: Span,
+    limit: usize,
+) -> Result<Slice> {
     let (mut rows, mut below) = (Vec::new(), span.below);
     for _ in 0..BLOCKS {
         let found = match below > span.lowest {
-            true => next_block(conn, &wanted, block_of(below - 1))?,
+            true => next_block(conn, wanted, block_of(below - 1))?,
             false => None,
         };
         let Some(block) = found else {
@@ -193,22 +214,25 @@ pub(super) fn runs_among(conn: &Connection, filter: &RunFilter, rows: &[i64]) ->
     of_runs(filter).among(conn, rows)
 }
 
-fn of_deliveries(conn: &Connection, filter: &DeliveryFilter) -> Result<Wish<'static>> {
-    let origins = match &filter.host {
-        Some(host) => Some(deliveries::origins_of(conn, host)?),
-        None => None,
-    };
-    let (mut sql, mut values) = deliveries::conditions(filter, origins.as_deref());
+fn of_deliveries(filter: &DeliveryFilter, origins: Option<&[i64]>) -> Wish<'static> {
+    let (mut sql, mut values) = deliveries::conditions(filter, origins);
     if let Some(run) = filter.run {
         sql.push_str(" AND d.run = (SELECT id FROM runs WHERE run_id = ?)");
         values.push(run.0.to_vec().into());
     }
-    Ok(Wish {
+    Wish {
         select: "SELECT d.id FROM deliveries d",
         id: "d.id",
         sql,
         values,
-    })
+    }
+}
+
+/// The rows of the origins at the filter's host.
+fn origins(conn: &Connection, filter: &DeliveryFilter) -> Result<Option<Vec<i64>>> {
+    let host = filter.host.as_ref();
+    host.map(|host| deliveries::origins_of(conn, host))
+        .transpose()
 }
 
 /// Deliveries that match, below that row; `limit` at most.
@@ -218,21 +242,24 @@ pub(super) fn deliveries(
     below: i64,
     limit: usize,
 ) -> Result<Slice> {
-    let ends = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM deliveries";
-    let (oldest, newest): (i64, i64) = conn
-        .prepare_cached(ends)?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let below = below.min(newest.saturating_add(1));
-    if below <= oldest {
+    let origins = origins(conn, filter)?;
+    let wish = of_deliveries(filter, origins.as_deref());
+    let cursor = Some(below);
+    let span = deliveries::span(conn, filter, Page { limit, cursor })?;
+    if span.below <= span.lowest {
         return Ok(NONE);
     }
     // A run's own are few, and found by its index.
-    let lowest = match filter.run {
-        Some(_) => oldest,
-        None => below.saturating_sub(deliveries::SCAN).max(oldest),
-    };
-    let slice = of_deliveries(conn, filter)?.stretch(conn, Span { below, lowest }, limit)?;
-    Ok(ended(slice, oldest))
+    if filter.run.is_some() {
+        return Ok(ended(wish.stretch(conn, span, limit)?, span.lowest));
+    }
+    by_notes(
+        conn,
+        &wish,
+        &deliveries::wanted(filter, origins.as_deref()),
+        span,
+        limit,
+    )
 }
 
 /// Those of these deliveries that match.
@@ -241,7 +268,8 @@ pub(super) fn deliveries_among(
     filter: &DeliveryFilter,
     rows: &[i64],
 ) -> Result<Vec<i64>> {
-    of_deliveries(conn, filter)?.among(conn, rows)
+    let origins = origins(conn, filter)?;
+    of_deliveries(filter, origins.as_deref()).among(conn, rows)
 }
 
 #[cfg(test)]

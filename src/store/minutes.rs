@@ -2,8 +2,8 @@
 //!
 //! A run's minute is the one that its id tells. What a commit brings is collected in memory (with the open runs, in
 //! [`Counts`](crate::store::counts::Counts), so that a verb that fails takes it back) and written once at its end, a row
-//! for each deployment and one for all of them together. Who removes a run takes it away here too: the rows always say
-//! what the file holds.
+//! for each deployment and one for all of them together. A run that is removed is taken away in the same way: the rows
+//! always say what the file holds.
 
 use std::collections::BTreeMap;
 
@@ -53,6 +53,17 @@ impl Tally {
         }
     }
 
+    /// A run that is no longer there: what it was counted as is taken back.
+    pub fn removed(status: RunStatus) -> Tally {
+        let was = Tally::ACCEPTED.with(Tally::ended(status));
+        Tally {
+            accepted: -was.accepted,
+            completed: -was.completed,
+            failed: -was.failed,
+            cancelled: -was.cancelled,
+        }
+    }
+
     /// Of these, open.
     pub fn open(&self) -> i64 {
         self.accepted - self.completed - self.failed - self.cancelled
@@ -77,7 +88,7 @@ pub fn minute_of(run_id: Id) -> i64 {
     i64::from_be_bytes(time) / MINUTE
 }
 
-/// What is to be added to some minutes, or taken from them.
+/// What is to be added to some minutes; of what is taken from them, less than nothing.
 #[derive(Debug, Default)]
 pub(super) struct Minutes(BTreeMap<(i64, i64), Tally>);
 
@@ -90,7 +101,7 @@ impl Minutes {
         }
     }
 
-    /// Adds it.
+    /// Adds it; a minute of which nothing is left goes.
     pub(super) fn add(&self, conn: &Connection) -> Result<()> {
         for ((deployment, minute), sum) in &self.0 {
             conn.prepare_cached(
@@ -107,30 +118,13 @@ impl Minutes {
                 sum.failed,
                 sum.cancelled,
             ))?;
-        }
-        Ok(())
-    }
-
-    /// Takes it away; what is empty then goes.
-    pub(super) fn take(&self, conn: &Connection) -> Result<()> {
-        for ((deployment, minute), sum) in &self.0 {
-            conn.prepare_cached(
-                "UPDATE minutes SET accepted = accepted - ?3, completed = completed - ?4, failed = failed - ?5,
-                     cancelled = cancelled - ?6
-                 WHERE deployment = ?1 AND minute = ?2",
-            )?
-            .execute((
-                deployment,
-                minute,
-                sum.accepted,
-                sum.completed,
-                sum.failed,
-                sum.cancelled,
-            ))?;
-            conn.prepare_cached(
-                "DELETE FROM minutes WHERE deployment = ?1 AND minute = ?2 AND accepted <= 0",
-            )?
-            .execute((deployment, minute))?;
+            // Runs that came may hide as many that went.
+            if sum.accepted <= 0 {
+                conn.prepare_cached(
+                    "DELETE FROM minutes WHERE deployment = ?1 AND minute = ?2 AND accepted <= 0",
+                )?
+                .execute((deployment, minute))?;
+            }
         }
         Ok(())
     }
@@ -280,7 +274,26 @@ mod tests {
         assert_eq!((of(&[7]), of(&[8])), (failed, Tally::ACCEPTED));
         assert_eq!((of(&[0]), of(&[7, 8])), (of(&[7, 8]), of(&[0])));
         assert_eq!((of(&[0]).open(), of(&[0]).accepted), (1, 2));
-        both.take(&conn).expect("written");
+        let mut gone = Minutes::default();
+        gone.note(7, 3, Tally::removed(RunStatus::Failed));
+        gone.note(8, 3, Tally::removed(RunStatus::Queued));
+        gone.add(&conn).expect("written");
+        let left: i64 = conn
+            .query_row("SELECT count(*) FROM minutes", [], |row| row.get(0))
+            .expect("readable");
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn a_run_that_ends_and_goes_in_one_commit_leaves_nothing() {
+        let conn = file();
+        let mut minutes = Minutes::default();
+        minutes.note(7, 3, Tally::ACCEPTED);
+        minutes.add(&conn).expect("written");
+        let mut both = Minutes::default();
+        both.note(7, 3, Tally::ended(RunStatus::Completed));
+        both.note(7, 3, Tally::removed(RunStatus::Completed));
+        both.add(&conn).expect("written");
         let left: i64 = conn
             .query_row("SELECT count(*) FROM minutes", [], |row| row.get(0))
             .expect("readable");

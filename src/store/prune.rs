@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Params};
 
 use crate::error::Result;
+use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::minutes::{Minutes, Tally, minute_of};
@@ -79,12 +80,15 @@ const ATTEMPTS: Table = Table {
     },
 };
 
+/// A run that went: its deployment, its id, and how it had ended.
+type Gone = (i64, Id, RunStatus);
+
 /// What may still be deleted in this chunk.
 struct Room {
     rows: usize,
     bytes: i64,
-    /// What the runs that went are to be taken from.
-    minutes: Minutes,
+    /// The runs that went.
+    gone: Vec<Gone>,
 }
 
 /// What hangs on a run and may go before it, a part at a time: its rows with their bytes, and how one is deleted.
@@ -154,19 +158,23 @@ fn remove_run(conn: &Connection, id: i64, room: &mut Room) -> Result<bool> {
     }
     conn.prepare_cached("DELETE FROM deliveries WHERE run = ?1")?
         .execute([id])?;
-    let (run_id, deployment, status) = conn
-        .prepare_cached("DELETE FROM runs WHERE id = ?1 RETURNING run_id, deployment, status")?
+    let gone = conn
+        .prepare_cached("DELETE FROM runs WHERE id = ?1 RETURNING deployment, run_id, status")?
         .query_row([id], |row| {
-            Ok((Id(row.get(0)?), row.get(1)?, run_status(row, 2)?))
+            Ok((row.get(0)?, Id(row.get(1)?), run_status(row, 2)?))
         })?;
-    let tally = Tally::ACCEPTED.with(Tally::ended(status));
-    room.minutes.note(deployment, minute_of(run_id), tally);
+    room.gone.push(gone);
     room.rows = room.rows.saturating_sub(events + 1);
     Ok(true)
 }
 
-/// One chunk of a pass, from behind row `after` on.
-fn chunk(conn: &Connection, table: Table, after: i64, before: Timestamp) -> Result<Pass> {
+/// One chunk of a pass, from behind row `after` on; and the runs that went, for whoever keeps the minutes.
+fn chunk(
+    conn: &Connection,
+    table: Table,
+    after: i64,
+    before: Timestamp,
+) -> Result<(Pass, Vec<Gone>)> {
     struct Seen {
         id: i64,
         is_old: bool,
@@ -184,7 +192,7 @@ fn chunk(conn: &Connection, table: Table, after: i64, before: Timestamp) -> Resu
     let mut room = Room {
         rows: CHUNK,
         bytes: CHUNK_BYTES,
-        minutes: Minutes::default(),
+        gone: Vec::new(),
     };
     let mut pass = Pass {
         through: after,
@@ -204,10 +212,8 @@ fn chunk(conn: &Connection, table: Table, after: i64, before: Timestamp) -> Resu
         }
         pass.through = row.id;
     }
-    // A few rows more, of a small table: runs that end together were accepted together.
-    room.minutes.take(conn)?;
     pass.rows = CHUNK - room.rows;
-    Ok(pass)
+    Ok((pass, room.gone))
 }
 
 fn forget_keys(conn: &Connection, before: Timestamp) -> Result<usize> {
@@ -294,12 +300,18 @@ fn give_back(conn: &Connection, step: i64, spare: impl Fn(i64) -> i64) -> Result
 impl Store {
     /// Removes runs (with steps, deliveries and attempts) that ended before `before`, from behind row `after` on; a chunk.
     pub fn prune_runs(&self, after: i64, before: Timestamp) -> Result<Pass> {
-        self.write(move |tx| chunk(tx.conn, RUNS, after, before))
+        self.write(move |tx| {
+            let (pass, gone) = chunk(tx.conn, RUNS, after, before)?;
+            for (deployment, run_id, status) in gone {
+                tx.counts.note_removed(deployment, run_id, status);
+            }
+            Ok(pass)
+        })
     }
 
     /// Removes attempts of final deliveries that began before `before`, from behind row `after` on; a chunk.
     pub fn prune_attempts(&self, after: i64, before: Timestamp) -> Result<Pass> {
-        self.write(move |tx| chunk(tx.conn, ATTEMPTS, after, before))
+        self.write(move |tx| Ok(chunk(tx.conn, ATTEMPTS, after, before)?.0))
     }
 
     /// Forgets idempotency keys first used before `before`; a chunk. Returns how many.
@@ -457,13 +469,18 @@ fn several(
     before: Timestamp,
 ) -> Result<(Vec<Pass>, Option<i64>)> {
     let (mut passes, mut next) = (Vec::new(), Some(after));
+    let mut minutes = Minutes::default();
     while let Some(after) = next
         && passes.len() < CHUNKS
     {
-        let pass = chunk(conn, table, after, before)?;
+        let (pass, gone) = chunk(conn, table, after, before)?;
         next = (!pass.done).then_some(pass.through);
         passes.push(pass);
+        for (deployment, run_id, status) in gone {
+            minutes.note(deployment, minute_of(run_id), Tally::removed(status));
+        }
     }
+    minutes.add(conn)?;
     Ok((passes, next))
 }
 

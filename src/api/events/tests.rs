@@ -522,6 +522,30 @@ fn a_closed_hub_has_ended_every_stream_and_takes_none() {
 }
 
 #[test]
+fn a_stream_ends_with_its_key_and_with_nobody_elses() {
+    let mut scene = Scene::new();
+    let (id, key) = scene.house.key("read");
+    let mut theirs = open(&scene.house, "/v1/events", &key, None).expect("a stream");
+    let mut mine = ear(&scene.house, "/v1/events");
+    scene.turn();
+    let revoked = scene.house.ask(&Ask {
+        method: "DELETE",
+        path: &format!("/v1/keys/{id}"),
+        key: ADMIN,
+        ..Ask::default()
+    });
+    assert_eq!(revoked.status, 200);
+    for ear in [&mut theirs, &mut mine] {
+        ear.text();
+    }
+    scene.turn_after(JUDGED);
+    for ear in [&mut theirs, &mut mine] {
+        ear.text();
+    }
+    assert_eq!((theirs.ended, mine.ended), (Some(true), None));
+}
+
+#[test]
 fn while_nobody_listens_it_sleeps_and_only_runs_are_kept() {
     let mut scene = Scene::new();
     let changes = |scene: &Scene| scene.house.api.store().changes().next();

@@ -40,7 +40,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::at("POST", PATTERN, "signIn", "session")
         .about(
             "For browsers: sets a cookie that stands for the key, for 12 hours or until the key is revoked, rotated, or \
-            the server restarts. At most 1,000 sessions: the oldest ends. After 10 wrong keys in a minute, none of that \
+            the server restarts. At most 1,000 sessions, 100 of one key: the oldest ends. After 10 wrong keys in a minute, none of that \
             client's is looked at: 429.",
         )
         .body(Body::json("The key.", wanted, || {

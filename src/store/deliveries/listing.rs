@@ -13,6 +13,7 @@ use crate::flow::delivery::DeliveryStatus;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block};
+use crate::store::listing::{BLOCKS, SCAN, Span};
 use crate::store::page::{Page, Paged, Room, weight};
 use crate::time::Timestamp;
 
@@ -36,10 +37,6 @@ pub struct DeliveryFilter {
     pub to: Option<Timestamp>,
 }
 
-/// How many rows a page looks at where nothing can be skipped, and how many blocks where it can.
-pub(in crate::store) const SCAN: i64 = 20_000;
-const BLOCKS: usize = 64;
-
 /// Up to how many deliveries that are pending are found by their index, which has them in another order. More of them
 /// lie so dense that a walk meets them.
 const SORTED: i64 = 200_000;
@@ -54,13 +51,6 @@ const PENDING: &str = "SELECT id FROM deliveries INDEXED BY deliveries_due
 /// And of those in flight.
 const DELIVERING: &str = "SELECT id FROM deliveries INDEXED BY deliveries_sending
     WHERE status = 'delivering' AND id < ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3";
-
-/// A stretch of rows, newest first: from below `below` down to `lowest`.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    below: i64,
-    lowest: i64,
-}
 
 impl Store {
     /// Deliveries, newest first. A page may be short and still have a next one.
@@ -110,7 +100,11 @@ pub(in crate::store) fn origins_of(conn: &Connection, host: &str) -> Result<Vec<
 }
 
 /// The rows that the page and the filter's times leave.
-fn span(conn: &Connection, filter: &DeliveryFilter, page: Page) -> Result<Span> {
+pub(in crate::store) fn span(
+    conn: &Connection,
+    filter: &DeliveryFilter,
+    page: Page,
+) -> Result<Span> {
     let end = |sql: &str| {
         conn.prepare_cached(sql)?
             .query_row([], |row| row.get::<_, i64>(0))
@@ -154,7 +148,7 @@ fn first_since(conn: &Connection, time: Timestamp, oldest: i64, newest: i64) -> 
 }
 
 /// What of the filter can be looked up by block.
-fn wanted(filter: &DeliveryFilter, origins: Option<&[i64]>) -> Vec<Wanted> {
+pub(in crate::store) fn wanted(filter: &DeliveryFilter, origins: Option<&[i64]>) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     if let Some(origins) = origins {
         let rows = origins.iter().map(i64::to_string);

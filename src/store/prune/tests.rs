@@ -123,7 +123,7 @@ fn pass(conn: &Connection, table: Table) -> (usize, usize) {
     let (mut after, mut removed, mut chunks) = (0, 0, 0);
     loop {
         let changes = conn.total_changes();
-        let chunk = chunk(conn, table, after, BEFORE).expect("sound");
+        let (chunk, _) = chunk(conn, table, after, BEFORE).expect("sound");
         let rows = (conn.total_changes() - changes) as usize;
         assert!(rows <= CHUNK, "a chunk of {rows} rows");
         assert_eq!(rows, chunk.rows, "what the chunk says of itself");
@@ -258,7 +258,7 @@ fn large_rows_make_small_chunks() {
 fn a_run_that_is_redelivered_between_two_chunks_stays() {
     let conn = file(Path::new(":memory:"));
     put(&conn, 1, &old(700));
-    let first = chunk(&conn, RUNS, 0, BEFORE).expect("sound");
+    let (first, _) = chunk(&conn, RUNS, 0, BEFORE).expect("sound");
     assert_eq!((first.rows, first.removed, first.done), (CHUNK, 0, false));
     conn.execute_batch(
         "UPDATE deliveries SET status = 'pending', next_attempt_at = 9, ended_at = NULL",

@@ -8,6 +8,7 @@ use super::*;
 use crate::flow::delivery::Heard;
 use crate::flow::step::ErrorClass;
 use crate::store::listing::tests::{House, NOW};
+use crate::store::matching;
 use crate::store::sending::Attempt;
 
 /// Runs with and without callbacks, over many blocks; some of what is owed was tried.
@@ -168,6 +169,39 @@ fn a_filtered_list_is_what_a_look_at_every_row_gives() {
     let empty = found.iter().filter(|count| **count == 0).count();
     // In flight, dead, cancelled, tls, by mail, with a port, to nobody.
     assert_eq!(empty, 7, "{found:?}");
+}
+
+/// Every slice of a filter, of so many rows; and how many there were.
+fn slices(house: &House, filter: &DeliveryFilter, limit: usize) -> (Vec<i64>, usize) {
+    let (mut rows, mut below, mut count) = (Vec::new(), i64::MAX, 0);
+    while below > 0 {
+        let slice = house
+            .store
+            .read(|conn| matching::deliveries(conn, filter, below, limit));
+        let slice = slice.expect("readable");
+        assert!(slice.rows.len() <= limit && slice.below < below);
+        rows.extend(slice.rows);
+        (below, count) = (slice.below, count + 1);
+    }
+    (rows, count)
+}
+
+#[test]
+fn what_is_done_to_all_of_a_filter_is_done_to_what_its_list_shows() {
+    let house = house();
+    for filter in filters() {
+        let every = every(&house, &filter);
+        for limit in [1, 3, matching::SLICE] {
+            let (rows, _) = slices(&house, &filter, limit);
+            assert_eq!(rows, every, "{limit} a slice of {filter:?}");
+        }
+    }
+    let gone = DeliveryFilter {
+        status: vec![DeliveryStatus::Gone],
+        ..DeliveryFilter::default()
+    };
+    let (rows, count) = slices(&house, &gone, matching::SLICE);
+    assert!(!rows.is_empty() && count == 1, "{count} for {rows:?}");
 }
 
 #[test]
