@@ -246,6 +246,7 @@ pub fn shown<'a>(store: &Store, run: &'a RunRow, values: Values) -> Result<Run<'
         deployment: &run.deployment,
         variant: &run.variant,
         version: run.version,
+        api_key_id: run.api_key_id.map(|id| id.prefixed("key_")),
         user: run.user.as_deref(),
         user_metadata: &run.metadata,
         input_bytes: run.input_bytes,

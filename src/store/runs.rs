@@ -139,6 +139,7 @@ pub struct RunRow {
     pub delivery: String,
     pub callback_url: Option<String>,
     pub api_key: Option<i64>,
+    pub api_key_id: Option<Id>,
     pub user: Option<String>,
     pub metadata: Map<String, Value>,
     pub inputs: Map<String, Value>,
@@ -162,13 +163,14 @@ macro_rules! select_run {
             "SELECT r.id, ",
             $values,
             ", octet_length(r.inputs) AS input_bytes, coalesce(octet_length(r.output), 0) AS output_bytes,
-                 r.run_id, r.deployment, r.version, r.status, r.source, r.delivery, r.callback_url, r.api_key,
+                 r.run_id, r.deployment, r.version, r.status, r.source, r.delivery, r.callback_url, r.api_key, k.key_id,
                  r.user, r.metadata, r.error, r.error_code, r.error_step, r.created_at, r.started_at, r.ended_at,
                  r.wake_at, r.retry_of, d.name AS deployment_name, v.number AS version_number, va.name AS variant_name
              FROM runs r
              JOIN deployments d ON d.id = r.deployment
              JOIN versions v ON v.id = r.version
-             JOIN variants va ON va.id = v.variant"
+             JOIN variants va ON va.id = v.variant
+             LEFT JOIN api_keys k ON k.id = r.api_key"
         )
     };
 }
@@ -219,6 +221,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         delivery: row.get("delivery")?,
         callback_url: row.get("callback_url")?,
         api_key: row.get("api_key")?,
+        api_key_id: row.get::<_, Option<[u8; 16]>>("key_id")?.map(Id),
         user: row.get("user")?,
         metadata: object(row.get("metadata")?),
         inputs: object(row.get("inputs")?),

@@ -95,7 +95,7 @@ fn run() -> Value {
         "total_charge": "0",
         "request_id": SOME_REQUEST, "run_id": SOME_ID, "status": "completed", "source": "api",
         "delivery": "callback", "deployment": "hello", "variant": "prod", "version": 1,
-        "user": "u-17",
+        "api_key_id": null, "user": "u-17",
         "user_metadata": {"plan": "pro"}, "input_bytes": 14, "output": "Hello, Ada!",
         "output_bytes": 13, "error": null, "error_code": null,
         "error_step": null, "created_at": SOME_TIME, "waiting_on": null,

@@ -120,9 +120,9 @@ fn a_member_that_is_always_sent_is_required() {
     };
     let none: [&str; 0] = [];
     for (name, members, optional) in [
-        ("Run", 31, &none[..]),
-        ("WholeRun", 37, &none),
-        ("Step", 17, &none),
+        ("Run", 32, &none[..]),
+        ("WholeRun", 38, &none),
+        ("Step", 15, &none),
         ("WholeDelivery", 14, &none),
         ("WholeApproval", 24, &none),
         ("ApprovalAnswer", 6, &none),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{APPROVAL_ID, DELIVERY_ID, REQUEST_ID, SECRET};
+use super::{APPROVAL_ID, DELIVERY_ID, KEY_ID, REQUEST_ID, SECRET};
 use crate::api::deliveries::CHANNELS;
 use crate::api::runs::{DELIVERIES, SOURCES};
 use crate::flow::delivery::DeliveryStatus;
@@ -109,6 +109,9 @@ pub struct Run<'a> {
     /// The variant's version, which it keeps.
     #[schemars(range(min = 1))]
     pub version: i64,
+    /// The API key that started it; null: the admin key, or none.
+    #[schemars(with = "Option<String>", extend("pattern" = KEY_ID))]
+    pub api_key_id: Option<String>,
     /// The caller's name for its user.
     pub user: Option<&'a str>,
     /// The caller's labels.
