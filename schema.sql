@@ -390,6 +390,8 @@ CREATE TABLE jobs (
 ) STRICT;
 -- running_jobs
 CREATE INDEX jobs_running ON jobs (id) WHERE status = 'running';
+-- start_job: those that are kept no longer
+CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 
 -- Who changed what. Written in the commit of the change.
 CREATE TABLE audit (

@@ -3,6 +3,8 @@
 //! Pure. A finished step is taken over if it stands before the place where the retry begins, and nothing up to it is
 //! written differently in the version that runs now. Knows definitions as JSON, and of a step on record its path and state.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -87,6 +89,8 @@ struct Part {
     id: String,
     /// As it is written, without the steps inside.
     own: Value,
+    /// Where the step stands that holds it.
+    holder: Option<usize>,
 }
 
 /// A definition's steps in order, nested ones behind the step that holds them.
@@ -100,32 +104,34 @@ impl Outline {
     /// The outline of a definition that passed every check, as JSON.
     pub fn of(definition: &Value) -> Outline {
         let mut outline = Outline::default();
-        outline.add(definition.get("steps"), "");
+        outline.add(definition.get("steps"), "", None);
         outline
     }
 
-    fn add(&mut self, steps: Option<&Value>, prefix: &str) {
+    fn add(&mut self, steps: Option<&Value>, prefix: &str, holder: Option<usize>) {
         let steps = steps.and_then(Value::as_array);
         let objects = steps.into_iter().flatten().filter_map(Value::as_object);
         for step in objects {
-            self.add_one(step, prefix);
+            self.add_one(step, prefix, holder);
         }
     }
 
-    fn add_one(&mut self, step: &Map<String, Value>, prefix: &str) {
+    fn add_one(&mut self, step: &Map<String, Value>, prefix: &str, holder: Option<usize>) {
         let id = step.get("id").and_then(Value::as_str).unwrap_or_default();
         let path = format!("{prefix}{id}");
         let own = step
             .iter()
             .filter(|(key, _)| !BRANCHES.contains(&key.as_str()));
         let own = own.map(|(key, value)| (key.clone(), value.clone()));
+        let at = self.0.len();
         self.0.push(Part {
             path: path.clone(),
             id: id.to_owned(),
             own: Value::Object(own.collect()),
+            holder,
         });
         for branch in BRANCHES {
-            self.add(step.get(branch), &format!("{path}.{branch}."));
+            self.add(step.get(branch), &format!("{path}.{branch}."), Some(at));
         }
     }
 
@@ -146,11 +152,23 @@ impl Outline {
         innermost.map(|(at, _)| at)
     }
 
+    /// Whether every step around that one is finished: of a branch whose condition is answered anew, nothing is known.
+    fn is_within_finished(&self, at: usize, finished: &HashSet<&str>) -> bool {
+        let holder_of = |at: &usize| self.0.get(*at).and_then(|part| part.holder);
+        let mut holders = std::iter::successors(holder_of(&at), holder_of);
+        holders.all(|at| finished.contains(self.0[at].path.as_str()))
+    }
+
     /// How many steps both have in common before the first that differs in place or in writing.
     fn common(&self, other: &Outline) -> usize {
         let pairs = self.0.iter().zip(&other.0);
         pairs.take_while(|(one, two)| one == two).count()
     }
+}
+
+/// Whether that is on record for good. What failed and let the run go on is tried again.
+fn is_finished(status: StepStatus) -> bool {
+    matches!(status, StepStatus::Completed | StepStatus::Skipped)
 }
 
 /// The rows that are taken over, as their places in `rows`.
@@ -174,9 +192,11 @@ pub fn reused(
         Begin::Start | Begin::Failed => NoPlace::NothingFailed,
     })?;
     let end = place.min(old.common(new));
+    let finished = rows.iter().filter(|(_, status)| is_finished(*status));
+    let finished: HashSet<&str> = finished.map(|(path, _)| path.as_str()).collect();
     let is_kept = |(path, status): &(String, StepStatus)| {
-        let is_finished = matches!(status, StepStatus::Completed | StepStatus::Skipped);
-        is_finished && old.owner(path).is_some_and(|at| at < end)
+        let is_before = |at: usize| at < end && old.is_within_finished(at, &finished);
+        is_finished(*status) && old.owner(path).is_some_and(is_before)
     };
     let kept = rows.iter().enumerate().filter(|(_, row)| is_kept(row));
     Ok(kept.map(|(at, _)| at).collect())

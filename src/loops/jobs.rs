@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::jobs::{Carried, JobRow, PREFIX};
 use crate::time::Clock;
 
-/// The longest rest between two parts.
+/// The longest rest between two parts, and that of jobs which all wait for a place in the queue.
 const REST_MAX: Duration = Duration::from_millis(250);
 
 /// What jobs are done with.
@@ -40,25 +40,26 @@ impl Jobs {
                 return Some(REFUSED_NAP);
             }
         };
-        let mut goes_on = false;
+        let (mut goes_on, mut waits) = (false, false);
         for job in &jobs {
             if self.halt.load(Ordering::SeqCst) {
                 break;
             }
             match self.part(job) {
                 Ok(Carried::On | Carried::Through | Carried::Stopped) => goes_on = true,
-                Ok(Carried::Waits) => {}
+                Ok(Carried::Waits) => waits = true,
                 Err(fault) => {
                     let id = job.job_id.prefixed(PREFIX);
                     log::error!("{id} has to wait: {fault}; trying again");
                 }
             }
         }
-        match (jobs.is_empty(), goes_on) {
-            (true, _) => None,
-            (false, true) => Some(self.clock.now().since(began).min(REST_MAX)),
-            // Every one waits: for a place in the queue, or for the file.
-            (false, false) => Some(NAP),
+        match (jobs.is_empty(), goes_on, waits) {
+            (true, ..) => None,
+            (false, true, _) => Some(self.clock.now().since(began).min(REST_MAX)),
+            (false, false, true) => Some(REST_MAX),
+            // For the file.
+            (false, false, false) => Some(NAP),
         }
     }
 

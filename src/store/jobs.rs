@@ -38,6 +38,10 @@ pub const PART: usize = 100;
 const PART_ROWS: usize = 500;
 const PART_BYTES: usize = 4 << 20;
 
+/// How many runs of a deployment a job leaves in the queue, at least, and for each worker.
+const AHEAD: u64 = 256;
+const AHEAD_OF_WORKER: u64 = 8;
+
 /// How many jobs may be under way.
 pub const RUNNING_MAX: usize = 100;
 
@@ -322,7 +326,9 @@ impl Tx<'_> {
         let matching = known.work.targets().among(self.conn, &rows)?;
         let (mut tally, mut below) = (Tally::default(), part.below);
         for (row, deed) in &part.deeds {
-            if matches!(deed, Deed::Retry(_)) && !self.has_place_for_more() {
+            if let Deed::Retry(again) = deed
+                && !self.has_place_for_more(again.new.deployment)
+            {
                 below = row + 1;
                 break;
             }
@@ -369,10 +375,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether the queue takes another run of a job: a tenth of it is kept free for callers.
-    fn has_place_for_more(&self) -> bool {
+    /// Whether the queue takes another run of a job: a tenth of it is kept free for callers, and no deployment has more
+    /// queued than keeps the workers busy for a while, since what its callers start comes behind it.
+    fn has_place_for_more(&self, deployment: i64) -> bool {
         let most = self.limits.max_queued;
-        self.counts.total().queued < most - most / 10
+        let own = AHEAD.max(AHEAD_OF_WORKER * self.limits.workers as u64);
+        self.counts.total().queued < most - most / 10 && self.counts.of(deployment).queued < own
     }
 
     fn redeliver_one(&mut self, row: i64, tally: &mut Tally, now: Timestamp) -> Result<()> {
@@ -397,6 +405,14 @@ impl Tx<'_> {
             Err(fault) => return Err(fault),
         }
         Ok(())
+    }
+}
+
+/// What a log may hold of it: what is wrong with a run's inputs may repeat them.
+fn reason_to_log(fault: &Error) -> String {
+    match fault.code {
+        Code::InternalServerError => fault.to_string(),
+        code => code.row().name.to_owned(),
     }
 }
 
@@ -519,12 +535,13 @@ impl Store {
         dice: &Dice,
         now: Timestamp,
     ) -> Result<Part> {
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut rows, mut bytes, mut below) = (0, 0, slice.below);
         let mut deeds = Vec::with_capacity(slice.rows.len());
+        let (mut failed, mut why) = (0, String::new());
         for row in &slice.rows {
             if rows >= PART_ROWS || bytes >= PART_BYTES {
-                let below = deeds.last().map_or(slice.below, |(last, _)| *last);
-                return Ok(Part { deeds, below });
+                below = deeds.last().map_or(below, |(last, _)| *last);
+                break;
             }
             let deed = match self.retry_deed(*row, how, by, Id::new(now, dice)) {
                 Ok(Some(again)) => {
@@ -535,19 +552,17 @@ impl Store {
                 Ok(None) => Deed::Skip,
                 Err(fault) if fault.code == Code::Unavailable => return Err(fault),
                 Err(fault) => {
-                    log::warn!(
-                        "{} cannot repeat a run: {fault}",
-                        job.job_id.prefixed(PREFIX)
-                    );
+                    (failed, why) = (failed + 1, reason_to_log(&fault));
                     Deed::Fail
                 }
             };
             deeds.push((*row, deed));
         }
-        Ok(Part {
-            deeds,
-            below: slice.below,
-        })
+        if failed > 0 {
+            let id = job.job_id.prefixed(PREFIX);
+            log::warn!("{id} cannot repeat {failed} of {} runs: {why}", deeds.len());
+        }
+        Ok(Part { deeds, below })
     }
 
     /// `None`: there is nothing to repeat.

@@ -64,12 +64,13 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const [job, setJob] = useState(null);
-  const asked = JSON.stringify(filter);
+  // Of the choices, where to begin decides which runs there are.
+  const asked = JSON.stringify({ filter, from: extra.from });
   useEffect(() => {
     const abort = new AbortController();
     setCount(null);
     setError(null);
-    post(path, { filter, dry_run: true }, { signal: abort.signal }).then(
+    post(path, { filter, from: extra.from, dry_run: true }, { signal: abort.signal }).then(
       (answer) => setCount(answer.count),
       (failure) => abort.signal.aborted || setError(failure),
     );
@@ -93,7 +94,7 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
   const body = job ? html`<${Running} started=${job} what=${title} onClose=${close} />`
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
         : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
-      ${count > 0 && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
+      ${(count > 0 || extra.from) && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
       <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}
           >${action}${count ? ` ${many}` : ""}<//></footer>`;

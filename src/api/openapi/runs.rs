@@ -136,9 +136,9 @@ fn shown() -> Value {
 pub(super) fn begin() -> Value {
     json!({
         "type": ["string", "null"], "minLength": 1, "maxLength": STEP,
-        "description": "`start`, `failed` (which it is without), or a step's path or id. Finished \
-        steps before it are not executed again: what is on record of them is taken over, as far as \
-        the definition is the same.",
+        "description": "`start`, `failed` (which it is without), or a step's path or id. Steps \
+        before it that completed or were skipped are not executed again: what is on record of them \
+        is taken over, as far as the definition is the same.",
     })
 }
 

@@ -48,10 +48,6 @@ fn rows(outline: &Outline, statuses: &[StepStatus]) -> Vec<(String, StepStatus)>
     paths.zip(statuses.iter().copied()).collect()
 }
 
-fn is_finished(status: StepStatus) -> bool {
-    matches!(status, StepStatus::Completed | StepStatus::Skipped)
-}
-
 proptest! {
     #[test]
     fn of_the_same_version_all_that_is_finished_before_the_place_is_taken_over(
@@ -61,7 +57,13 @@ proptest! {
         let rows = rows(&outline, &statuses);
         let at = at % rows.len();
         let path = rows[at].0.as_str();
-        let expected: Vec<usize> = (0..at).filter(|row| is_finished(rows[*row].1)).collect();
+        // In these a step inside of another is two names below it.
+        let holder = |row: usize| Some(rows[row].0.rsplitn(3, '.').nth(2)?.to_owned());
+        let is_done = |path: &str| rows.iter().any(|(it, status)| it == path && is_finished(*status));
+        let is_taken = |row: &usize| {
+            is_finished(rows[*row].1) && holder(*row).is_none_or(|holder| is_done(&holder))
+        };
+        let expected: Vec<usize> = (0..at).filter(is_taken).collect();
         let failed = reused(&outline, &outline, &Begin::Failed, Some(path), &rows);
         prop_assert_eq!(failed, Ok(expected.clone()));
         let step = Begin::Step(path.to_owned());
@@ -124,6 +126,22 @@ fn a_step_is_named_by_its_path_or_its_id_in_either_version() {
     assert_eq!(kept(&old, "start"), Ok(vec![]));
     assert_eq!(kept(&old, "failed"), Err(NoPlace::NothingFailed));
     assert_eq!(kept(&old, "gone"), Err(NoPlace::NoStep("gone".to_owned())));
+}
+
+#[test]
+fn branches_of_a_condition_that_is_answered_anew_are_not_taken_over() {
+    let outline = Outline::of(&json!({"steps": [
+        {"id": "gate", "condition": "x", "on_failure": "continue", "then": [{"id": "b", "set": {}}]},
+        {"id": "end", "set": {}},
+    ]}));
+    let row = |path: &str, status| (path.to_owned(), status);
+    let rows = [
+        row("gate", StepStatus::Failed),
+        row("gate.then.b", StepStatus::Skipped),
+        row("end", StepStatus::Failed),
+    ];
+    let kept = reused(&outline, &outline, &Begin::Failed, Some("end"), &rows);
+    assert_eq!(kept, Ok(vec![]));
 }
 
 #[test]

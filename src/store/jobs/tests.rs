@@ -135,6 +135,38 @@ fn what_cannot_be_done_to_one_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_job_does_not_fill_the_queue_before_callers() {
+    let house = House::open();
+    (1..5).for_each(|n| house.insert(n));
+    house.end(4);
+    let job = asked(
+        &house,
+        Work::RetryRuns {
+            filter: RunFilter::default(),
+            how: How {
+                from: Begin::Start,
+                version: Edition::Same,
+            },
+            from_dashboard: false,
+            api_key: None,
+        },
+    );
+    let others = (1..).filter(|n| n % 5 > 0).take(AHEAD as usize - 1);
+    others.for_each(|n| house.insert(n));
+    let goes_on = || {
+        let job = now(&house, &job);
+        let part = house.store.job_part(&job, &Dice::System, NOW);
+        carry(&house, &job, &Arc::new(part.expect("readable")))
+    };
+    // There is a place for one; and then none, however often it is tried.
+    assert_eq!([goes_on(), goes_on()], [Carried::Waits; 2]);
+    assert_eq!(now(&house, &job).tally, tally(1, 0, 0));
+    house.end(4);
+    assert_eq!(goes_on(), Carried::Through);
+    assert_eq!(now(&house, &job).tally, tally(4, 0, 0));
+}
+
+#[test]
 fn no_more_jobs_are_under_way_than_may_be() {
     let house = House::open();
     (0..RUNNING_MAX).for_each(|_| drop(asked(&house, cancel_all())));
