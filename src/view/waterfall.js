@@ -206,7 +206,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${String(chosen)}
     aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
     style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
-    <div class="wf-name" style=${{ "--d": Math.min(row.depth, 10) }}>
+    <div class="wf-name" style=${{ "--d": Math.min(row.depth, 8) }}>
       <${Fold} open=${row.open} some=${kids.length > 0} onClick=${fold} />
       <${Status} value=${one.status} label="" /><span class="away">${one.status}, </span>
       <bdi class="wf-label">${visible(one.label.slice(0, 80))}</bdi>
