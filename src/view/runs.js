@@ -146,8 +146,8 @@ function useLiveRuns(filter) {
 
 const LIVE = {
   live: ["Live", "green", "Changes come in as they happen"],
-  reconnecting: ["Reconnecting", "amber", "The stream broke off; the list is asked for every 15 s until it is back"],
-  off: ["Not live", "grey", "There is no stream; the list is asked for every 15 s"],
+  reconnecting: ["Reconnecting", "amber", "Until the stream is back, the list is asked for every 15 s"],
+  off: ["Not live", "grey", "Without a stream, the list is asked for every 15 s"],
 };
 
 function Liveness({ state, reload }) {
@@ -239,8 +239,8 @@ function Nothing({ filter }) {
       <a href=${href(["deployments"])}>deployment</a> is called: by the API, a webhook, a schedule, or Run now on its page.</p>
       <${Code} label="command" text=${`curl ${base()}/v1/workflow/invoke -H "Authorization: Bearer $KEY" -d '{"deployment": "${first}", "inputs": {}}'`} /><//>`;
   }
-  return html`<${Empty} title="Deploy a workflow, and its runs are here"><p>Five lines in a shell: where Skep is, deploy a workflow, call it and wait
-    for the result, call it and have the result sent to a URL, and list the runs. This page shows them as they come.</p>
+  return html`<${Empty} title="Deploy a workflow, and its runs are here"><p>Five lines in a shell: where Skep is; deploy a workflow; call it and wait
+    for the result; call it and have the result sent to a URL; list the runs.</p>
     <${Code} text=${FIRST_LINES()} label="commands" /><//>`;
 }
 

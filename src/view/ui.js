@@ -185,16 +185,14 @@ export function ErrorBox({ error, retry }) {
     ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
 }
 
-/** A label with its input, which is a function of the properties it must have, or is drawn inside the label. */
+/** A label with its input: a function of the properties that it must have. */
 export function Field({ label, hint, error, children }) {
   const id = useUid("f");
   const described = [hint && `${id}h`, error && `${id}e`].filter(Boolean).join(" ") || null;
-  const child = [children].flat().find((one) => typeof one === "function");
   const props = { id, "aria-describedby": described, "aria-invalid": error ? "true" : null };
-  return html`<div class="field">
-    ${child ? html`<label for=${id}>${label}</label>` : html`<label><span>${label}</span>${children}</label>`}
+  return html`<div class="field"><label for=${id}>${label}</label>
     ${hint && html`<p class="hint" id="${id}h">${hint}</p>`}
-    ${child?.(props)}
+    ${[children].flat().find((one) => typeof one === "function")(props)}
     ${error && html`<p class="wrong" id="${id}e"><${Icon} name="warn" />${error}</p>`}</div>`;
 }
 
@@ -224,13 +222,12 @@ export function Code({ text, label = "code" }) {
     <${Copy} text=${text} label=${label} /></div>`;
 }
 
-/** A table of `{key, label, render(row), className, link}`. The column with `link`, else the first, carries the row's link. */
+/** A table of `{key, label, render(row), className}`. The first column carries the row's link. */
 export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, busy }) {
   if (!rows.length && empty) return empty;
-  const linked = columns.find((column) => column.link) ?? columns[0];
   const cell = (column, row) => {
     const inside = column.render ? column.render(row) : row[column.key];
-    const to = column === linked && rowHref?.(row);
+    const to = column === columns[0] && rowHref?.(row);
     return html`<td role="cell" class=${column.className} data-label=${column.label} key=${column.key}
       >${to ? html`<a class="rowlink" href=${to}>${inside}</a>` : inside}</td>`;
   };
