@@ -1,4 +1,4 @@
-// What can be done with a run.
+// What a run allows.
 
 import { html, useState } from "./lib/preact.js";
 import { get, post, url } from "./api.js";

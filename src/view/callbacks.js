@@ -43,7 +43,7 @@ const CAUSES = {
   forbidden_address: "Only public addresses may be called, and what `allow_outbound` names.",
   http_status: "There was an answer, but not a 2xx.",
   smtp_status: "The mail server refused it.",
-  interrupted: "Skep was stopped during this attempt. It is made again, and does not count.",
+  interrupted: "Skep was stopped meanwhile. It is made again, and does not count.",
 };
 
 /** Why something failed: what was said, and what that means. */

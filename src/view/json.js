@@ -252,7 +252,7 @@ function Tree({ value, root, label }) {
     ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
 }
 
-/** A text in its own lines, with more of it on demand. */
+/** A text in its own lines. */
 export function Plain({ text, label }) {
   const [shown, setShown] = useState(4_000);
   const left = text.length - shown;
