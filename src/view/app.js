@@ -1,10 +1,10 @@
 // The frame of the dashboard: who is signed in, where one is, and the page for it.
 
-import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
+import { render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
 import { may, resume, signIn, signOut, useSession } from "./session.js";
 import { go, href, route, useRoute } from "./router.js";
 import { help, keysAreOn, switchKeys, useKeys } from "./keys.js";
-import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner } from "./ui.js";
+import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner, Waiting, html } from "./ui.js";
 
 /** Each place: title, icon, key after `g`, scopes that see it, its module, and that of one thing in it with its property. */
 const PLACES = {
@@ -63,7 +63,7 @@ function Shown({ name, props }) {
     return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} retry=${retry} />
       <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
   }
-  if (loaded.name !== name) return html`<div class="loading"><${Spinner} label="Loading" /></div>`;
+  if (loaded.name !== name) return html`<${Waiting} />`;
   return html`<${loaded.component} key=${Object.values(props).join("/")} ...${props} />`;
 }
 
@@ -211,8 +211,7 @@ function App() {
   useEffect(ask, []);
   const page = session ? html`<${Frame} session=${session} />`
     : session === null ? html`<${SignIn} />`
-    : html`<main class="sign">${error ? html`<${ErrorBox} error=${error} retry=${ask} />`
-      : html`<${Spinner} label="Loading" />`}</main>`;
+    : html`<main class="sign"><${Waiting} error=${error} retry=${ask} /></main>`;
   return html`<div class=${session ? "frame" : ""}>${page}</div><${Overlays} />`;
 }
 

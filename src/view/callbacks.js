@@ -1,12 +1,13 @@
 // What is owed to receivers: each delivery and its attempts.
 
-import { html, useEffect, useMemo, useState } from "./lib/preact.js";
+import { useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet } from "./api.js";
-import { Badge, Button, ErrorBox, Icon, Spinner, Status, Time, confirm, toast } from "./ui.js";
+import { Badge, Icon, Status, Text, Time, Waiting, html } from "./ui.js";
+import { Act } from "./forms.js";
 import { bytes, host, ms, words } from "./format.js";
 import { may } from "./session.js";
 import { href } from "./router.js";
-import Json, { Fold, Plain, Text } from "./json.js";
+import Json, { Fold, Plain } from "./json.js";
 
 /** How much is shown: bytes of a binary answer, and attempts until the earlier ones are asked for. */
 const HEX = 2048;
@@ -29,10 +30,6 @@ export function Countdown({ at }) {
   return html`<time datetime=${at} title=${at}>${left > 0 ? `in ${ms(Math.max(1000, left - (left % 1000)))}` : "due now"}</time>`;
 }
 
-/** Names with their values, side by side. */
-export const Facts = ({ rows }) => html`<dl class="pairs">${rows.filter(Boolean).map(([name, value]) =>
-  html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
-
 /** What each class of failure means, and what to do about it. */
 const CAUSES = {
   dns: "The host's name could not be resolved. Is it spelled right?",
@@ -49,7 +46,7 @@ const CAUSES = {
 /** Why something failed: what was said, and what that means. */
 export function Cause({ error, kind }) {
   if (!error && !kind) return null;
-  return html`<div class="cause"><${Icon} name="warn" /><div>
+  return html`<div class="error"><${Icon} name="warn" /><div>
     <p><strong><${Text} value=${error ?? words(kind)} max=${600} /></strong></p>${CAUSES[kind] && html`<p>${CAUSES[kind]}</p>`}</div></div>`;
 }
 
@@ -166,26 +163,15 @@ export function Attempts({ attempts, whole, chosen, onPick, waits }) {
     html`<button type="button" class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
 }
 
-/** The button that sends it again; it asks first, and says why where the key may not. */
+/** The button that sends it again; it asks first, and says why where the key may not. An attempt in flight is waited for. */
 export function Redeliver({ delivery, onDone }) {
   const allowed = may("admin");
-  // An attempt in flight is waited for.
-  if (delivery.status === "delivering") return null;
-  const press = async () => {
-    const yes = await confirm({
-      title: "Send it again?", action: "Redeliver",
-      text: `The same event, with the same webhook-id, goes to ${host(delivery.url)} with a fresh budget of attempts.`,
-    });
-    if (!yes) return;
-    try {
-      await post(`v1/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
-      toast("It will be sent again.");
-      onDone();
-    } catch (error) {
-      toast(error.message, "bad");
-    }
+  const ask = {
+    title: "Send it again?", action: "Redeliver",
+    text: `The same event, with the same webhook-id, goes to ${host(delivery.url)} with a fresh budget of attempts.`,
   };
-  return html`<${Button} disabled=${!allowed} title=${allowed ? null : "Needs a key with the scope admin"} onClick=${press}>Redeliver<//>`;
+  return delivery.status !== "delivering" && html`<${Act} disabled=${!allowed} title=${allowed ? null : "Needs a key with the scope admin"} ask=${ask}
+    act=${() => post(`v1/deliveries/${delivery.id}/redeliver`).then(onDone)} done="It will be sent again.">Redeliver<//>`;
 }
 
 const STANDING = {
@@ -207,7 +193,7 @@ function Delivery({ delivery, onChange }) {
   const attempts = delivery.attempts ?? [];
   const [chosen, setChosen] = useState(null);
   const [asked, ask] = useState(false);
-  const { data, error, loading, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
+  const { data, error, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
   const state = JSON.stringify([delivery.status, attempts[attempts.length - 1]]);
   useEffect(() => {
     if (data) reload();
@@ -222,7 +208,7 @@ function Delivery({ delivery, onChange }) {
       <${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
     ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
-      waits=${loading ? html`<${Spinner} label="Loading" />` : html`<${ErrorBox} error=${error} retry=${reload} />`} />`}</article>`;
+      waits=${html`<${Waiting} error=${error} retry=${reload} />`} />`}</article>`;
 }
 
 /** The callback log of a run: what is owed, where it stands, and every attempt's status code in sight. */

@@ -1,13 +1,13 @@
 // One step beside the waterfall: what went in and came out, why it failed. Its values are asked for when it is opened.
 
-import { html, useEffect, useState } from "./lib/preact.js";
+import { useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import { Badge, Button, Copy, ErrorBox, Icon, Spinner, Status, Tabs, Time } from "./ui.js";
+import { Badge, Button, Copy, ErrorBox, Icon, Status, Tabs, Text, Time, Waiting, html } from "./ui.js";
 import { bytes, ms, plural, words } from "./format.js";
 import { href } from "./router.js";
 import { Cause, Countdown } from "./callbacks.js";
 import { FINAL, parts } from "./waterfall.js";
-import Json, { Text } from "./json.js";
+import Json from "./json.js";
 
 /** Values larger than this are asked for by a press. */
 const FREELY = 512 * 1024;
@@ -65,9 +65,9 @@ export default function Step({ run, row, onClose, onRetry }) {
     <${Cause} error=${shown.error} kind=${shown.error_class} />
     ${onRetry && html`<p><${Button} onClick=${() => onRetry(row.path)}>Retry from here…<//></p>`}
     <${Tabs} label="Of this step" items=${tabs} current=${current} onSelect=${setView} />
-    ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
+    <${ErrorBox} error=${error} retry=${reload} />
     ${current === "attempts" ? html`<${Tries} step=${shown} />`
       : step ? html`<${View} key=${row.path} step=${step} view=${current} name=${parts(row.path).pop()} />`
-      : loading ? html`<${Spinner} label="Loading the values" />`
+      : loading ? html`<${Waiting} />`
       : !error && html`<p><${Button} onClick=${() => setAsked(row.path)}>Load ${bytes(size)}<//></p>`}</aside>`;
 }
