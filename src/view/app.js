@@ -122,7 +122,7 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
   const [dark, flip] = useTheme();
   return html`<header class="rail"><div class="brand"><a href=${href(["runs"])}><img src="view/icon.svg" alt=""
       width="22" height="22" />Skep</a>
-      <button type="button" class="burger" aria-expanded=${String(open)} aria-controls="places"
+      <button class="burger" aria-expanded=${String(open)} aria-controls="places"
         aria-label="Menu" onClick=${() => setOpen(!open)}><${Icon} name=${open ? "close" : "menu"} size=${20} /></button></div>
     <${Search} box=${box} />
     <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, [title, icon]]) =>
@@ -164,7 +164,7 @@ function Frame({ session }) {
     ...Object.fromEntries(places),
     "?": [() => setHelping(true), "This help"],
   });
-  return html`<button type="button" class="skip" onClick=${() => main.current.focus()}>Skip to the page</button>
+  return html`<button class="skip" onClick=${() => main.current.focus()}>Skip to the page</button>
     <${Rail} ...${{ session, path, box, open, setOpen }} onHelp=${() => setHelping(true)} />
     <main ref=${main} tabindex="-1">${found
       ? html`<${Shown} key=${found.module} name=${found.module} props=${found.props} />`
@@ -194,7 +194,7 @@ function SignIn() {
   return html`<main class="sign"><form onSubmit=${submit}><img src="view/icon.svg" alt="" width="40" height="40" />
     <h1>Skep</h1><${Field} label="API key" error=${error}>${(props) => html`<input ...${props} name="key"
       type="password" autocomplete="current-password" spellcheck=${false} autofocus required />`}<//>
-    <button class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
+    <button type="submit" class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
       >${busy && html`<${Spinner} />`}Sign in</button>
     <p class="hint">The admin key is SKEP_ADMIN_KEY, or was shown at the first start (or stands in the file beside the
       database that ends in <code>.admin-key</code>). Others are made under Keys, or with <code>skep keys create</code>.</p>

@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet } from "./api.js";
 import { Badge, Icon, Status, Text, Time, Waiting, html } from "./ui.js";
-import { Act } from "./forms.js";
+import { Act, Pairs } from "./forms.js";
 import { bytes, host, ms, words } from "./format.js";
 import { may } from "./session.js";
 import { href } from "./router.js";
@@ -90,8 +90,7 @@ function TimingBar({ parts, longest }) {
 function Headers({ headers, label }) {
   const all = Array.isArray(headers) ? headers : Object.entries(headers ?? {});
   return html`<h5>Headers</h5><div class="cb-scroll" tabindex="0" role="region" aria-label=${label}>
-    <dl>${all.map(([name, value]) => html`<div><dt><${Text} value=${name} /></dt>
-      <dd><${Text} value=${[value].flat().join(", ")} /></dd></div>`)}</dl></div>`;
+    <${Pairs} of=${all.map(([name, value]) => [html`<${Text} value=${name} />`, html`<${Text} value=${[value].flat().join(", ")} />`])} /></div>`;
 }
 
 /** Bytes that are no text, sixteen a line, as numbers and as far as they are letters. */
@@ -133,8 +132,8 @@ function Attempt({ attempt, delivery }) {
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
   const { response_status: code, response_headers: headers } = attempt;
   return html`<div class="cb-attempt"><${Cause} error=${attempt.error} kind=${attempt.error_class} />
-    ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="cb-legend">${parts.map((part) =>
-      html`<div><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
+    ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="legend">${parts.map((part) =>
+      html`<div class="row"><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
     ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it verifies with ${signed}</span></p>`}
     <div class="cb-pair"><section><h4>Request</h4><p><code>POST</code> <${Text} value=${delivery.url} max=${300} /></p>
         <${Headers} headers=${attempt.request_headers} label="Request headers" />
@@ -153,14 +152,14 @@ export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   return html`<ol class="plain cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
     const open = one.number === chosen;
     const known = whole?.attempts.find((each) => each.number === one.number);
-    return html`<li key=${one.number}><button type="button" class="cb-row" aria-expanded=${String(open)}
+    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${String(open)}
         onClick=${() => onPick(open ? null : one.number)}><${Fold} open=${open} /><span class="faint">#${one.number}</span>
         <${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${known?.trigger === "manual" && ", manual"}</span>
         ${known ? html`<${TimingBar} parts=${phases(known)} longest=${longest} />` : html`<span></span>`}
         <span class="num">${one.duration_ms != null && ms(one.duration_ms)}</span></button>
       ${open && (known ? html`<${Attempt} attempt=${known} delivery=${whole} />` : html`<div class="cb-attempt">${waits}</div>`)}</li>`;
   })}</ol>${!all && attempts.length > FEW &&
-    html`<button type="button" class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
+    html`<button class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
 }
 
 /** The button that sends it again; it asks first, and says why where the key may not. An attempt in flight is waited for. */

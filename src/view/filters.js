@@ -127,7 +127,7 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
     event.preventDefault();
     onTake(text.trim());
   };
-  const pick = (one, inside) => html`<li key=${one}><button type="button" onClick=${() => onTake(one)}>${inside}</button></li>`;
+  const pick = (one, inside) => html`<li key=${one}><button onClick=${() => onTake(one)}>${inside}</button></li>`;
   return html`<form onSubmit=${submit}><label class="over"><span>${label}</span><input ref=${box} type="text"
       value=${text} placeholder=${placeholder} autocomplete="off" spellcheck=${false}
       onInput=${(event) => setText(event.currentTarget.value)} /></label>
@@ -172,7 +172,7 @@ function MetadataChoice({ query, close }) {
     close();
   };
   return html`${set.length > 0 && html`<ul class="picks" aria-label="Metadata that is asked for">${set.map(([one, value]) =>
-      html`<li key=${one}><button type="button" onClick=${() => setQuery({ [`metadata[${one}]`]: null })}
+      html`<li key=${one}><button onClick=${() => setQuery({ [`metadata[${one}]`]: null })}
         ><bdi>${cut(`${one} = ${value || "anything"}`, 80)}</bdi><span class="away">: take away</span><${Icon} name="close" size=${12} />
         </button></li>`)}</ul>`}
     ${key ? html`<${Suggest} key="value" label=${html`Value of <bdi>${cut(key, 40)}</bdi>`} kind="value" of=${key} any="Any value"

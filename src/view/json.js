@@ -132,7 +132,7 @@ function Scalar({ value, window, onMore, needle }) {
     onMore({ from: 0, to: to + MORE });
   };
   return html`<bdi class="green">"${from > 0 && "… "}${marked(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi>
-    ${(left || from > 0) && html`<button type="button" class="link" tabindex="-1" onClick=${more}
+    ${(left || from > 0) && html`<button class="link" tabindex="-1" onClick=${more}
       >show more (${number(value.length)} characters)</button>`}`;
 }
 
@@ -243,7 +243,7 @@ export default function Json({ value, root = "", label }) {
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);
   const text = useMemo(() => (raw ? pasted(value) : ""), [raw, value]);
   if (!isBranch(value) && typeof value !== "string") return html`<code>${String(value)}</code>`;
-  const kind = (is, word) => html`<button type="button" class="chip" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}</button>`;
+  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}<//>`;
   return html`<div class="json"><div class="row" role="group" aria-label=${`How ${label} is shown`}>
       ${kind(false, isBranch(value) ? "Tree" : "Value")}${kind(true, "Text")}<span class="hint">${bytes(size)}</span>
       ${raw && html`<span class="gap"></span><${CopyButton} text=${() => text}>Copy<//>`}</div>

@@ -105,7 +105,7 @@ function useRun(id) {
 
 function Story({ run, onStep }) {
   const { waiting_on: on, error_step: failed } = run;
-  const show = (step, label) => step && html`<button type="button" class="link" onClick=${() => onStep(step)}>${label}</button>`;
+  const show = (step, label) => step && html`<button class="link" onClick=${() => onStep(step)}>${label}</button>`;
   return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${run.story} max=${800} /></p>
     <div class="row">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
       ${on?.approval_id && html`<a href=${href(["approvals", on.approval_id])}>Open the approval</a>`}
@@ -123,7 +123,7 @@ function Badges({ run, live }) {
 }
 
 function Ids({ run }) {
-  return html`<div class="run-ids"><${Copy} text=${run.request_id} label="request id" show /><${Copy} text=${run.run_id} label="run id" show />
+  return html`<div class="row run-ids"><${Copy} text=${run.request_id} label="request id" show /><${Copy} text=${run.run_id} label="run id" show />
     <span class="faint">Accepted <${Time} at=${run.created_at} /></span>
     ${run.retries?.length > 0 && html`<span class="faint">Retried as ${run.retries.slice(0, 5).map((id) => html`<${Other} id=${id} />`)}
       ${run.retries.length > 5 && `and ${run.retries.length - 5} more`}</span>`}</div>`;
@@ -148,7 +148,8 @@ function Strip({ run, steps, total, now }) {
     ["Attempts", `${number(attempts)}${steps.length < total ? "+" : ""}`, "Tries of its steps"],
     ["Tokens", number(run.total_tokens ?? 0)], ["Cost", run.total_charge ?? "0"], ["Callback", html`<${CallbackFigure} run=${run} />`],
   ];
-  return html`<dl class="run-strip">${figures.map(([name, value, title]) => html`<div title=${title}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="tiles">${figures.map(([name, value, title]) =>
+    html`<div class="tile" title=${title}><dt>${name}</dt><dd><strong>${value}</strong></dd></div>`)}</dl>`;
 }
 
 function Configuration({ run }) {

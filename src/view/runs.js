@@ -198,7 +198,7 @@ function BulkDialog({ name, filter, onClose, onDone }) {
 function Actions({ filter, reload, hidden, flip }) {
   const [open, setOpen] = useState(null);
   const shut = () => setOpen(null);
-  const button = (name, label) => html`<li><button type="button" onClick=${() => setOpen(name)}
+  const button = (name, label) => html`<li><button onClick=${() => setOpen(name)}
     disabled=${filter.status.length > 0 && !filter.status.some((one) => ACTIONS[name].on.includes(one))}>${label}</button></li>`;
   return html`<${Menu} label="Columns" align="right"><fieldset><legend>Columns</legend>${COLUMNS.slice(1).map(({ key, label }) =>
       html`<label class="check" key=${key}><input type="checkbox" checked=${!hidden.includes(key)} onChange=${() => flip(key)} />${label}</label>`)}

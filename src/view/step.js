@@ -53,8 +53,8 @@ export default function Step({ run, row, onClose, onRetry }) {
   const current = names.includes(view) ? view : shown.status === "failed" && shown.attempts.length ? "attempts" : "output";
   const child = childOf(shown);
   const approval = run.waiting_on?.step === row.path && run.waiting_on.approval_id;
-  return html`<aside class="st" aria-label="Step"><header><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
-      <button type="button" class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
+  return html`<aside class="st" aria-label="Step"><header class="row"><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
+      <button class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
     <div class="row"><${Status} value=${shown.status} /><${Badge}><${Text} value=${shown.type} /><//>
       ${shown.reused && html`<${Badge} tone="violet" title="Taken over from the run that was retried">reused<//>`}
       <span class="num">${took(shown)}</span>${shown.attempts.length > 1 && html`<span>${plural(shown.attempts.length, "attempt")}</span>`}

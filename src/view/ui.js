@@ -24,11 +24,12 @@ function tame(node) {
   for (const name of typeof type === "string" ? ["title", "aria-label"] : []) {
     if (props[name]) props[name] = plain(String(props[name]), LABEL_MAX);
   }
+  if (type === "button") props.type ??= "button";
   if (props.children) props.children = tame(props.children);
   return node;
 }
 
-/** The tag of every template: what it draws cannot turn its neighbours round, whoever wrote it. */
+/** The tag of every template: what it draws turns nothing beside it round, and a button sends a form only if it says so. */
 export const html = (...parts) => tame(draw(...parts));
 
 let ids = 0;
@@ -103,7 +104,7 @@ export function Text({ value, max = TEXT_MAX }) {
   if (value == null || value === "") return html`<span class="faint">–</span>`;
   const text = String(value);
   if (text.length <= size) return html`<bdi class="text">${text}</bdi>`;
-  return html`<bdi class="text">${cut(text, size)}…</bdi> <button type="button" class="link"
+  return html`<bdi class="text">${cut(text, size)}…</bdi> <button class="link"
     onClick=${() => setSize(size + MORE)}>Show more (${number(text.length)} characters)</button>`;
 }
 
@@ -169,13 +170,13 @@ export function Copy({ text, label = "", show, children = show && html`<code>${t
     setTimeout(() => setDone(false), 1500);
   };
   const words = `Copy ${label}`.trim();
-  return html`<button type="button" class="copy ${children ? "" : "bare"}" title=${words} onClick=${press}><span class="away"
+  return html`<button class="copy ${children ? "" : "bare"}" title=${words} onClick=${press}><span class="away"
     >${done ? "Copied" : words} </span>${children}<${Icon} name=${done ? "check" : "copy"} /></button>`;
 }
 
 /** A button; kinds are `primary`, `danger`, `quiet` and none. */
 export function Button({ kind = "", busy = false, disabled, children, ...rest }) {
-  return html`<button type="button" ...${rest} class="button ${kind} ${rest.class ?? ""}"
+  return html`<button ...${rest} class="button ${kind} ${rest.class ?? ""}"
     aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
@@ -252,7 +253,7 @@ export function Tabs({ label, items, current, onSelect }) {
     event.currentTarget.children[at].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
-    html`<button type="button" role="tab" key=${item.key} aria-selected=${String(item.key === current)}
+    html`<button role="tab" key=${item.key} aria-selected=${String(item.key === current)}
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
@@ -301,7 +302,7 @@ export function Dialog({ title, onClose, children, wide }) {
   };
   return html`<dialog ref=${box} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${cancelled}
     onMouseDown=${(event) => event.target === box.current && onClose()}>
-    <div class="inside"><header><h2 id=${id}>${title}</h2><button type="button" class="close" onClick=${onClose}
+    <div class="inside"><header><h2 id=${id}>${title}</h2><button class="close" onClick=${onClose}
       aria-label="Close"><${Icon} name="close" /></button></header>${children}</div></dialog>`;
 }
 
@@ -348,7 +349,6 @@ export function Overlays() {
         <${Button} kind=${asked.danger ? "danger" : "primary"} onClick=${() => answer(true)}>${asked.action}<//>
       </footer><//>`}
     <div class="toasts" role="status" aria-live="polite">${toasts.map((one) => html`<div class="toast ${one.kind}"
-      key=${one.id}><${Icon} name=${one.kind === "bad" ? "warn" : "check"} /><${Text} value=${one.text} max=${LABEL_MAX} /><button
-      type="button" class="close" aria-label="Dismiss" onClick=${() => dismiss(one.id)}><${Icon} name="close" />
+      key=${one.id}><${Icon} name=${one.kind === "bad" ? "warn" : "check"} /><${Text} value=${one.text} max=${LABEL_MAX} /><button class="close" aria-label="Dismiss" onClick=${() => dismiss(one.id)}><${Icon} name="close" />
       </button></div>`)}</div>`;
 }

@@ -1,7 +1,7 @@
 // A run's steps as a waterfall: a tree by path, a time axis, a bar a row. Only the rows in sight are in the page.
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Status, html } from "./ui.js";
+import { Button, Status, html } from "./ui.js";
 import { cut, ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
 import { Fold, pressed } from "./json.js";
@@ -327,7 +327,7 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   });
   const inSight = active !== null && index >= first && index < last;
   const chip = (words, onClick, pressed) =>
-    html`<button type="button" class="chip" aria-pressed=${pressed} onClick=${onClick}>${words}</button>`;
+    html`<${Button} kind="quiet" aria-pressed=${pressed} onClick=${onClick}>${words}<//>`;
   return html`${(root.size > 12 || root.failed > 1) && html`<div class="row">
       <input type="search" aria-label="Filter steps by path or type" placeholder="Filter steps" value=${asked}
         onInput=${(event) => setAsked(event.target.value)} />
