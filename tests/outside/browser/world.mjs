@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 
-const ADMIN = "fhk_browser-admin-key-0123456789abcdef";
+export const ADMIN = "fhk_browser-admin-key-0123456789abcdef";
 const PATIENCE = 20_000;
 
 /** A name that tries to be more than a name. */
@@ -25,9 +25,26 @@ export async function until(what, look) {
   }
 }
 
+/** What receivers answer, by the first part of the path; anything else is a 200. `hang` answers never. */
+const ANSWERS = { 503: 503, 410: 410, flaky: 503, binary: 422 };
+const BYTES = Buffer.from([0, 1, 2, 254, 255, 60, 98, 62]);
+
 /** Takes every request, and remembers it. */
 class Receiver {
   arrivals = [];
+  /** What `flaky` will still refuse, by path. */
+  patience = new Map();
+
+  answer(path, answer) {
+    const [, first, left] = path.split("/");
+    if (first === "hang") return;
+    const refused = this.patience.get(path) ?? Number(left);
+    if (first === "flaky") this.patience.set(path, refused - 1);
+    const status = first === "flaky" && refused <= 0 ? 200 : (ANSWERS[first] ?? 200);
+    const type = first === "binary" ? "application/octet-stream" : "application/json";
+    answer.writeHead(status, { "content-type": type });
+    answer.end(first === "binary" ? BYTES : status === 200 ? "{}" : JSON.stringify({ error: "closed for the winter" }));
+  }
 
   async start() {
     this.server = createServer((request, answer) => {
@@ -36,7 +53,7 @@ class Receiver {
       request.on("end", () => {
         const body = Buffer.concat(parts).toString("utf8");
         this.arrivals.push({ method: request.method, path: request.url, body });
-        answer.writeHead(200, { "content-type": "application/json" }).end("{}");
+        this.answer(request.url, answer);
       });
     });
     await new Promise((ready) => this.server.listen(0, "127.0.0.1", ready));
@@ -56,14 +73,18 @@ export class World {
   receiver = new Receiver();
   count = 0;
 
-  /** Starts the server and waits until it serves. */
-  async start(binary) {
+  /** Starts the receiver and the server. */
+  async start(binary, settings = ["--body-limit", "128KiB"]) {
     await this.receiver.start();
     this.folder = mkdtempSync(join(tmpdir(), "skep-browser-"));
+    await this.serve(binary, ["--listen", "127.0.0.1:0", ...settings]);
+  }
+
+  /** Starts the server and waits until it serves. */
+  async serve(binary, settings) {
     const log = openSync(join(this.folder, "log.txt"), "a");
-    const settings = ["--data", "skep.db", "--listen", "127.0.0.1:0"];
-    settings.push("--allow-outbound", "127.0.0.1/32");
-    this.process = spawn(binary, ["serve", "--body-limit", "128KiB", ...settings], {
+    const own = ["--data", "skep.db", "--allow-outbound", "127.0.0.1/32"];
+    this.process = spawn(binary, ["serve", ...own, ...settings], {
       cwd: this.folder,
       env: { PATH: process.env.PATH, HOME: this.folder, SKEP_ADMIN_KEY: ADMIN },
       stdio: ["ignore", "pipe", log],
@@ -82,9 +103,14 @@ export class World {
     return readFileSync(join(this.folder, "log.txt"), "utf8").slice(-8000);
   }
 
-  async stop() {
+  /** Ends the server; its exit code. */
+  async halt() {
     this.process?.kill("SIGTERM");
-    const code = this.process && (await this.ended);
+    return this.process && (await this.ended);
+  }
+
+  async stop() {
+    const code = await this.halt();
     this.receiver.server?.closeAllConnections();
     this.receiver.server?.close();
     if (this.folder) rmSync(this.folder, { recursive: true, force: true });
