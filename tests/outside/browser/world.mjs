@@ -52,7 +52,7 @@ class Receiver {
       request.on("data", (part) => parts.push(part));
       request.on("end", () => {
         const body = Buffer.concat(parts).toString("utf8");
-        this.arrivals.push({ method: request.method, path: request.url, body });
+        this.arrivals.push({ method: request.method, path: request.url, headers: request.headers, body });
         this.answer(request.url, answer);
       });
     });
