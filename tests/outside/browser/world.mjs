@@ -1,8 +1,10 @@
 // The world of the walk: the real binary on a fresh file, a receiver of webhooks, and questions that wait for people.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
+import { connect, createServer as createConnectionServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -35,9 +37,10 @@ class Receiver {
   /** What `flaky` will still refuse, by path. */
   patience = new Map();
 
-  answer(path, answer) {
-    const [, first, left] = path.split("/");
-    if (first === "hang") return;
+  answer(path, body, answer) {
+    const [, first, left] = path.split("?")[0].split("/");
+    if (first === "echo") return void answer.writeHead(Number(left), { "x-echo": "<b>echo</b>" }).end(body);
+    if (first === "hang") return undefined;
     const refused = this.patience.get(path) ?? Number(left);
     if (first === "flaky") this.patience.set(path, refused - 1);
     const status = first === "flaky" && refused <= 0 ? 200 : (ANSWERS[first] ?? 200);
@@ -53,7 +56,7 @@ class Receiver {
       request.on("end", () => {
         const body = Buffer.concat(parts).toString("utf8");
         this.arrivals.push({ method: request.method, path: request.url, headers: request.headers, body });
-        this.answer(request.url, answer);
+        this.answer(request.url, body, answer);
       });
     });
     await new Promise((ready) => this.server.listen(0, "127.0.0.1", ready));
@@ -69,12 +72,44 @@ class Receiver {
   }
 }
 
+/** The wire to a server, which can be cut: a proxy that knows nothing of what passes. */
+export class Wire {
+  sockets = new Set();
+
+  async start(port) {
+    this.server = createConnectionServer((near) => {
+      if (this.isCut) return near.destroy();
+      const far = connect(port, "127.0.0.1");
+      for (const [one, other] of [[near, far], [far, near]]) {
+        this.sockets.add(one);
+        one.on("error", () => {}).on("close", () => this.sockets.delete(one) && other.destroy());
+        one.pipe(other);
+      }
+      return undefined;
+    });
+    await new Promise((ready) => this.server.listen(0, "127.0.0.1", ready));
+    this.origin = `http://127.0.0.1:${this.server.address().port}`;
+    return this;
+  }
+
+  cut(is) {
+    this.isCut = is;
+    if (is) for (const socket of this.sockets) socket.destroy();
+  }
+
+  stop() {
+    this.cut(true);
+    this.server.close();
+  }
+}
+
 export class World {
   receiver = new Receiver();
   count = 0;
 
   /** Starts the receiver and the server. */
   async start(binary, settings = ["--body-limit", "128KiB"]) {
+    Object.assign(this, { binary, settings });
     await this.receiver.start();
     this.folder = mkdtempSync(join(tmpdir(), "skep-browser-"));
     await this.serve(binary, ["--listen", "127.0.0.1:0", ...settings]);
@@ -107,6 +142,13 @@ export class World {
   async halt() {
     this.process?.kill("SIGTERM");
     return this.process && (await this.ended);
+  }
+
+  /** Stops the server, does something while it is away, and starts it again at the same address. */
+  async restart(away) {
+    assert.equal(await this.halt(), 0);
+    await away();
+    await this.serve(this.binary, ["--listen", new URL(this.origin).host, ...this.settings]);
   }
 
   async stop() {

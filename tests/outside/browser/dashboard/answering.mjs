@@ -45,7 +45,7 @@ async function text(visitor, scene) {
   const box = asked.card.getByLabel("Answer", { exact: true });
   await box.fill("Bees!");
   await button(asked.card, "Send answer").click();
-  await visitor.see(asked.page, "text-mistake", "it has 5");
+  await visitor.see(asked.page, "text-mistake", "got 5");
   await box.fill("The year of the bee");
   await button(asked.card, "Send answer").click();
   assert.equal((await output(scene, asked)).text, "The year of the bee");
@@ -93,7 +93,7 @@ async function handled(visitor, scene) {
   await visitor.world.receiver.body("/anna", (one) => one.approval_id === asked.id && one.event_type === "approval.resent");
   await button(page, "Make a link").click();
   await page.getByLabel("Good for").fill("10m");
-  await visitor.see(page, "link-form", "as in messages");
+  await visitor.see(page, "link-form", "Good for");
   await dialog(page).getByRole("button", { name: "Make a link" }).click();
   const url = await visitor.copied(page, dialog(page).getByRole("button", { name: "Copy link" }));
   assert.match(url, /\/approve\/[\w-]{43}$/);

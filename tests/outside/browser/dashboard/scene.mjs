@@ -85,9 +85,14 @@ export class Scene {
 
   /** Waits until a run stands so, and what it owes as well. */
   ended(id, status, delivery) {
+    let seen;
+    const fits = (run) => run.status === status && (!delivery || run.deliveries[0]?.status === delivery);
     return until(`${id} is ${status}, its delivery ${delivery}`, async () => {
-      const run = await this.shown(id);
-      return run.status === status && (!delivery || run.deliveries[0]?.status === delivery) && run;
+      seen = await this.shown(id);
+      return fits(seen) && seen;
+    }).catch((fault) => {
+      fault.message += `: it is ${seen.status}, ${String(seen.error).slice(0, 500)}, ${seen.deliveries[0]?.status}`;
+      throw fault;
     });
   }
 

@@ -20,7 +20,11 @@ export const LOOKS = {
   "dark-390": { colorScheme: "dark", viewport: PHONE, hasTouch: true, isMobile: true },
 };
 
-const settled = () => !document.querySelector(".loading, .spinner, [aria-busy=true]");
+/** Nothing is being loaded: in the window that is open, or on the page. */
+const settled = () => {
+  const place = document.querySelector("dialog[open]") ?? document;
+  return !place.querySelector(".loading, .spinner, [aria-busy=true]");
+};
 
 /** The clipboard is one for all tabs: who copies waits for the one before. */
 let turn = Promise.resolve();
@@ -42,12 +46,12 @@ export class Visitor extends Watcher {
   overlaps = true;
 
   /** Begins a visit. Without `key` nobody is signed in. */
-  static async come(browser, world, { look, axe, folder, key = ADMIN }) {
+  static async come(browser, world, { look, axe, folder, origin, key = ADMIN }) {
     const context = await browser.newContext({
       ...LOOKS[look], deviceScaleFactor: 1, locale: "en-GB", serviceWorkers: "block", acceptDownloads: true,
       reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"],
     });
-    const visitor = new Visitor(context, { origin: world.origin, axe });
+    const visitor = new Visitor(context, { origin: origin ?? world.origin, axe });
     Object.assign(visitor, { look, folder, world, browser, isPhone: look.endsWith("390"), expected: [] });
     if (key) await visitor.bring(key);
     return visitor;
