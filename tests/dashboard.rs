@@ -84,7 +84,6 @@ fn only_the_files_are_there() {
         "/view/index.html",
         "/view/lib/nothing.js",
         "/view/%2e%2e/mod.rs",
-        "/view/lib%2fpreact.js",
         "/view/lib/..%2fapp.js",
         "/index.html",
         "/favicon.ico",

@@ -1,10 +1,10 @@
 // The frame of the dashboard: who is signed in, where one is, and the page for it.
 
-import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
+import { render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
 import { may, resume, signIn, signOut, useSession } from "./session.js";
 import { go, href, route, useRoute } from "./router.js";
 import { help, keysAreOn, switchKeys, useKeys } from "./keys.js";
-import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner } from "./ui.js";
+import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner, Waiting, html } from "./ui.js";
 
 /** Each place: title, icon, key after `g`, scopes that see it, its module, and that of one thing in it with its property. */
 const PLACES = {
@@ -63,7 +63,7 @@ function Shown({ name, props }) {
     return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} retry=${retry} />
       <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
   }
-  if (loaded.name !== name) return html`<div class="loading"><${Spinner} label="Loading" /></div>`;
+  if (loaded.name !== name) return html`<${Waiting} />`;
   return html`<${loaded.component} key=${Object.values(props).join("/")} ...${props} />`;
 }
 
@@ -122,7 +122,7 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
   const [dark, flip] = useTheme();
   return html`<header class="rail"><div class="brand"><a href=${href(["runs"])}><img src="view/icon.svg" alt=""
       width="22" height="22" />Skep</a>
-      <button type="button" class="burger" aria-expanded=${String(open)} aria-controls="places"
+      <button class="burger" aria-expanded=${String(open)} aria-controls="places"
         aria-label="Menu" onClick=${() => setOpen(!open)}><${Icon} name=${open ? "close" : "menu"} size=${20} /></button></div>
     <${Search} box=${box} />
     <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, [title, icon]]) =>
@@ -164,7 +164,7 @@ function Frame({ session }) {
     ...Object.fromEntries(places),
     "?": [() => setHelping(true), "This help"],
   });
-  return html`<button type="button" class="skip" onClick=${() => main.current.focus()}>Skip to the page</button>
+  return html`<button class="skip" onClick=${() => main.current.focus()}>Skip to the page</button>
     <${Rail} ...${{ session, path, box, open, setOpen }} onHelp=${() => setHelping(true)} />
     <main ref=${main} tabindex="-1">${found
       ? html`<${Shown} key=${found.module} name=${found.module} props=${found.props} />`
@@ -194,7 +194,7 @@ function SignIn() {
   return html`<main class="sign"><form onSubmit=${submit}><img src="view/icon.svg" alt="" width="40" height="40" />
     <h1>Skep</h1><${Field} label="API key" error=${error}>${(props) => html`<input ...${props} name="key"
       type="password" autocomplete="current-password" spellcheck=${false} autofocus required />`}<//>
-    <button class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
+    <button type="submit" class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
       >${busy && html`<${Spinner} />`}Sign in</button>
     <p class="hint">The admin key is SKEP_ADMIN_KEY, or was shown at the first start (or stands in the file beside the
       database that ends in <code>.admin-key</code>). Others are made under Keys, or with <code>skep keys create</code>.</p>
@@ -211,8 +211,7 @@ function App() {
   useEffect(ask, []);
   const page = session ? html`<${Frame} session=${session} />`
     : session === null ? html`<${SignIn} />`
-    : html`<main class="sign">${error ? html`<${ErrorBox} error=${error} retry=${ask} />`
-      : html`<${Spinner} label="Loading" />`}</main>`;
+    : html`<main class="sign"><${Waiting} error=${error} retry=${ask} /></main>`;
   return html`<div class=${session ? "frame" : ""}>${page}</div><${Overlays} />`;
 }
 

@@ -1,8 +1,9 @@
 // What is done with all that match: a job of the server with its count first, and the export of a list.
 
-import { html, useEffect, useRef, useState } from "./lib/preact.js";
+import { useEffect, useRef, useState } from "./lib/preact.js";
 import { get, post, send } from "./api.js";
-import { Button, Dialog, ErrorBox, Progress, Spinner } from "./ui.js";
+import { Button, Dialog, ErrorBox, Progress, Spinner, html, save } from "./ui.js";
+import { Entry } from "./forms.js";
 import { number, plural } from "./format.js";
 
 const MOST_ROWS = 100_000;
@@ -55,10 +56,10 @@ function Running({ started, what, onClose }) {
 }
 
 /**
- * Count, ask and carry out: `path` takes `{filter, dry_run, …extra}`, `words` say which ones, `fields(extra, set)` draws
- * further choices. `onDone` is called when the window closes on a job.
+ * Count, ask and carry out: `path` takes `{filter, dry_run, …extra}`, `words` say which ones, `fields` (as a
+ * form takes them) are further choices. `onDone` is called when the window closes on a job.
  */
-export function Bulk({ title, action, danger, one = "run", path, filter, words, fields, initial = {}, onClose, onDone }) {
+export function Bulk({ title, action, danger, one = "run", path, filter, words, fields = [], initial = {}, onClose, onDone }) {
   const [extra, setExtra] = useState(initial);
   const [count, setCount] = useState(null);
   const [error, setError] = useState(null);
@@ -94,7 +95,8 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
   const body = job ? html`<${Running} started=${job} what=${title} onClose=${close} />`
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
         : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
-      ${(count > 0 || extra.from) && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
+      ${(count > 0 || extra.from) && fields.map((field) => html`<${Entry} field=${field} value=${extra[field[0]] ?? ""}
+        onValue=${(value) => setExtra({ ...extra, [field[0]]: value || undefined })} />`)}<${ErrorBox} error=${error} />
       <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}
           >${action}${count ? ` ${many}` : ""}<//></footer>`;
@@ -127,15 +129,6 @@ async function collect({ path, params, kind, signal, tell }) {
   return { parts, rows, whole: !cursor };
 }
 
-function save(parts, kind, name) {
-  const type = kind === "csv" ? "text/csv;charset=utf-8" : "application/jsonl";
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(parts, { type }));
-  link.download = `${name}-${new Date().toISOString().slice(0, 16).replace(":", "-")}.${kind}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
 /** A window that fetches a list page by page and saves it. With `values`, inputs and outputs can be had as well. */
 export function Export({ path, params, name, values, onClose }) {
   const [kind, setKind] = useState("csv");
@@ -152,7 +145,8 @@ export function Export({ path, params, name, values, onClose }) {
     try {
       const tell = (rows) => signal.aborted || set({ rows, busy: true });
       const got = await collect({ path, params: query, kind, signal, tell });
-      save(got.parts, kind, name);
+      const type = kind === "csv" ? "text/csv;charset=utf-8" : "application/jsonl";
+      save(`${name}-${new Date().toISOString().slice(0, 16).replace(":", "-")}.${kind}`, type, got.parts);
       set(got);
     } catch (error) {
       set(signal.aborted ? {} : { error });

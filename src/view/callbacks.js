@@ -1,12 +1,13 @@
 // What is owed to receivers: each delivery and its attempts.
 
-import { html, useEffect, useMemo, useState } from "./lib/preact.js";
+import { useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet } from "./api.js";
-import { Badge, Button, ErrorBox, Icon, Spinner, Status, Time, confirm, toast } from "./ui.js";
+import { Badge, Icon, Status, Text, Time, Waiting, html } from "./ui.js";
+import { Act, Pairs } from "./forms.js";
 import { bytes, host, ms, words } from "./format.js";
 import { may } from "./session.js";
 import { href } from "./router.js";
-import Json, { Fold, Plain, Text } from "./json.js";
+import Json, { Fold, Plain } from "./json.js";
 
 /** How much is shown: bytes of a binary answer, and attempts until the earlier ones are asked for. */
 const HEX = 2048;
@@ -29,10 +30,6 @@ export function Countdown({ at }) {
   return html`<time datetime=${at} title=${at}>${left > 0 ? `in ${ms(Math.max(1000, left - (left % 1000)))}` : "due now"}</time>`;
 }
 
-/** Names with their values, side by side. */
-export const Facts = ({ rows }) => html`<dl class="pairs">${rows.filter(Boolean).map(([name, value]) =>
-  html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
-
 /** What each class of failure means, and what to do about it. */
 const CAUSES = {
   dns: "The host's name could not be resolved. Is it spelled right?",
@@ -43,13 +40,13 @@ const CAUSES = {
   forbidden_address: "Only public addresses may be called, and what `allow_outbound` names.",
   http_status: "There was an answer, but not a 2xx.",
   smtp_status: "The mail server refused it.",
-  interrupted: "Skep was stopped during this attempt. It is made again, and does not count.",
+  interrupted: "Skep was stopped meanwhile. It is made again, and does not count.",
 };
 
 /** Why something failed: what was said, and what that means. */
 export function Cause({ error, kind }) {
   if (!error && !kind) return null;
-  return html`<div class="cause"><${Icon} name="warn" /><div>
+  return html`<div class="error"><${Icon} name="warn" /><div>
     <p><strong><${Text} value=${error ?? words(kind)} max=${600} /></strong></p>${CAUSES[kind] && html`<p>${CAUSES[kind]}</p>`}</div></div>`;
 }
 
@@ -93,8 +90,7 @@ function TimingBar({ parts, longest }) {
 function Headers({ headers, label }) {
   const all = Array.isArray(headers) ? headers : Object.entries(headers ?? {});
   return html`<h5>Headers</h5><div class="cb-scroll" tabindex="0" role="region" aria-label=${label}>
-    <dl>${all.map(([name, value]) => html`<div><dt><${Text} value=${name} /></dt>
-      <dd><${Text} value=${[value].flat().join(", ")} /></dd></div>`)}</dl></div>`;
+    <${Pairs} of=${all.map(([name, value]) => [html`<${Text} value=${name} />`, html`<${Text} value=${[value].flat().join(", ")} />`])} /></div>`;
 }
 
 /** Bytes that are no text, sixteen a line, as numbers and as far as they are letters. */
@@ -136,8 +132,8 @@ function Attempt({ attempt, delivery }) {
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
   const { response_status: code, response_headers: headers } = attempt;
   return html`<div class="cb-attempt"><${Cause} error=${attempt.error} kind=${attempt.error_class} />
-    ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="cb-legend">${parts.map((part) =>
-      html`<div><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
+    ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="legend">${parts.map((part) =>
+      html`<div class="row"><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
     ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it verifies with ${signed}</span></p>`}
     <div class="cb-pair"><section><h4>Request</h4><p><code>POST</code> <${Text} value=${delivery.url} max=${300} /></p>
         <${Headers} headers=${attempt.request_headers} label="Request headers" />
@@ -156,36 +152,25 @@ export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   return html`<ol class="plain cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
     const open = one.number === chosen;
     const known = whole?.attempts.find((each) => each.number === one.number);
-    return html`<li key=${one.number}><button type="button" class="cb-row" aria-expanded=${String(open)}
+    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${String(open)}
         onClick=${() => onPick(open ? null : one.number)}><${Fold} open=${open} /><span class="faint">#${one.number}</span>
         <${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${known?.trigger === "manual" && ", manual"}</span>
         ${known ? html`<${TimingBar} parts=${phases(known)} longest=${longest} />` : html`<span></span>`}
         <span class="num">${one.duration_ms != null && ms(one.duration_ms)}</span></button>
       ${open && (known ? html`<${Attempt} attempt=${known} delivery=${whole} />` : html`<div class="cb-attempt">${waits}</div>`)}</li>`;
   })}</ol>${!all && attempts.length > FEW &&
-    html`<button type="button" class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
+    html`<button class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
 }
 
-/** The button that sends it again; it asks first, and says why where the key may not. */
+/** The button that sends it again; it asks first, and says why where the key may not. An attempt in flight is waited for. */
 export function Redeliver({ delivery, onDone }) {
   const allowed = may("admin");
-  // An attempt in flight is waited for.
-  if (delivery.status === "delivering") return null;
-  const press = async () => {
-    const yes = await confirm({
-      title: "Send it again?", action: "Redeliver",
-      text: `The same event, with the same webhook-id, goes to ${host(delivery.url)} with a fresh budget of attempts.`,
-    });
-    if (!yes) return;
-    try {
-      await post(`v1/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
-      toast("It will be sent again.");
-      onDone();
-    } catch (error) {
-      toast(error.message, "bad");
-    }
+  const ask = {
+    title: "Send it again?", action: "Redeliver",
+    text: `The same event, with the same webhook-id, goes to ${host(delivery.url)} with a fresh budget of attempts.`,
   };
-  return html`<${Button} disabled=${!allowed} title=${allowed ? null : "Needs a key with the scope admin"} onClick=${press}>Redeliver<//>`;
+  return delivery.status !== "delivering" && html`<${Act} disabled=${!allowed} title=${allowed ? null : "Needs a key with the scope admin"} ask=${ask}
+    act=${() => post(`v1/deliveries/${delivery.id}/redeliver`).then(onDone)} done="It will be sent again.">Redeliver<//>`;
 }
 
 const STANDING = {
@@ -207,7 +192,7 @@ function Delivery({ delivery, onChange }) {
   const attempts = delivery.attempts ?? [];
   const [chosen, setChosen] = useState(null);
   const [asked, ask] = useState(false);
-  const { data, error, loading, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
+  const { data, error, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
   const state = JSON.stringify([delivery.status, attempts[attempts.length - 1]]);
   useEffect(() => {
     if (data) reload();
@@ -222,7 +207,7 @@ function Delivery({ delivery, onChange }) {
       <${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
     ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
-      waits=${loading ? html`<${Spinner} label="Loading" />` : html`<${ErrorBox} error=${error} retry=${reload} />`} />`}</article>`;
+      waits=${html`<${Waiting} error=${error} retry=${reload} />`} />`}</article>`;
 }
 
 /** The callback log of a run: what is owed, where it stands, and every attempt's status code in sight. */

@@ -14,14 +14,12 @@ const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 
 const clock = (at) => CLOCK.format(new Date(at));
 
-const TIMES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 6e4, 12e4, 3e5, 6e5, 12e5, 36e5, 72e5, 216e5, 864e5];
-
-/** Where the lines of a scale stand: from 0, about four, on numbers that are round (as people read times: `TIMES`). */
+/** Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times). */
 export function ticks(most, isTime) {
   const least = Math.max(most, 1) / 4;
-  const power = 10 ** Math.floor(Math.log10(least));
-  const steps = isTime ? TIMES : [1, 2, 5, 10].map((n) => n * power);
-  const step = Math.max(1, steps.find((one) => one >= least) ?? Math.ceil(least / 864e5) * 864e5);
+  const unit = isTime ? [864e5, 36e5, 6e4, 1e3, 1].find((one) => least >= one / 2) ?? 1 : 1;
+  const power = unit * 10 ** Math.floor(Math.log10(Math.max(least / unit, 1)));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((one) => one >= least);
   return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
 }
 

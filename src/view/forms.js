@@ -50,7 +50,8 @@ const Radios = ({ legend, name, options, value, error, onPick }) => html`<fields
     onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}
   ${error && html`<p class="wrong" role="alert">${error}</p>`}</fieldset>`;
 
-function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
+/** One field of a form. */
+export function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
   const enter = (event) => onValue(event.currentTarget.value);
   if (kind === "check") {
     return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
@@ -92,7 +93,7 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
   }}>${all.map((field) => html`<${Entry} key=${field[0]} field=${field} value=${values[field[0]]} readonly=${readonly} error=${told(field[0])}
       onValue=${(value) => setValues((was) => ({ ...was, [field[0]]: value }))} />`)}
     <${ErrorBox} error=${error?.fields || all.some(([key]) => told(key)) ? null : error} />
-    ${!readonly && html`<footer class="row">${children}${onCancel && html`<${Button} onClick=${onCancel}>Cancel<//>`}
+    ${!readonly && html`<footer class="row">${children}${onCancel && html`<${Button} onClick=${onCancel}>Close<//>`}
       ${actions.map(([name, words, kind]) => html`<${Button} key=${name} kind=${kind} type=${actions.length === 1 ? "submit" : "button"} busy=${busy === name}
         disabled=${busy !== null || !can(values)} onClick=${actions.length > 1 ? () => send(name) : null}>${words}<//>`)}</footer>`}</form>`;
 }

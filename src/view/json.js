@@ -1,8 +1,8 @@
 // A JSON value as a tree: folded, searched, copied, never drawn larger than asked for. It draws text nodes alone: no
-// value can become markup, and what would turn text round is shown by number.
+// value can become markup.
 
-import { html, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Button, Icon, copy, toast } from "./ui.js";
+import { useEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { Button, Icon, copy, html, toast } from "./ui.js";
 import { bytes, cut, number } from "./format.js";
 
 /** Drawn until more is asked for: members of one list or object, and characters of one text. */
@@ -14,42 +14,20 @@ const LINES = 4_000;
 const VISITS = 500_000;
 const FOUND = 500;
 
-const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const NAME = /^[A-Za-z_]\w*$/;
 
-function pieces(text, hits, draw, plain) {
-  const parts = [];
-  let at = 0;
-  for (const [from, to] of hits) {
-    parts.push(plain(text.slice(at, from)), draw(text.slice(from, to)));
-    at = to;
-  }
-  return [...parts, plain(text.slice(at))];
-}
-
-/** Text with its invisible and direction-turning characters shown, and what was searched for marked. */
-export function visible(text, needle) {
+/** Text in which what was searched for is marked. */
+function marked(text, needle) {
   const low = needle ? text.toLowerCase() : "";
   // What grows or shrinks in lower case cannot be marked where it stands.
-  if (needle && low.length === text.length) {
-    const hits = [];
-    for (let at = low.indexOf(needle); at >= 0; at = low.indexOf(needle, at + needle.length)) hits.push([at, at + needle.length]);
-    return pieces(text, hits, (part) => html`<mark>${visible(part)}</mark>`, (part) => visible(part));
+  if (!needle || low.length !== text.length) return text;
+  const parts = [];
+  let from = 0;
+  for (let at = low.indexOf(needle); at >= 0; at = low.indexOf(needle, from)) {
+    parts.push(text.slice(from, at), html`<mark>${text.slice(at, at + needle.length)}</mark>`);
+    from = at + needle.length;
   }
-  if (text.search(UNSEEN) < 0) return text;
-  const hits = [...text.matchAll(UNSEEN)].map(({ index }) => [index, index + 1]);
-  const code = (char) => char.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
-  return pieces(text, hits, (char) => html`<span class="ctl">U+${code(char)}</span>`, (part) => part);
-}
-
-/** Text that a user gave, in its own direction, cut at `max` with a button to see the rest. */
-export function Text({ value, max = 400 }) {
-  const [all, setAll] = useState(false);
-  if (value == null || value === "") return html`<span class="faint">–</span>`;
-  const text = String(value);
-  if (all || text.length <= max) return html`<bdi class="text">${visible(text)}</bdi>`;
-  return html`<bdi class="text">${visible(cut(text, max))}…</bdi> <button type="button" class="link"
-    onClick=${() => setAll(true)}>Show more (${number(text.length)} characters)</button>`;
+  return [...parts, text.slice(from)];
 }
 
 /** The mark of what folds. */
@@ -58,10 +36,7 @@ export const Fold = ({ open, some = true, onClick }) => html`<span class="fold $
 
 /** A button that copies what `text` answers. */
 export function CopyButton({ text, children }) {
-  const press = async () => {
-    await copy(await text());
-    toast("Copied.");
-  };
+  const press = () => Promise.resolve(text()).then(copy).then(() => toast("Copied."), (error) => toast(error.message, "bad"));
   return html`<${Button} kind="quiet" onClick=${press}>${children}<//>`;
 }
 
@@ -148,7 +123,7 @@ function reveal(root, { path, at }, folds, windows) {
 
 function Scalar({ value, window, onMore, needle }) {
   if (typeof value !== "string") {
-    return html`<span class=${typeof value === "number" ? "blue" : "violet"}>${visible(String(value), needle)}</span>`;
+    return html`<span class=${typeof value === "number" ? "blue" : "violet"}>${marked(String(value), needle)}</span>`;
   }
   const { from, to } = window ?? { from: 0, to: LETTERS };
   const left = value.length > to;
@@ -156,8 +131,8 @@ function Scalar({ value, window, onMore, needle }) {
     event.stopPropagation();
     onMore({ from: 0, to: to + MORE });
   };
-  return html`<bdi class="green">"${from > 0 && "… "}${visible(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi>
-    ${(left || from > 0) && html`<button type="button" class="link" tabindex="-1" onClick=${more}
+  return html`<bdi class="green">"${from > 0 && "… "}${marked(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi>
+    ${(left || from > 0) && html`<button class="link" tabindex="-1" onClick=${more}
       >show more (${number(value.length)} characters)</button>`}`;
 }
 
@@ -165,7 +140,7 @@ function Line({ line: { key, value, size, open, word, left, id }, windows, setWi
   const fold = html`<${Fold} open=${open} some=${size > 0} />`;
   if (word) return html`${fold}<span class="link">show ${MEMBERS} ${word} (${number(left)} left)</span>`;
   const name = key !== null && html`<bdi class=${typeof key === "number" ? "faint" : "j-key"}>${
-    typeof key === "number" ? key : visible(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
+    typeof key === "number" ? key : marked(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
   if (size === undefined) {
     return html`${fold}${name}<${Scalar} value=${value} needle=${needle} window=${windows.get(id)}
       onMore=${(window) => setWindow(id, window)} />`;
@@ -252,12 +227,12 @@ function Tree({ value, root, label }) {
     ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
 }
 
-/** A text in its own lines, with more of it on demand. */
+/** A text in its own lines. */
 export function Plain({ text, label }) {
   const [shown, setShown] = useState(4_000);
   const left = text.length - shown;
   return html`<pre class="j-box j-raw" tabindex="0" role="region" aria-label=${label}><bdi>${
-    visible(text.slice(0, shown))}</bdi>${left > 0 && "…"}</pre>
+    text.slice(0, shown)}</bdi>${left > 0 && "…"}</pre>
     ${left > 0 && html`<${Button} kind="quiet" onClick=${() => setShown(shown + 2 * MORE)}
       >Show more (${number(left)} characters left)<//>`}`;
 }
@@ -268,7 +243,7 @@ export default function Json({ value, root = "", label }) {
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);
   const text = useMemo(() => (raw ? pasted(value) : ""), [raw, value]);
   if (!isBranch(value) && typeof value !== "string") return html`<code>${String(value)}</code>`;
-  const kind = (is, word) => html`<button type="button" class="chip" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}</button>`;
+  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}<//>`;
   return html`<div class="json"><div class="row" role="group" aria-label=${`How ${label} is shown`}>
       ${kind(false, isBranch(value) ? "Tree" : "Value")}${kind(true, "Text")}<span class="hint">${bytes(size)}</span>
       ${raw && html`<span class="gap"></span><${CopyButton} text=${() => text}>Copy<//>`}</div>

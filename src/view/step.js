@@ -1,13 +1,13 @@
 // One step beside the waterfall: what went in and came out, why it failed. Its values are asked for when it is opened.
 
-import { html, useEffect, useState } from "./lib/preact.js";
+import { useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import { Badge, Button, Copy, ErrorBox, Icon, Spinner, Status, Tabs, Time } from "./ui.js";
+import { Badge, Button, Copy, ErrorBox, Icon, Status, Tabs, Text, Time, Waiting, html } from "./ui.js";
 import { bytes, ms, plural, words } from "./format.js";
 import { href } from "./router.js";
 import { Cause, Countdown } from "./callbacks.js";
 import { FINAL, parts } from "./waterfall.js";
-import Json, { Text } from "./json.js";
+import Json from "./json.js";
 
 /** Values larger than this are asked for by a press. */
 const FREELY = 512 * 1024;
@@ -53,8 +53,8 @@ export default function Step({ run, row, onClose, onRetry }) {
   const current = names.includes(view) ? view : shown.status === "failed" && shown.attempts.length ? "attempts" : "output";
   const child = childOf(shown);
   const approval = run.waiting_on?.step === row.path && run.waiting_on.approval_id;
-  return html`<aside class="st" aria-label="Step"><header><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
-      <button type="button" class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
+  return html`<aside class="st" aria-label="Step"><header class="row"><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
+      <button class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
     <div class="row"><${Status} value=${shown.status} /><${Badge}><${Text} value=${shown.type} /><//>
       ${shown.reused && html`<${Badge} tone="violet" title="Taken over from the run that was retried">reused<//>`}
       <span class="num">${took(shown)}</span>${shown.attempts.length > 1 && html`<span>${plural(shown.attempts.length, "attempt")}</span>`}
@@ -65,9 +65,9 @@ export default function Step({ run, row, onClose, onRetry }) {
     <${Cause} error=${shown.error} kind=${shown.error_class} />
     ${onRetry && html`<p><${Button} onClick=${() => onRetry(row.path)}>Retry from here…<//></p>`}
     <${Tabs} label="Of this step" items=${tabs} current=${current} onSelect=${setView} />
-    ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
+    <${ErrorBox} error=${error} retry=${reload} />
     ${current === "attempts" ? html`<${Tries} step=${shown} />`
       : step ? html`<${View} key=${row.path} step=${step} view=${current} name=${parts(row.path).pop()} />`
-      : loading ? html`<${Spinner} label="Loading the values" />`
+      : loading ? html`<${Waiting} />`
       : !error && html`<p><${Button} onClick=${() => setAsked(row.path)}>Load ${bytes(size)}<//></p>`}</aside>`;
 }

@@ -1,10 +1,10 @@
 // A run's steps as a waterfall: a tree by path, a time axis, a bar a row. Only the rows in sight are in the page.
 
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Status } from "./ui.js";
-import { ms, number, plural } from "./format.js";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { Button, Status, html } from "./ui.js";
+import { cut, ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
-import { Fold, pressed, visible } from "./json.js";
+import { Fold, pressed } from "./json.js";
 
 /** Kinds whose tries are waiting, not work. */
 const PARKED = new Set(["delay", "human", "wait_signal"]);
@@ -196,7 +196,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
   const { step, kids } = one;
   const length = one.reused || one.from > one.to ? null : step ? one.end - one.start : one.to - one.from;
   const tries = step?.attempts?.length ?? 0;
-  const told = [one.path, step?.type, one.status, length != null && ms(length), step?.error?.slice(0, 200)];
+  const told = [cut(one.path, 120), step && cut(step.type, 40), one.status, length != null && ms(length), step?.error && cut(step.error, 200)];
   const fold = (event) => {
     if (!kids.length) return;
     event.stopPropagation();
@@ -206,11 +206,11 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${String(chosen)}
     aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
     style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
-    <div class="wf-name" style=${{ "--d": Math.min(row.depth, 10) }}>
+    <div class="wf-name" style=${{ "--d": Math.min(row.depth, 8) }}>
       <${Fold} open=${row.open} some=${kids.length > 0} onClick=${fold} />
       <${Status} value=${one.status} label="" /><span class="away">${one.status}, </span>
-      <bdi class="wf-label">${visible(one.label.slice(0, 80))}</bdi>
-      ${step && html`<span class="hint">${visible(step.type.slice(0, 40))}</span>`}
+      <bdi class="wf-label">${cut(one.label, 80)}</bdi>
+      ${step && html`<span class="hint">${cut(step.type, 40)}</span>`}
       ${tries > 1 && html`<span class="badge">${number(tries)}×</span>`}
       ${kids.length > 0 && !row.open && html`<span class="hint">${plural(one.size - (step ? 1 : 0), "step")}</span>
         ${one.failed > 0 && html`<b class="red">${number(one.failed)} failed</b>`}`}</div>
@@ -327,7 +327,7 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   });
   const inSight = active !== null && index >= first && index < last;
   const chip = (words, onClick, pressed) =>
-    html`<button type="button" class="chip" aria-pressed=${pressed} onClick=${onClick}>${words}</button>`;
+    html`<${Button} kind="quiet" aria-pressed=${pressed} onClick=${onClick}>${words}<//>`;
   return html`${(root.size > 12 || root.failed > 1) && html`<div class="row">
       <input type="search" aria-label="Filter steps by path or type" placeholder="Filter steps" value=${asked}
         onInput=${(event) => setAsked(event.target.value)} />

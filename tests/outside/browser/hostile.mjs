@@ -5,12 +5,12 @@ import assert from "node:assert/strict";
 import { MALLORY } from "./world.mjs";
 
 const WHO = "mallory@example.com";
-const SCRIPT = "<script>window.broken = 1</script>";
-const IMAGE = '<img src="http://127.0.0.1:1/x.png" onerror="window.broken = 2">';
-const BREAKOUT = '"></textarea></title></style><svg onload="window.broken = 3">';
-const TURNED = "invoice\u202egpj.exe\u202c \u2067left\u2069 שלום \u200fعالم";
-const LONG = "Donaudampfschifffahrt".repeat(12);
-const STACKED = "Z" + "\u0300\u0301\u0302\u0303\u0304".repeat(20);
+export const SCRIPT = "<script>window.broken = 1</script>";
+export const IMAGE = '<img src="http://127.0.0.1:1/x.png" onerror="window.broken = 2">';
+export const BREAKOUT = '"></textarea></title></style><svg onload="window.broken = 3">';
+export const TURNED = "invoice\u202egpj.exe\u202c \u2067left\u2069 שלום \u200fعالم";
+export const LONG = "Donaudampfschifffahrt".repeat(12);
+export const STACKED = "Z" + "\u0300\u0301\u0302\u0303\u0304".repeat(20);
 
 /** Markdown that would like to load, to run or to mislead. `origin` is where it would call. */
 function markdown(origin) {

@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 
-import { Walker, phone } from "./look.mjs";
+import { Walker, Watcher, phone } from "./look.mjs";
 import { STORIES } from "./stories.mjs";
 import { World } from "./world.mjs";
 
@@ -45,7 +45,7 @@ async function all(world, browser) {
   await walk(world, browser, wanted, true);
   await walk(world, browser, wanted, false);
   if (faults.length > 0) throw new AggregateError(faults, `${faults.length} stories did not end well`);
-  const unseen = NEEDED.filter((rule) => !Walker.rules.has(rule));
+  const unseen = NEEDED.filter((rule) => !Watcher.rules.has(rule));
   if (!only) assert.deepEqual(unseen, [], "axe has looked at everything that it should");
   const strays = world.receiver.arrivals.filter((one) => one.method !== "POST");
   assert.deepEqual(strays, [], "nothing on a page has called elsewhere");
@@ -64,8 +64,8 @@ try {
   const stories = await all(world, browser);
   const seconds = Math.round((Date.now() - began) / 1000);
   console.log(
-    `Chromium ${browser.version()}: ${stories} stories, with and without scripts, ${Walker.looks} looks, ` +
-      `${Walker.rules.size} rules of axe, ${seconds} s; pictures in ${pictures}`,
+    `Chromium ${browser.version()}: ${stories} stories, with and without scripts, ${Watcher.looks} looks, ` +
+      `${Watcher.rules.size} rules of axe, ${seconds} s; pictures in ${pictures}`,
   );
 } catch (fault) {
   for (const one of [fault, ...(fault.errors ?? [])]) console.error(one.stack);

@@ -1,14 +1,16 @@
 // The world of the walk: the real binary on a fresh file, a receiver of webhooks, and questions that wait for people.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
+import { connect, createServer as createConnectionServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 
-const ADMIN = "fhk_browser-admin-key-0123456789abcdef";
+export const ADMIN = "fhk_browser-admin-key-0123456789abcdef";
 const PATIENCE = 20_000;
 
 /** A name that tries to be more than a name. */
@@ -25,9 +27,27 @@ export async function until(what, look) {
   }
 }
 
+/** What receivers answer, by the first part of the path; anything else is a 200. `hang` answers never. */
+const ANSWERS = { 503: 503, 410: 410, flaky: 503, binary: 422 };
+const BYTES = Buffer.from([0, 1, 2, 254, 255, 60, 98, 62]);
+
 /** Takes every request, and remembers it. */
 class Receiver {
   arrivals = [];
+  /** What `flaky` will still refuse, by path. */
+  patience = new Map();
+
+  answer(path, body, answer) {
+    const [, first, left] = path.split("?")[0].split("/");
+    if (first === "echo") return void answer.writeHead(Number(left), { "x-echo": "<b>echo</b>" }).end(body);
+    if (first === "hang") return undefined;
+    const refused = this.patience.get(path) ?? Number(left);
+    if (first === "flaky") this.patience.set(path, refused - 1);
+    const status = first === "flaky" && refused <= 0 ? 200 : (ANSWERS[first] ?? 200);
+    const type = first === "binary" ? "application/octet-stream" : "application/json";
+    answer.writeHead(status, { "content-type": type });
+    answer.end(first === "binary" ? BYTES : status === 200 ? "{}" : JSON.stringify({ error: "closed for the winter" }));
+  }
 
   async start() {
     this.server = createServer((request, answer) => {
@@ -35,8 +55,8 @@ class Receiver {
       request.on("data", (part) => parts.push(part));
       request.on("end", () => {
         const body = Buffer.concat(parts).toString("utf8");
-        this.arrivals.push({ method: request.method, path: request.url, body });
-        answer.writeHead(200, { "content-type": "application/json" }).end("{}");
+        this.arrivals.push({ method: request.method, path: request.url, headers: request.headers, body });
+        this.answer(request.url, body, answer);
       });
     });
     await new Promise((ready) => this.server.listen(0, "127.0.0.1", ready));
@@ -52,18 +72,54 @@ class Receiver {
   }
 }
 
+/** The wire to a server, which can be cut: a proxy that knows nothing of what passes. */
+export class Wire {
+  sockets = new Set();
+
+  async start(port) {
+    this.server = createConnectionServer((near) => {
+      if (this.isCut) return near.destroy();
+      const far = connect(port, "127.0.0.1");
+      for (const [one, other] of [[near, far], [far, near]]) {
+        this.sockets.add(one);
+        one.on("error", () => {}).on("close", () => this.sockets.delete(one) && other.destroy());
+        one.pipe(other);
+      }
+      return undefined;
+    });
+    await new Promise((ready) => this.server.listen(0, "127.0.0.1", ready));
+    this.origin = `http://127.0.0.1:${this.server.address().port}`;
+    return this;
+  }
+
+  cut(is) {
+    this.isCut = is;
+    if (is) for (const socket of this.sockets) socket.destroy();
+  }
+
+  stop() {
+    this.cut(true);
+    this.server.close();
+  }
+}
+
 export class World {
   receiver = new Receiver();
   count = 0;
 
-  /** Starts the server and waits until it serves. */
-  async start(binary) {
+  /** Starts the receiver and the server. */
+  async start(binary, settings = ["--body-limit", "128KiB"]) {
+    Object.assign(this, { binary, settings });
     await this.receiver.start();
     this.folder = mkdtempSync(join(tmpdir(), "skep-browser-"));
+    await this.serve(binary, ["--listen", "127.0.0.1:0", ...settings]);
+  }
+
+  /** Starts the server and waits until it serves. */
+  async serve(binary, settings) {
     const log = openSync(join(this.folder, "log.txt"), "a");
-    const settings = ["--data", "skep.db", "--listen", "127.0.0.1:0"];
-    settings.push("--allow-outbound", "127.0.0.1/32");
-    this.process = spawn(binary, ["serve", "--body-limit", "128KiB", ...settings], {
+    const own = ["--data", "skep.db", "--allow-outbound", "127.0.0.1/32"];
+    this.process = spawn(binary, ["serve", ...own, ...settings], {
       cwd: this.folder,
       env: { PATH: process.env.PATH, HOME: this.folder, SKEP_ADMIN_KEY: ADMIN },
       stdio: ["ignore", "pipe", log],
@@ -82,9 +138,21 @@ export class World {
     return readFileSync(join(this.folder, "log.txt"), "utf8").slice(-8000);
   }
 
-  async stop() {
+  /** Ends the server; its exit code. */
+  async halt() {
     this.process?.kill("SIGTERM");
-    const code = this.process && (await this.ended);
+    return this.process && (await this.ended);
+  }
+
+  /** Stops the server, does something while it is away, and starts it again at the same address. */
+  async restart(away) {
+    assert.equal(await this.halt(), 0);
+    await away();
+    await this.serve(this.binary, ["--listen", new URL(this.origin).host, ...this.settings]);
+  }
+
+  async stop() {
+    const code = await this.halt();
     this.receiver.server?.closeAllConnections();
     this.receiver.server?.close();
     if (this.folder) rmSync(this.folder, { recursive: true, force: true });
