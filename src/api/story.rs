@@ -88,8 +88,10 @@ fn queue(request: &Request<'_>, run: &RunRow) -> Result<Queue> {
     let open = store.metrics().backlog();
     let directory = store.directory();
     let deployment = directory.deployment_of(run.deployment_id);
+    // How much others ask for is not for a key that sees its own runs alone.
+    let sees_all = request.sees_only().is_none();
     Ok(Queue {
-        queued: open.queued,
+        queued: if sees_all { open.queued } else { 0 },
         running: open.running,
         running_here: store.running_of(run.deployment_id)?,
         limit: deployment.and_then(|entry| entry.row.concurrency_limit),

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params_from_iter};
 use crate::error::Result;
 use crate::flow::run::RunStatus;
 use crate::store::Store;
-use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block};
+use crate::store::facets::{Facet, Wanted};
 use crate::store::listing::{RunFilter, Span, conditions, span, wanted};
 use crate::store::minutes::{self, MINUTE};
 use crate::store::page::Page;
@@ -287,7 +287,7 @@ impl<'a> Look<'a> {
     fn walk(
         &self,
         wanted: &[Wanted],
-        mut below: i64,
+        below: i64,
         most: usize,
         found: &mut [i64; RunStatus::ALL.len()],
         enough: impl Fn(&[i64; RunStatus::ALL.len()]) -> bool,
@@ -297,30 +297,24 @@ impl<'a> Look<'a> {
              WHERE r.ended_at IS NOT NULL{} AND r.id < ? AND r.id >= ? GROUP BY r.status",
             self.joins, self.sql
         );
+        let mut rest = Span { below, ..self.span };
         for _ in 0..most {
-            if below <= self.span.lowest {
-                return Ok(None);
-            }
-            let Some(block) = next_block(self.conn, wanted, block_of(below - 1))? else {
+            let Some(stretch) = rest.next_stretch(self.conn, wanted)? else {
                 return Ok(None);
             };
-            let (end, begin) = (
-                below.min(first_of(block + 1)),
-                self.span.lowest.max(first_of(block)),
-            );
-            let given: [Value; 2] = [end.into(), begin.into()];
+            let given: [Value; 2] = [stretch.below.into(), stretch.lowest.into()];
             let mut statement = self.conn.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(self.values.iter().chain(&given)))?;
             while let Some(row) = rows.next()? {
                 let status = run_status(row, 0)?;
                 found[place(status)] += row.get::<_, i64>(1)?;
             }
-            below = first_of(block);
+            rest.below = stretch.lowest;
             if enough(found) {
                 break;
             }
         }
-        Ok((below > self.span.lowest).then_some(below))
+        Ok((rest.below > rest.lowest).then_some(rest.below))
     }
 }
 

@@ -60,6 +60,62 @@ pub(super) struct Span {
     pub(super) lowest: i64,
 }
 
+impl Span {
+    /// The next stretch of it that may hold what is wanted: what lies of a block within it. `None`: there is none.
+    pub(super) fn next_stretch(self, conn: &Connection, wanted: &[Wanted]) -> Result<Option<Span>> {
+        if self.below <= self.lowest {
+            return Ok(None);
+        }
+        let block = next_block(conn, wanted, block_of(self.below - 1))?;
+        Ok(block.map(|block| Span {
+            below: self.below.min(first_of(block + 1)),
+            lowest: self.lowest.max(first_of(block)),
+        }))
+    }
+
+    /// A page of what may hold it, read by `read` from a stretch, so many rows at most.
+    pub(super) fn page_of_blocks<T>(
+        self,
+        conn: &Connection,
+        wanted: &[Wanted],
+        limit: usize,
+        read: impl Fn(Span, usize, &mut Room) -> Result<Paged<T>>,
+    ) -> Result<Paged<T>> {
+        let (mut rows, mut room) = (Vec::new(), Room::default());
+        let mut rest = self;
+        for _ in 0..BLOCKS {
+            let Some(stretch) = rest.next_stretch(conn, wanted)? else {
+                return Ok(Paged { rows, next: None });
+            };
+            let more = read(stretch, limit - rows.len(), &mut room)?;
+            rows.extend(more.rows);
+            rest.below = stretch.lowest;
+            if more.next.is_some() {
+                let next = more.next;
+                return Ok(Paged { rows, next });
+            }
+            if rows.len() == limit {
+                break;
+            }
+        }
+        let next = (rest.below > rest.lowest).then_some(rest.below);
+        Ok(Paged { rows, next })
+    }
+
+    /// A page of every row: some stretch of it.
+    pub(super) fn page_of_all<T>(
+        self,
+        read: impl Fn(Span) -> Result<Paged<T>>,
+    ) -> Result<Paged<T>> {
+        let lowest = self.below.saturating_sub(SCAN).max(self.lowest);
+        let mut page = read(Span { lowest, ..self })?;
+        if page.next.is_none() && lowest > self.lowest {
+            page.next = Some(lowest);
+        }
+        Ok(page)
+    }
+}
+
 impl Store {
     /// Runs, newest first. A page may be short and still have a next one.
     pub fn list_runs(
@@ -81,8 +137,12 @@ impl Store {
                     let moment = conn.unchecked_transaction()?;
                     look.open(&moment, filter, span)
                 }
-                _ if wanted.is_empty() => look.all(conn, span),
-                _ => look.blocks(conn, &wanted, span),
+                _ if wanted.is_empty() => span.page_of_all(|stretch| {
+                    look.stretch(conn, stretch, look.limit, &mut Room::default())
+                }),
+                _ => span.page_of_blocks(conn, &wanted, look.limit, |stretch, limit, room| {
+                    look.stretch(conn, stretch, limit, room)
+                }),
             }
         })
     }
@@ -187,53 +247,6 @@ impl Look {
             rows: found.into_iter().collect(),
             next: None,
         })
-    }
-
-    /// Every row, some stretch a page.
-    fn all(&self, conn: &Connection, span: Span) -> Result<Paged<RunRow>> {
-        let floor = span.below.saturating_sub(SCAN).max(span.lowest);
-        let stretch = Span {
-            lowest: floor,
-            ..span
-        };
-        let mut page = self.stretch(conn, stretch, self.limit, &mut Room::default())?;
-        if page.next.is_none() && floor > span.lowest {
-            page.next = Some(floor);
-        }
-        Ok(page)
-    }
-
-    /// The rows of blocks that may match.
-    fn blocks(&self, conn: &Connection, wanted: &[Wanted], span: Span) -> Result<Paged<RunRow>> {
-        let (mut rows, mut room) = (Vec::new(), Room::default());
-        let mut below = span.below;
-        for _ in 0..BLOCKS {
-            let found = match below > span.lowest {
-                true => next_block(conn, wanted, block_of(below - 1))?,
-                false => None,
-            };
-            let Some(block) = found else {
-                return Ok(Paged { rows, next: None });
-            };
-            let stretch = Span {
-                below: below.min(first_of(block + 1)),
-                lowest: span.lowest.max(first_of(block)),
-            };
-            let more = self.stretch(conn, stretch, self.limit - rows.len(), &mut room)?;
-            rows.extend(more.rows);
-            below = first_of(block);
-            if let Some(next) = more.next {
-                return Ok(Paged {
-                    rows,
-                    next: Some(next),
-                });
-            }
-            if rows.len() == self.limit {
-                break;
-            }
-        }
-        let next = (below > span.lowest).then_some(below);
-        Ok(Paged { rows, next })
     }
 
     /// Open runs in these states, by their index: a page of them, then those of it that match.

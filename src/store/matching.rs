@@ -6,7 +6,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::error::Result;
 use crate::store::deliveries::{self, DeliveryFilter};
-use crate::store::facets::{Wanted, block_of, first_of, next_block};
+use crate::store::facets::Wanted;
 use crate::store::listing::{BLOCKS, RunFilter, SCAN, Span, conditions, span, wanted};
 use crate::store::page::Page;
 
@@ -151,26 +151,19 @@ fn blocks(
     span: Span,
     limit: usize,
 ) -> Result<Slice> {
-    let (mut rows, mut below) = (Vec::new(), span.below);
+    let (mut rows, mut rest) = (Vec::new(), span);
     for _ in 0..BLOCKS {
-        let found = match below > span.lowest {
-            true => next_block(conn, wanted, block_of(below - 1))?,
-            false => None,
-        };
-        let Some(block) = found else {
+        let Some(stretch) = rest.next_stretch(conn, wanted)? else {
             return Ok(Slice { rows, below: 0 });
-        };
-        let stretch = Span {
-            below: below.min(first_of(block + 1)),
-            lowest: span.lowest.max(first_of(block)),
         };
         let more = wish.stretch(conn, stretch, limit - rows.len())?;
         rows.extend(more.rows);
-        below = more.below;
+        rest.below = more.below;
         if rows.len() == limit {
             break;
         }
     }
+    let below = rest.below;
     Ok(ended(Slice { rows, below }, span.lowest))
 }
 

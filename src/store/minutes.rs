@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::error::Result;
 use crate::flow::run::RunStatus;
@@ -141,6 +141,16 @@ pub(super) fn rows_of(conn: &Connection, deployment: Option<&str>) -> Result<Vec
         .collect::<rusqlite::Result<_>>()?)
 }
 
+/// Four columns, from that one on.
+fn tally(row: &Row<'_>, from: usize) -> rusqlite::Result<Tally> {
+    Ok(Tally {
+        accepted: row.get(from)?,
+        completed: row.get(from + 1)?,
+        failed: row.get(from + 2)?,
+        cancelled: row.get(from + 3)?,
+    })
+}
+
 /// The sum of the minutes from `from` on and before `to`.
 pub(super) fn sum(conn: &Connection, deployments: &[i64], from: i64, to: i64) -> Result<Tally> {
     let mut sum = Tally::default();
@@ -151,14 +161,7 @@ pub(super) fn sum(conn: &Connection, deployments: &[i64], from: i64, to: i64) ->
                      coalesce(sum(cancelled), 0)
                  FROM minutes WHERE deployment = ?1 AND minute >= ?2 AND minute < ?3",
             )?
-            .query_row((deployment, from, to), |row| {
-                Ok(Tally {
-                    accepted: row.get(0)?,
-                    completed: row.get(1)?,
-                    failed: row.get(2)?,
-                    cancelled: row.get(3)?,
-                })
-            })?;
+            .query_row((deployment, from, to), |row| tally(row, 0))?;
         sum = sum.with(found);
     }
     Ok(sum)
@@ -222,15 +225,23 @@ impl Store {
     /// What each bar sums up to, of that deployment or of all.
     pub fn histogram(&self, deployment: Option<&str>, bars: Bars) -> Result<Vec<Tally>> {
         self.read(|conn| {
-            let rows = rows_of(conn, deployment)?;
             // Of one moment, so that no run is in two bars' sums or in none's.
             let moment = conn.unchecked_transaction()?;
-            (0..bars.count)
-                .map(|bar| {
-                    let from = bars.from + bar * bars.width;
-                    sum(&moment, &rows, from, from + bars.width)
-                })
-                .collect()
+            let end = bars.from + bars.count * bars.width;
+            let mut statement = moment.prepare_cached(
+                "SELECT (minute - ?2) / ?4, sum(accepted), sum(completed), sum(failed), sum(cancelled)
+                 FROM minutes WHERE deployment = ?1 AND minute >= ?2 AND minute < ?3 GROUP BY 1",
+            )?;
+            let mut sums = vec![Tally::default(); usize::try_from(bars.count).unwrap_or(0)];
+            for row in rows_of(&moment, deployment)? {
+                let mut found = statement.query((row, bars.from, end, bars.width))?;
+                while let Some(row) = found.next()? {
+                    if let Some(sum) = sums.get_mut(row.get::<_, usize>(0)?) {
+                        *sum = sum.with(tally(row, 1)?);
+                    }
+                }
+            }
+            Ok(sums)
         })
     }
 }

@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::flow::delivery::DeliveryStatus;
 use crate::id::Id;
 use crate::store::Store;
-use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block};
-use crate::store::listing::{BLOCKS, SCAN, Span};
+use crate::store::facets::{Facet, Wanted};
+use crate::store::listing::Span;
 use crate::store::page::{Page, Paged, Room, weight};
 use crate::time::Timestamp;
 
@@ -79,8 +79,12 @@ impl Store {
             }
             let wanted = wanted(filter, origins.as_deref());
             match wanted.is_empty() {
-                true => look.all(conn, span),
-                false => look.blocks(conn, &wanted, span),
+                true => span.page_of_all(|stretch| {
+                    look.stretch(conn, stretch, look.limit, &mut Room::default())
+                }),
+                false => span.page_of_blocks(conn, &wanted, look.limit, |stretch, limit, room| {
+                    look.stretch(conn, stretch, limit, room)
+                }),
             }
         })
     }
@@ -227,56 +231,6 @@ impl Look {
         let first = "d.run = (SELECT id FROM runs WHERE run_id = ?) AND d.id < ?";
         let given = vec![run.0.to_vec().into(), below.into()];
         self.gather(conn, first, given, self.limit, &mut Room::default())
-    }
-
-    /// Every row, some stretch a page.
-    fn all(&self, conn: &Connection, span: Span) -> Result<Paged<DeliveryRow>> {
-        let floor = span.below.saturating_sub(SCAN).max(span.lowest);
-        let stretch = Span {
-            lowest: floor,
-            ..span
-        };
-        let mut page = self.stretch(conn, stretch, self.limit, &mut Room::default())?;
-        if page.next.is_none() && floor > span.lowest {
-            page.next = Some(floor);
-        }
-        Ok(page)
-    }
-
-    /// The rows of blocks that may match.
-    fn blocks(
-        &self,
-        conn: &Connection,
-        wanted: &[Wanted],
-        span: Span,
-    ) -> Result<Paged<DeliveryRow>> {
-        let (mut rows, mut room) = (Vec::new(), Room::default());
-        let mut below = span.below;
-        for _ in 0..BLOCKS {
-            let found = match below > span.lowest {
-                true => next_block(conn, wanted, block_of(below - 1))?,
-                false => None,
-            };
-            let Some(block) = found else {
-                return Ok(Paged { rows, next: None });
-            };
-            let stretch = Span {
-                below: below.min(first_of(block + 1)),
-                lowest: span.lowest.max(first_of(block)),
-            };
-            let more = self.stretch(conn, stretch, self.limit - rows.len(), &mut room)?;
-            rows.extend(more.rows);
-            below = first_of(block);
-            if more.next.is_some() {
-                let next = more.next;
-                return Ok(Paged { rows, next });
-            }
-            if rows.len() == self.limit {
-                break;
-            }
-        }
-        let next = (below > span.lowest).then_some(below);
-        Ok(Paged { rows, next })
     }
 
     /// Open deliveries in these states, by their indexes: a page of them, then those of it that match. `None`: there are
