@@ -1,8 +1,8 @@
 // Charts over time as SVG: stacked bars and lines. Each comes with its figures as a table, and tells them apart by shape too.
 
-import { html, useLayoutEffect, useRef, useState } from "./lib/preact.js";
+import { useLayoutEffect, useRef, useState } from "./lib/preact.js";
 import { number } from "./format.js";
-import { useUid } from "./ui.js";
+import { html, useUid } from "./ui.js";
 
 const HEIGHT = 168;
 const LEFT = 46;
@@ -14,7 +14,7 @@ const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 
 const clock = (at) => CLOCK.format(new Date(at));
 
-/** Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times). */
+// Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times).
 export function ticks(most, isTime) {
   const least = Math.max(most, 1) / 4;
   const unit = isTime ? [864e5, 36e5, 6e4, 1e3, 1].find((one) => least >= one / 2) ?? 1 : 1;
@@ -23,7 +23,7 @@ export function ticks(most, isTime) {
   return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
 }
 
-/** The pieces of a line between gaps, as a path. */
+// The pieces of a line between gaps, as a path.
 export function linePath(points) {
   let path = "";
   let down = false;

@@ -9,7 +9,7 @@ import { href } from "./router.js";
 import { host } from "./format.js";
 import { Attempts, Body, Channel, Redeliver, Standing } from "./callbacks.js";
 
-/** `#/deliveries/dlv_…` */
+// `#/deliveries/dlv_…`
 export default function DeliveryPage({ id }) {
   const { data: one, error, reload } = useGet(`v1/deliveries/${encodeURIComponent(id)}`);
   const [chosen, setChosen] = useState(undefined);
@@ -18,7 +18,7 @@ export default function DeliveryPage({ id }) {
   });
   useEffect(() => {
     // Without the live stream the next attempt is looked for when it is due.
-    if (!["pending", "delivering"].includes(one?.status)) return undefined;
+    if (!["pending", "delivering"].includes(one?.status)) return;
     const wait = one.next_attempt_at ? Date.parse(one.next_attempt_at) - Date.now() + 1500 : 3000;
     const timer = setTimeout(reload, Math.min(Math.max(wait, 3000), 60_000));
     return () => clearTimeout(timer);

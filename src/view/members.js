@@ -1,10 +1,10 @@
 // Members: the people who may answer approvals.
 
-import { html, useState } from "./lib/preact.js";
+import { useState } from "./lib/preact.js";
 import { del, patch, post, usePages } from "./api.js";
 import { may } from "./session.js";
 import { host } from "./format.js";
-import { Badge, Button, Empty, Icon, Page, Status, Time, toast } from "./ui.js";
+import { Badge, Button, Empty, Icon, Page, Status, Time, html, toast } from "./ui.js";
 import { Act, CHOOSE, FormDialog, List, columns, local, named } from "./forms.js";
 
 const LANGUAGES = [["en", "English"], ["de", "German"], ["es", "Spanish"]];
@@ -18,7 +18,7 @@ const FIELDS = [
   ["active", "May be asked and may answer", null, "check"],
 ];
 
-/** What is sent: an empty address is none. */
+// What is sent: an empty address is none.
 const wanted = (values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [key, value === "" && key !== "name" ? null : value]));
 
 function Edit({ member, onClose, onSaved }) {
@@ -53,7 +53,7 @@ const deletion = ({ name }) => ({
   title: `Delete ${name}?`, action: "Delete", danger: true, text: "They can no longer be asked. Approvals and the audit go on naming them.",
 });
 
-/** `#/members` */
+// `#/members`
 export default function Members() {
   const pages = usePages("v1/members", { limit: 200 });
   const { rows, setRows } = pages;

@@ -1,14 +1,14 @@
 // The state of the server: what is wrong, what is going on, how large it is, how it is set.
 
-import { html, useEffect, useState } from "./lib/preact.js";
+import { useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
 import { href, useRoute } from "./router.js";
 import { bytes, ms, number } from "./format.js";
-import { Badge, Bytes, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Time } from "./ui.js";
+import { Badge, Bytes, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Time, Waiting, html } from "./ui.js";
 import { Chart } from "./charts.js";
-import { Loading, Pairs, columns } from "./forms.js";
+import { Pairs, columns } from "./forms.js";
 
-/** How often it is asked for, while the page is in sight. */
+// How often it is asked for, while the page is in sight.
 const EVERY = 10_000;
 
 const COUNTS = [
@@ -105,7 +105,7 @@ function Settings({ settings }) {
       empty=${html`<p class="hint">Nothing is set: all is at its default.</p>`} /></section>`;
 }
 
-/** `#/system` */
+// `#/system`
 export default function System() {
   const { query } = useRoute();
   const system = useGet("v1/system");
@@ -121,8 +121,7 @@ export default function System() {
   }, []);
   const one = system.data;
   return html`<${Page} title="System"><div>
-    <${ErrorBox} error=${system.error} retry=${system.reload} />
-    ${!one && !system.error && html`<${Loading} />`}
+    ${one ? html`<${ErrorBox} error=${system.error} retry=${system.reload} />` : html`<${Waiting} error=${system.error} retry=${system.reload} />`}
     ${one && html`<${Health} one=${one} /><${Tiles} one=${one} />`}
     ${system.error?.status !== 403 && html`<${ErrorBox} error=${stats.error} retry=${stats.reload} />`}
     ${stats.data && html`<${Tabs} label="Over the last" current=${scope} items=${[{ key: "hour", label: "Last hour" }, { key: "day", label: "Last day" }].map((tab) => ({ ...tab, href: href(["system"], { span: tab.key === "day" ? "day" : null }) }))} />
