@@ -21,17 +21,12 @@ async function valued(run) {
   return { ...run, ...data[0] };
 }
 
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-
 // The invoke that would start this run again, for a shell. The key is not in it.
 async function curl(run) {
-  const { start_inputs: inputs, async_webhook_url: to, user, user_metadata: metadata, deployment, variant } = await valued(run);
-  const body = { deployment, variant, inputs };
-  if (to) body.async = { enabled: true, callback_url: to };
-  if (user) body.user = user;
-  if (Object.keys(metadata ?? {}).length) body.metadata = metadata;
-  return [`curl -X POST ${quoted(url("v1/workflow/invoke").href)}`, `-H "Authorization: Bearer $SKEP_KEY"`,
-    `-H 'Content-Type: application/json'`, `-d ${quoted(JSON.stringify(body))}`].join(" \\\n  ");
+  const [{ startSnippet }, one] = await Promise.all([import("./snippets.js"), valued(run)]);
+  const { start_inputs: inputs, async_webhook_url: callbackUrl, user, user_metadata: metadata, deployment, variant } = one;
+  const more = { ...(user && { user }), ...(Object.keys(metadata ?? {}).length && { metadata }) };
+  return startSnippet("curl", { way: "invoke", base: url(".").href.replace(/\/$/, ""), deployment, variant, inputs, callbackUrl, more });
 }
 
 // Everything that is on record of a run: itself, its steps, its deliveries with their attempts.

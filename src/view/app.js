@@ -60,7 +60,7 @@ function Shown({ name, props }) {
   };
   const wrong = error ?? (loaded.name === name && loaded.failure);
   if (wrong) {
-    return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} retry=${retry} />
+    return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} reload=${retry} />
       <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
   }
   if (loaded.name !== name) return html`<${Waiting} />`;
@@ -122,7 +122,7 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
   const [dark, flip] = useTheme();
   return html`<header class="rail"><div class="brand"><a href=${href(["runs"])}><img src="view/icon.svg" alt=""
       width="22" height="22" />Skep</a>
-      <button class="burger" aria-expanded=${String(open)} aria-controls="places"
+      <button class="burger" aria-expanded=${open} aria-controls="places"
         aria-label="Menu" onClick=${() => setOpen(!open)}><${Icon} name=${open ? "close" : "menu"} size=${20} /></button></div>
     <${Search} box=${box} />
     <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, [title, icon]]) =>
@@ -211,7 +211,7 @@ function App() {
   useEffect(ask, []);
   const page = session ? html`<${Frame} session=${session} />`
     : session === null ? html`<${SignIn} />`
-    : html`<main class="sign"><${Waiting} error=${error} retry=${ask} /></main>`;
+    : html`<main class="sign"><${Waiting} error=${error} reload=${ask} /></main>`;
   return html`<div class=${session ? "frame" : ""}>${page}</div><${Overlays} />`;
 }
 

@@ -153,7 +153,7 @@ function Actions({ one, onDone }) {
     ${one.channel !== "none" && html`<${Act} act=${async () => onDone(await post(`v1/approvals/${one.id}/resend`))} done="Those who have not answered are told again.">Tell them again<//>`}
     ${asked.length > 0 && html`<${Button} onClick=${() => setShown([Reassign])}>Ask somebody else<//>`}
     ${may("admin") && html`<${Button} onClick=${() => setShown([Link])}>Make a link<//>`}
-    ${Shown.map((Window) => html`<${Window} one=${one} asked=${asked} onClose=${() => setShown([])} onDone=${onDone} />`)}</div>`;
+    ${Shown.map((Window) => html`<${Window} ...${{ one, asked }} onClose=${() => setShown([])} onDone=${onDone} />`)}</div>`;
 }
 
 // One approval whole: what is asked, where it is answered, what was answered.
@@ -162,11 +162,11 @@ function Whole({ one, onDone }) {
   const context = Object.entries(one.ask.context ?? {}).map(([name, value]) => [html`<bdi>${name}</bdi>`, shown(value)]);
   return html`<div class="approval">
     <div>${context.length > 0 && html`<${Pairs} className="panel" of=${context} />`}
-      ${pending && (may("approve") ? html`<${Answer} key=${one.answered} one=${one} onDone=${onDone} />`
+      ${pending && (may("approve") ? html`<${Answer} key=${one.answered} ...${{ one, onDone }} />`
         : html`<p class="hint">To answer, sign in with a key of scope <code>approve</code> or <code>admin</code>.</p>`)}
       <${Answers} one=${one} />
       ${!pending && !one.answers.length && html`<p>${one.status === "timed_out" ? "Nobody answered in time." : "It was called off before anybody answered."}</p>`}</div>
-    <aside aria-label="About it"><${Facts} one=${one} /><${Actions} one=${one} onDone=${onDone} /></aside></div>`;
+    <aside aria-label="About it"><${Facts} one=${one} /><${Actions} ...${{ one, onDone }} /></aside></div>`;
 }
 
 // An approval by its id: `{one, error, reload, set}`.
@@ -178,7 +178,7 @@ function useApproval(id) {
 }
 
 const Inside = ({ of: { one, error, reload, set }, onDone }) => (one ? html`<${Whole} one=${one} onDone=${(now) => (set(now), onDone?.(now))} />`
-  : html`<${Waiting} error=${error} retry=${reload} />`);
+  : html`<${Waiting} ...${{ error, reload }} />`);
 
 // A row of the inbox; it opens in place.
 function Card({ row, open, onToggle, onChange }) {
@@ -186,7 +186,7 @@ function Card({ row, open, onToggle, onChange }) {
   useEffect(() => {
     if (own.one) own.reload();
   }, [row.status, row.answered, row.recipient]);
-  return html`<li class="card"><button class="card-head rowlink" aria-expanded=${String(open)} onClick=${onToggle}>
+  return html`<li class="card"><button class="card-head rowlink" aria-expanded=${open} onClick=${onToggle}>
       <${Icon} name="down" /><span class="card-title"><bdi>${cut(row.question || "No question", 300)}</bdi></span>
       <span class="card-facts"><${Standing} row=${row} /><bdi class="faint">${row.recipient || "anyone who may decide"}</bdi><bdi class="faint">${row.deployment}/${row.variant}</bdi>
         <${Badge}>${words(row.mode)}<//>${row.need > 1 && html`<${Badge}>${row.answered} of ${row.need}<//>`}</span></button>
@@ -229,7 +229,7 @@ function Inbox() {
     <${Tabs} label="Views" items=${tabs} current=${view} />
     <div class="filters">${names.length > 0 && html`<${Pick} label="Asked of" value=${recipient} options=${[["", "Anyone"], ...names]} onPick=${(value) => setQuery({ recipient: value })} />`}
       ${run && html`<span><${Badge}>run <bdi>${run}</bdi><//> <button class="link" onClick=${() => setQuery({ run: null })}>Of all runs</button></span>`}</div>
-    <${ErrorBox} error=${error} retry=${reload} />
+    <${ErrorBox} ...${{ error, reload }} />
     ${loading && !rows.length ? html`<${Waiting} />` : !error && !rows.length && !pages.next ? nothing(view, recipient || run)
       : html`<ul class="cards" aria-label="Approvals">${sorted.map((row) => html`<${Card} key=${row.id} row=${row} open=${opened === row.id}
           onToggle=${() => setOpened(opened === row.id ? null : row.id)} onChange=${change} />`)}</ul>`}

@@ -117,7 +117,7 @@ export function Body({ text, encoding, label }) {
   }, [text]);
   if (!text) return html`<p class="faint">${text === "" ? "Empty." : "Nothing is kept of it."}</p>`;
   if (encoding === "base64") return html`<${Hex} base64=${text} />`;
-  return parsed === undefined ? html`<${Plain} text=${text} label=${label} />` : html`<${Json} value=${parsed} label=${label} />`;
+  return parsed === undefined ? html`<${Plain} ...${{ text, label }} />` : html`<${Json} value=${parsed} label=${label} />`;
 }
 
 const SIGNED = {
@@ -152,7 +152,7 @@ export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   return html`<ol class="plain cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
     const open = one.number === chosen;
     const known = whole?.attempts.find((each) => each.number === one.number);
-    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${String(open)}
+    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${open}
         onClick=${() => onPick(open ? null : one.number)}><${Fold} open=${open} /><span class="faint">#${one.number}</span>
         <${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${known?.trigger === "manual" && ", manual"}</span>
         ${known ? html`<${TimingBar} parts=${phases(known)} longest=${longest} />` : html`<span></span>`}
@@ -207,7 +207,7 @@ function Delivery({ delivery, onChange }) {
       <${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
     ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
-      waits=${html`<${Waiting} error=${error} retry=${reload} />`} />`}</article>`;
+      waits=${html`<${Waiting} ...${{ error, reload }} />`} />`}</article>`;
 }
 
 // The callback log of a run: what is owed, where it stands, and every attempt's status code in sight.

@@ -1,7 +1,7 @@
 // Charts over time as SVG: stacked bars and lines. Each comes with its figures as a table, and tells them apart by shape too.
 
 import { useLayoutEffect, useRef, useState } from "./lib/preact.js";
-import { number } from "./format.js";
+import { clock, number } from "./format.js";
 import { html, useUid } from "./ui.js";
 
 const HEIGHT = 168;
@@ -10,10 +10,6 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 22;
 const HOUR = 3600e3;
-const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
-
-const clock = (at) => CLOCK.format(new Date(at));
-
 // Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times).
 export function ticks(most, isTime) {
   const least = Math.max(most, 1) / 4;
@@ -116,5 +112,5 @@ export function Chart({ title, times, span, from, to, series, format = number, n
     ${marks.map((mark) => html`<span key=${mark} class="tick" aria-hidden="true" style=${{ top: `${y(mark) - 8}px`, right: `${width - LEFT + 6}px` }}>${format(mark)}</span>`)}
     ${hours.map((time) => html`<span key=${time} class="tick" aria-hidden="true" style=${{ top: `${HEIGHT - BOTTOM + 3}px`, left: `${Math.min(Math.max(x(time) - 15, LEFT), width - 32)}px` }}>${clock(time)}</span>`)}`}</div>
     ${note && html`<p class="hint">${note}</p>`}
-    <${Figures} label=${title} times=${times} series=${series} format=${format} span=${span} /></figure>`;
+    <${Figures} label=${title} ...${{ times, series, format, span }} /></figure>`;
 }

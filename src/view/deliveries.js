@@ -5,7 +5,7 @@ import { post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { href, setQuery, useRoute } from "./router.js";
-import { host, words } from "./format.js";
+import { host, labelled } from "./format.js";
 import { Badge, Button, Code, Empty, Icon, Page, Progress, Status, Tabs, Time, html } from "./ui.js";
 import { Bulk, Export, useJob } from "./bulk.js";
 import { Act, List, Pick, columns } from "./forms.js";
@@ -19,8 +19,8 @@ const VIEWS = [
   ["gone", "Gone", ["gone"], "The receiver answered 410: it wants no more of them."],
   ["cancelled", "Cancelled", ["cancelled"]],
 ];
-const CLASSES = ["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"].map((one) => [one, words(one)]);
-const CHANNELS = ["callback", "email", "telegram", "webhook"].map((one) => [one, words(one)]);
+const CLASSES = labelled(["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"]);
+const CHANNELS = labelled(["callback", "email", "telegram", "webhook"]);
 const HOUR = 3600e3;
 const SPANS = [["1h", "Last hour", HOUR], ["24h", "Last 24 hours", 24 * HOUR], ["7d", "Last 7 days", 168 * HOUR], ["30d", "Last 30 days", 720 * HOUR]];
 const NAMES = ["host", "class", "channel", "run", "from", "to", "within"];

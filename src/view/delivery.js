@@ -24,13 +24,13 @@ export default function DeliveryPage({ id }) {
     return () => clearTimeout(timer);
   }, [one]);
   if (!one) {
-    return html`<${Page} title="Delivery"><${Waiting} error=${error} retry=${reload} /><//>`;
+    return html`<${Page} title="Delivery"><${Waiting} ...${{ error, reload }} /><//>`;
   }
   const newest = one.attempts[one.attempts.length - 1]?.number;
   return html`<${Page} title=${html`Delivery to <bdi>${host(one.url)}</bdi>`} name="Delivery"
       lead=${html`<div class="row"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
         <${Channel} of=${one.channel} /></div>`} actions=${html`<${Redeliver} delivery=${one} onDone=${reload} />`}>
-    ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
+    <${ErrorBox} ...${{ error, reload }} />
     <p class="run-story ${tone(one.status)}"><span><${Standing} delivery=${one} /></span></p>
     <section class="panel"><${Pairs} of=${[
       ["Delivery", html`<${Copy} text=${one.id} label="delivery id" show />`],

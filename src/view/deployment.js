@@ -63,7 +63,7 @@ function Compare({ rows, query }) {
   const to = find("to", rows[0]);
   const from = find("from", rows.find((row) => row.version < to.version) ?? rows.at(-1));
   const options = rows.map((one) => [String(one.version), `v${one.version}`]);
-  const pick = (name, label, row) => html`<${Pick} label=${label} value=${String(row.version)} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
+  const pick = (name, label, row) => html`<${Pick} label=${label} value=${row.version} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
   return html`<section>${rows.length > 1 && html`<h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
     <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} />`}
     <h2>Definition of version ${to.version}</h2><${Code} text=${to.definition} label=${`definition of version ${to.version}`} /></section>`;
@@ -90,7 +90,7 @@ function Versions({ one, variant, query, reload }) {
   ]);
   return html`<div>${may("deploy") && current && html`<p><${Button} kind="primary" onClick=${() => setEditing(true)}>Deploy a new version<//></p>`}
     <${List} pages=${pages} label="Versions" columns=${table} rowKey=${(row) => row.version} />
-    ${rows.length > 0 && html`<${Compare} rows=${rows} query=${query} />`}</div>`;
+    ${rows.length > 0 && html`<${Compare} ...${{ rows, query }} />`}</div>`;
 }
 
 const baseOf = (variant) => variant.webhook_url.split("/v1/workflow/webhooks/")[0];
@@ -111,7 +111,7 @@ function GetCode({ one, variant, query }) {
   const link = (patch) => href(["deployments", one.deployment], { ...Object.fromEntries(query), ...patch });
   const said = withUrl ? "Answered once the run is on disk; the result is sent to the URL."
     : way === "webhook" ? "The result is sent to the deployment's default callback URL." : "The answer is the result. A workflow that asks a person cannot be waited for.";
-  return html`<div><${ErrorBox} error=${error} retry=${reload} />
+  return html`<div><${ErrorBox} ...${{ error, reload }} />
     <${Tabs} label="Called by" current=${way} items=${[["invoke", "API key"], ["webhook", "Webhook"]].map(([key, label]) => ({ key, label, href: link({ way: key }) }))} />
     <p class="hint">${said}</p>
     <div class="filters"><label class="check"><input type="checkbox" checked=${withUrl} disabled=${needed} onChange=${(event) => setCalled(event.currentTarget.checked)} /> Have the result sent to a URL</label>
@@ -150,7 +150,7 @@ async function start(one, variant, body) {
 function RunNow({ one, variant }) {
   const { data: version, error, reload } = useGet(`${placeOf(one, variant.variant)}/versions/${variant.version}`);
   if (!may("invoke")) return html`<p class="hint">To start runs, sign in with a key of scope <code>invoke</code> or <code>admin</code>.</p>`;
-  if (!version) return html`<${Waiting} error=${error} retry=${reload} />`;
+  if (!version) return html`<${Waiting} ...${{ error, reload }} />`;
   const declared = version.inputs;
   const fields = ({ result }) => [
     ...(declared ? fieldsOf(declared, "inputs/") : [["inputs", "Inputs", "A JSON object.", { rows: 8, class: "mono" }]]),
@@ -238,7 +238,7 @@ export default function Deployment({ name }) {
   const { query } = useRoute();
   const { data: one, error, reload } = useGet(`v1/deployments/${encodeURIComponent(name)}`, { secret: "false" });
   if (!one) {
-    return html`<${Page} name=${name} title=${html`<${Text} value=${name} />`}><${Waiting} error=${error} retry=${reload} /><//>`;
+    return html`<${Page} name=${name} title=${html`<${Text} value=${name} />`}><${Waiting} ...${{ error, reload }} /><//>`;
   }
   const tab = TABS.find(([key]) => key === query.get("tab"))?.[0] ?? "";
   const variant = one.variants.find((row) => row.variant === query.get("variant")) ?? one.variants[0];
@@ -249,5 +249,5 @@ export default function Deployment({ name }) {
     <div><${Tabs} label="Views" items=${items} current=${tab} />
     ${several && html`<div class="filters"><${Pick} label="Variant" value=${variant.variant} onPick=${(value) => setQuery({ variant: value, from: null, to: null })}
       options=${one.variants.map((row) => [row.variant, `${row.variant} (v${row.version})`])} /></div>`}
-    ${variant && html`<${Inside} key=${variant.variant} one=${one} variant=${variant} query=${query} reload=${reload} />`}</div><//>`;
+    ${variant && html`<${Inside} key=${variant.variant} ...${{ one, variant, query, reload }} />`}</div><//>`;
 }

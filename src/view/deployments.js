@@ -88,7 +88,7 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
         disabled=${!!place?.deployment} value=${name} onInput=${(event) => setName(event.currentTarget.value)} />`}<//>
       <${Field} label="Variant" error=${own("/variant")}>${(props) => html`<input ...${props} type="text" maxlength="64" spellcheck=${false} autocomplete="off" value=${variant}
         onInput=${(event) => setVariant(event.currentTarget.value)} />`}<//></div>
-    <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} props=${props} text=${text} problems=${problems} box=${box}
+    <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} ...${{ props, text, problems, box }}
       onText=${(now) => (setSound(false), setText(now))} />`}<//>
     <div role="status">${sound && html`<p class="good"><${Icon} name="check" />The definition is sound.</p>`}</div>
     ${problems.length > 0 && html`<section class="error" role="alert"><${Icon} name="warn" /><div><p><strong>${plural(problems.length, "problem")}</strong></p>

@@ -6,7 +6,7 @@ import { go, href, setQuery, useRoute } from "./router.js";
 import { Button, Icon, html } from "./ui.js";
 import { local } from "./forms.js";
 import { may } from "./session.js";
-import { cut, moment, range, words } from "./format.js";
+import { cut, labelled, moment, range, words } from "./format.js";
 
 export const STATUSES = ["queued", "running", "waiting", "awaiting_approval", "completed", "failed", "cancelled"];
 export const OPEN = STATUSES.slice(0, 4);
@@ -148,7 +148,6 @@ function Choices({ legend, options, chosen, single, onChange }) {
     ${!options.length && html`<p class="hint">There are none yet.</p>`}</fieldset>`;
 }
 
-const named = (values) => values.map((one) => [one, words(one)]);
 const same = (values) => values.map((one) => [one, one]);
 
 function DeploymentChoice({ query, deployments }) {
@@ -215,16 +214,16 @@ export function FilterBar({ filter, keys }) {
     chosen=${several(name)} onChange=${(values) => setQuery({ [name]: values })} />`;
   const menus = [
     ["Deployment", [place].filter(Boolean), () => html`<${DeploymentChoice} query=${query} deployments=${names} />`],
-    ["Source", several("source").map(words), choice("Source", "source", named(SOURCES))],
-    ["Delivery", several("delivery").map(words), choice("Delivery", "delivery", named(DELIVERIES), true)],
+    ["Source", several("source").map(words), choice("Source", "source", labelled(SOURCES))],
+    ["Delivery", several("delivery").map(words), choice("Delivery", "delivery", labelled(DELIVERIES), true)],
     ["API key", several("api_key_id").map((id) => keys.get(id) ?? id), choice("API key", "api_key_id", [...keys])],
     ["User", several("user"), (close) => html`<${Suggest} label="User" kind="user" value=${query.get("user") ?? ""}
       any=${query.get("user") && "Any user"} placeholder="As the caller named it" onTake=${(user) => (setQuery({ user }), close())} />`],
-    ["Metadata", tags, (close) => html`<${MetadataChoice} query=${query} close=${close} />`],
+    ["Metadata", tags, (close) => html`<${MetadataChoice} ...${{ query, close }} />`],
   ];
   return html`<div class="filter-bar" role="group" aria-label="Filters">
     <${Menu} label=${timeInWords(filter)} active=${filter.object.from || filter.object.to} icon="clock">${(close) =>
-      html`<${TimeChoice} filter=${filter} close=${close} />`}<//>
+      html`<${TimeChoice} ...${{ filter, close }} />`}<//>
     ${menus.map(([title, values, inside]) => html`<${Menu} key=${title} active=${values.length} label=${html`${title}${values.length > 0 &&
       html`: <bdi class="chosen">${cut(values.join(", "), 80)}</bdi>`}`}>${inside}<//>`)}
     ${filter.isSet && html`<a class="button quiet" href=${href(["runs"])}><${Icon} name="close" size=${12} />Clear filters</a>`}</div>`;

@@ -6,6 +6,8 @@ const DAY_AND_YEAR = new Intl.DateTimeFormat("en", { month: "short", day: "numer
 const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
 const LOCAL = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "long", hour12: false });
 
+export const clock = (at) => CLOCK.format(new Date(at));
+
 export const number = (n) => NUMBER.format(n);
 
 // A count of the API, `{count, count_is_lower_bound}`, as `10,000+`.
@@ -92,3 +94,9 @@ export function cut(text, max) {
   const end = /[\uD800-\uDBFF]/.test(text[max - 1]) ? max - 1 : max;
   return text.slice(0, end);
 }
+
+// A text as a shell takes it.
+export const shell = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+// Words of the API with their labels, to choose from.
+export const labelled = (values) => values.map((one) => [one, words(one)]);

@@ -28,10 +28,10 @@ export const columns = (all) => all.filter(Boolean)
 // A list that `usePages` holds, in each of its states.
 export function List({ pages, label, what = label.toLowerCase(), rowKey = (row) => row.id, empty, ...rest }) {
   const { rows, error, loading, next, reload } = pages;
-  return html`<div><${ErrorBox} error=${error} retry=${reload} />
-    ${loading && !rows.length ? html`<${Waiting} />` : !error && html`<${Table} ...${rest} label=${label} rows=${rows}
+  return html`<div><${ErrorBox} ...${{ error, reload }} />
+    ${loading && !rows.length ? html`<${Waiting} />` : (rows.length > 0 || !error) && html`<${Table} ...${rest} ...${{ label, rows }}
       rowKey=${rowKey} busy=${loading} empty=${!next && empty} />`}
-    <${More} pages=${pages} what=${what} /></div>`;
+    <${More} ...${{ pages, what }} /></div>`;
 }
 
 // Names and values: `[[name, value]]`; pairs that are not there are left out.
@@ -54,14 +54,14 @@ export function Entry({ field: [key, label, hint, kind = {}], value, error, read
   if (kind === "check") {
     return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
   }
-  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} value=${value} error=${error} onPick=${onValue} />`;
+  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} ...${{ value, error }} onPick=${onValue} />`;
   const control = (props) => {
     if (Array.isArray(kind)) return html`<select ...${props} value=${value} onChange=${enter}>${kind.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`;
     const all = { autocomplete: "off", ...kind, ...props, name: key, readonly, value, onInput: enter };
     if (!kind.rows) return html`<input type="text" spellcheck=${false} ...${all} />`;
     return html`<textarea ...${all} rows=${Math.min(12, Math.max(kind.rows, value.split("\n").length))}></textarea>`;
   };
-  return html`<${Field} label=${label} hint=${hint} error=${error}>${control}<//>`;
+  return html`<${Field} ...${{ label, hint, error }}>${control}<//>`;
 }
 
 /**
@@ -97,7 +97,7 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
 }
 
 // A form in a window.
-export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} title=${title} onClose=${onClose}>
+export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} ...${{ title, onClose }}>
   ${lead && html`<p class="hint">${lead}</p>`}<${Form} ...${rest} onCancel=${onClose} /><//>`;
 
 // What stands first where one of several has to be chosen.

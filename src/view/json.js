@@ -142,7 +142,7 @@ function Line({ line: { key, value, size, open, word, left, id }, windows, setWi
   const name = key !== null && html`<bdi class=${typeof key === "number" ? "faint" : "j-key"}>${
     typeof key === "number" ? key : marked(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
   if (size === undefined) {
-    return html`${fold}${name}<${Scalar} value=${value} needle=${needle} window=${windows.get(id)}
+    return html`${fold}${name}<${Scalar} ...${{ value, needle }} window=${windows.get(id)}
       onMore=${(window) => setWindow(id, window)} />`;
   }
   const [head, tail] = Array.isArray(value) ? "[]" : "{}";
@@ -221,7 +221,7 @@ function Tree({ value, root, label }) {
       <${CopyButton} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
     <div class="j-box" ref=${box} role="tree" tabindex="0" aria-label=${label} aria-activedescendant=${prefix + index}
       onKeyDown=${pressed(keys)}>${all.map((line, at) => html`<div key=${line.id} id=${prefix + at} class="j-line" role="treeitem"
-        aria-level=${line.depth + 1} aria-selected=${String(at === index)}
+        aria-level=${line.depth + 1} aria-selected=${at === index}
         aria-expanded=${line.size > 0 ? String(line.open) : null} style=${{ "--d": Math.min(line.depth, 12) }}
         onClick=${() => click(line)}><${Line} ...${{ line, windows, setWindow, needle }} /></div>`)}</div>
     ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
@@ -243,9 +243,9 @@ export default function Json({ value, root = "", label }) {
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);
   const text = useMemo(() => (raw ? pasted(value) : ""), [raw, value]);
   if (!isBranch(value) && typeof value !== "string") return html`<code>${String(value)}</code>`;
-  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}<//>`;
+  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${raw === is} onClick=${() => setRaw(is)}>${word}<//>`;
   return html`<div class="json"><div class="row" role="group" aria-label=${`How ${label} is shown`}>
       ${kind(false, isBranch(value) ? "Tree" : "Value")}${kind(true, "Text")}<span class="hint">${bytes(size)}</span>
       ${raw && html`<span class="gap"></span><${CopyButton} text=${() => text}>Copy<//>`}</div>
-    ${raw ? html`<${Plain} text=${text} label=${label} />` : html`<${Tree} ...${{ value, root, label }} />`}</div>`;
+    ${raw ? html`<${Plain} ...${{ text, label }} />` : html`<${Tree} ...${{ value, root, label }} />`}</div>`;
 }

@@ -25,7 +25,7 @@ function Edit({ member, onClose, onSaved }) {
   const start = Object.fromEntries(Object.keys(NONE).map((key) => [key, member?.[key] ?? NONE[key]]));
   const fields = LANGUAGES.some(([tag]) => tag === start.language) ? FIELDS
     : FIELDS.map((field) => (field[3] === LANGUAGES ? [...field.slice(0, 3), [...LANGUAGES, [start.language, start.language]]] : field));
-  return html`<${FormDialog} title=${member ? `Change ${member.name}` : "Add a member"} fields=${fields} start=${start} action=${member ? "Save" : "Add"} onClose=${onClose}
+  return html`<${FormDialog} title=${member ? `Change ${member.name}` : "Add a member"} ...${{ fields, start }} action=${member ? "Save" : "Add"} onClose=${onClose}
     can=${({ name }) => name.trim()} onSend=${async (values) => onSaved(await (member ? patch(`v1/members/${member.id}`, wanted(values)) : post("v1/members", wanted(values))))} />`;
 }
 
@@ -89,5 +89,5 @@ export default function Members() {
     <${List} pages=${pages} label="Members" columns=${table} rowClass=${(row) => (row.active ? "" : "ended-row")} empty=${html`<${Empty} title="No members yet">
       <p>Members are the people whom workflows may ask. Only they can be named as a <code>recipient</code>, so that no workflow can send mail to just anyone.</p><//>`} />
     ${what === "edit" && html`<${Edit} member=${member} onClose=${close} onSaved=${saved} />`}
-    ${what === "delegate" && html`<${Delegate} member=${member} rows=${rows} onClose=${close} onSaved=${saved} />`}</div><//>`;
+    ${what === "delegate" && html`<${Delegate} ...${{ member, rows }} onClose=${close} onSaved=${saved} />`}</div><//>`;
 }

@@ -185,7 +185,7 @@ function Values({ run }) {
     if (view === "callback") return html`<${Configuration} run=${run} />`;
     if (view === "output" && run.status !== "completed") return html`<p class="faint">There is no output${FINAL.has(run.status) ? "" : " yet"}.</p>`;
     if (!values) {
-      return error || loading ? html`<${Waiting} error=${error} retry=${reload} />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
+      return error || loading ? html`<${Waiting} ...${{ error, reload }} />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
     }
     return view === "inputs" ? html`<${Json} key="in" value=${values.start_inputs} root="start" label="Inputs" />`
       : html`<${Json} key="out" value=${values.output} label="Output" />`;
@@ -220,7 +220,7 @@ export default function RunPage({ id }) {
   const { run, steps, error, live, reload } = useRun(id);
   const [dialog, setDialog] = useState(null);
   const now = useTick(500, !!run && !FINAL.has(run.status));
-  if (!run) return html`<${Page} title="Run"><${Waiting} error=${error} retry=${reload} /><//>`;
+  if (!run) return html`<${Page} title="Run"><${Waiting} ...${{ error, reload }} /><//>`;
   const total = Math.max(run.steps_count ?? 0, steps.length);
   const pick = (step) => setQuery({ step }, { replace: true });
   const close = () => setDialog(null);
@@ -229,11 +229,11 @@ export default function RunPage({ id }) {
   const body = html`<${Steps} key="steps" chosen=${query.get("step")} onPick=${pick} onRetry=${(from) => setDialog({ from })}
     ...${{ run, steps, total, now }} />`;
   return html`<${Page} title=${html`<a href=${href(["runs"], { deployment: run.deployment })}><bdi>${run.deployment}</bdi></a> / <bdi>${run.variant}</bdi>`}
-      name=${`${run.deployment} / ${run.variant}`} lead=${html`<${Badges} run=${run} live=${live} />`}
+      name=${`${run.deployment} / ${run.variant}`} lead=${html`<${Badges} ...${{ run, live }} />`}
       actions=${html`<${Actions} run=${run} onCancel=${() => setDialog("cancel")} onRetry=${() => setDialog({})} />`}><div class="run">
-      <${Ids} run=${run} /><${ErrorBox} error=${error} retry=${reload} />
+      <${Ids} run=${run} /><${ErrorBox} ...${{ error, reload }} />
       <${Story} run=${run} onStep=${pick} /><${Strip} ...${{ run, steps, total, now }} />
       ${isTroubled(run) ? [log, body] : [body, log]}<${Values} key=${FINAL.has(run.status)} run=${run} /></div>
     ${dialog === "cancel" && html`<${Cancel} run=${run} onClose=${close} onDone=${reload} />`}
-    ${dialog && dialog !== "cancel" && html`<${Retry} run=${run} steps=${steps} from=${dialog.from} onClose=${close} />`}<//>`;
+    ${dialog && dialog !== "cancel" && html`<${Retry} ...${{ run, steps }} from=${dialog.from} onClose=${close} />`}<//>`;
 }

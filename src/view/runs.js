@@ -6,9 +6,10 @@ import { href, setQuery } from "./router.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { FilterBar, FINAL, inWords, Menu, OPEN, STATUSES, useFilter } from "./filters.js";
+import { List } from "./forms.js";
 import { Histogram } from "./histogram.js";
 import { Bulk, Export } from "./bulk.js";
-import { Button, Code, Copy, Duration, Empty, ErrorBox, Icon, More, Page, Status, Table, Tabs, Time, Waiting, html } from "./ui.js";
+import { Button, Code, Copy, Duration, Empty, Icon, Page, Status, Tabs, Time, Waiting, html } from "./ui.js";
 import { count, cut, number, words } from "./format.js";
 
 const STORE = "skep.runs.hidden";
@@ -250,15 +251,11 @@ export default function Runs() {
   const isEmpty = !rows.length && !loading && !error && !pages.next && !pages.from;
   return html`<${Page} title="Runs" lead=${html`<${Liveness} state=${live} reload=${reload} />`}
       actions=${html`<${Actions} ...${{ filter, reload, hidden, flip }} />`}><div class="runs">
-      ${(!isEmpty || filter.isSet) && html`<${FilterBar} filter=${filter} keys=${keys} />
-        ${may("read") && html`<${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
-        <${States} filter=${filter} tick=${tick} />`}
+      ${(!isEmpty || filter.isSet) && html`<${FilterBar} ...${{ filter, keys }} />
+        ${may("read") && html`<${Histogram} ...${{ filter, tick }} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
+        <${States} ...${{ filter, tick }} />`}
       <div class="fresh" role="status">${waiting > 0 && html`<${Button} kind="primary" onClick=${show}><${Icon} name="up" size=${12} />
         ${number(waiting)} new<//>`}</div>
-      <${ErrorBox} error=${error} retry=${reload} />
-      ${isEmpty && html`<${Nothing} filter=${filter} />`}
-      ${rows.length > 0 && html`<${Table} label="Runs" columns=${columns} rows=${rows} rowKey=${(run) => run.run_id} rowClass=${past}
-        rowHref=${(run) => href(["runs", run.request_id])} />`}
-      ${loading && !rows.length && html`<${Waiting} />`}
-      <${More} pages=${pages} what="runs" /></div><//>`;
+      <${List} label="Runs" ...${{ pages, columns }} rowKey=${(run) => run.run_id} rowClass=${past}
+        rowHref=${(run) => href(["runs", run.request_id])} empty=${html`<${Nothing} filter=${filter} />`} /></div><//>`;
 }

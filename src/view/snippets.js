@@ -1,5 +1,7 @@
 // Code that starts a run and checks a signature, in six languages. Pure: texts in, text out.
 
+import { shell } from "./format.js";
+
 // The languages, in the order of their tabs.
 export const LANGUAGES = [
   ["curl", "curl"], ["python", "Python"], ["javascript", "JavaScript"], ["rust", "Rust"], ["php", "PHP"], ["ruby", "Ruby"],
@@ -29,10 +31,8 @@ export function literal(language, value, pad = "") {
   return text.replaceAll("\n", `\n${pad}`);
 }
 
-const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-
 // What has to be sent, and where.
-function exchange({ way, base, webhookUrl, deployment, variant, inputs, callbackUrl }) {
+function exchange({ way, base, webhookUrl, deployment, variant, inputs, callbackUrl, more }) {
   const given = callbackUrl ? { callback_url: callbackUrl } : null;
   if (way === "webhook") {
     return {
@@ -42,7 +42,7 @@ function exchange({ way, base, webhookUrl, deployment, variant, inputs, callback
   }
   return {
     url: `${base}/v1/workflow/invoke`, header: "Authorization", variable: KEY, prefix: "Bearer ",
-    body: { deployment, variant, inputs, ...(given && { async: { enabled: true, ...given } }) },
+    body: { deployment, variant, inputs, ...more, ...(given && { async: { enabled: true, ...given } }) },
   };
 }
 
@@ -125,7 +125,8 @@ puts JSON.parse(response.body)
 
 /**
  * Code that starts a run. `way`: `invoke` (by API key) or `webhook` (by the deployment's secret). `callbackUrl`: where
- * the result goes; empty: an invoke waits for it, a webhook's goes to the deployment's default.
+ * the result goes; empty: an invoke waits for it, a webhook's goes to the deployment's default. `more`: what else an
+ * invoke names.
  */
 export const startSnippet = (language, wanted) => START[language](exchange(wanted));
 

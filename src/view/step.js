@@ -65,7 +65,7 @@ export default function Step({ run, row, onClose, onRetry }) {
     <${Cause} error=${shown.error} kind=${shown.error_class} />
     ${onRetry && html`<p><${Button} onClick=${() => onRetry(row.path)}>Retry from here…<//></p>`}
     <${Tabs} label="Of this step" items=${tabs} current=${current} onSelect=${setView} />
-    <${ErrorBox} error=${error} retry=${reload} />
+    <${ErrorBox} ...${{ error, reload }} />
     ${current === "attempts" ? html`<${Tries} step=${shown} />`
       : step ? html`<${View} key=${row.path} step=${step} view=${current} name=${parts(row.path).pop()} />`
       : loading ? html`<${Waiting} />`

@@ -177,7 +177,7 @@ export function Copy({ text, label = "", show, children = show && html`<code>${t
 // A button; kinds are `primary`, `danger`, `quiet` and none.
 export function Button({ kind = "", busy = false, disabled, children, ...rest }) {
   return html`<button ...${rest} class="button ${kind} ${rest.class ?? ""}"
-    aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
+    aria-busy=${busy} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
 export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
@@ -213,16 +213,16 @@ const ADVICE = {
 };
 
 // What went wrong, and what to do about it.
-export function ErrorBox({ error, retry }) {
+export function ErrorBox({ error, reload }) {
   if (!error) return null;
   return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
     <p><strong><${Text} value=${error.message} /></strong>${error.field && html` (<bdi>${error.field}</bdi>)`}</p>
     ${ADVICE[error.code] && html`<p>${ADVICE[error.code]}</p>`}
-    ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
+    ${reload && html`<p><${Button} onClick=${reload}>Try again<//></p>`}</div></div>`;
 }
 
 // In the place of what is asked for: that it comes, or why it does not.
-export const Waiting = ({ error, retry }) => (error ? html`<${ErrorBox} ...${{ error, retry }} />`
+export const Waiting = ({ error, reload }) => (error ? html`<${ErrorBox} ...${{ error, reload }} />`
   : html`<div class="loading"><${Spinner} label="Loading" /></div>`);
 
 // A label with its input: a function of the properties that it must have.
@@ -253,13 +253,13 @@ export function Tabs({ label, items, current, onSelect }) {
     event.currentTarget.children[at].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
-    html`<button role="tab" key=${item.key} aria-selected=${String(item.key === current)}
+    html`<button role="tab" key=${item.key} aria-selected=${item.key === current}
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
 export function Code({ text, label = "code" }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
-    <${Copy} text=${text} label=${label} /></div>`;
+    <${Copy} ...${{ text, label }} /></div>`;
 }
 
 // A table of `{key, label, render(row), className}`. The first column carries the row's link.
@@ -271,7 +271,7 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
     return html`<td role="cell" class=${column.className} data-label=${column.label} key=${column.key}
       >${to ? html`<a class="rowlink" href=${to}>${inside}</a>` : inside}</td>`;
   };
-  return html`<div class="scroll"><table role="table" aria-label=${label} aria-busy=${busy ? "true" : null}>
+  return html`<div class="scroll"><table role="table" aria-label=${label} aria-busy=${busy}>
     <thead role="rowgroup"><tr role="row">${columns.map((column) => html`<th role="columnheader" scope="col"
       key=${column.key} class=${column.className}>${column.label}</th>`)}</tr></thead>
     <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" key=${rowKey(row)} class=${rowClass?.(row)}

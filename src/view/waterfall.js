@@ -203,7 +203,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     onFold(row, !row.open);
   };
   return html`<div id=${id} class="wf-line wf-row ${active ? "active" : ""} ${chosen ? "chosen" : ""}" role="treeitem"
-    aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${String(chosen)}
+    aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${chosen}
     aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
     style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
     <div class="wf-name" style=${{ "--d": Math.min(row.depth, 8) }}>
@@ -214,7 +214,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
       ${tries > 1 && html`<span class="badge">${number(tries)}×</span>`}
       ${kids.length > 0 && !row.open && html`<span class="hint">${plural(one.size - (step ? 1 : 0), "step")}</span>
         ${one.failed > 0 && html`<b class="red">${number(one.failed)} failed</b>`}`}</div>
-    <div class="wf-bar"><${Bar} one=${one} axis=${axis} now=${now} /></div>
+    <div class="wf-bar"><${Bar} ...${{ one, axis, now }} /></div>
     <div class="wf-ms">${length != null && ms(length)}</div></div>`;
 }
 
