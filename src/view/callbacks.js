@@ -13,7 +13,6 @@ import Json, { Fold, Plain } from "./json.js";
 const HEX = 2048;
 const FEW = 6;
 
-// The time now, anew every so many milliseconds while `when`.
 export function useTick(every, when = true) {
   const [now, set] = useState(Date.now);
   useEffect(() => {
@@ -24,13 +23,11 @@ export function useTick(every, when = true) {
   return now;
 }
 
-// How long it is until then, second by second.
 export function Countdown({ at }) {
   const left = Date.parse(at) - useTick(1000);
   return html`<time datetime=${at} title=${at}>${left > 0 ? `in ${ms(Math.max(1000, left - (left % 1000)))}` : "due now"}</time>`;
 }
 
-// What each class of failure means, and what to do about it.
 const CAUSES = {
   dns: "The host's name could not be resolved. Is it spelled right?",
   connect: "Nobody took the connection. Is the server up, and its port open to Skep?",
@@ -126,7 +123,6 @@ const SIGNED = {
   none: ["cross", "red", "no secret that the deployment has now."],
 };
 
-// All that is on record of one attempt.
 function Attempt({ attempt, delivery }) {
   const parts = phases(attempt);
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
@@ -179,7 +175,6 @@ const STANDING = {
   gone: "The receiver answered 410 Gone, so it is not sent again.", cancelled: "It was taken back.",
 };
 
-// Where a delivery stands, in a sentence.
 export function Standing({ delivery: { status, next_attempt_at: next, attempts } }) {
   if (status !== "pending" || !next) return STANDING[status] ?? null;
   return html`${attempts?.length ? "Next" : "First"} attempt <strong><${Countdown} at=${next} /></strong>.`;
