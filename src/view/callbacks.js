@@ -129,7 +129,7 @@ function Attempt({ attempt, delivery }) {
   const { response_status: code, response_headers: headers } = attempt;
   return html`<div class="cb-attempt"><${Cause} error=${attempt.error} kind=${attempt.error_class} />
     ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="legend">${parts.map((part) =>
-      html`<div class="row"><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
+      html`<div><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
     ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it verifies with ${signed}</span></p>`}
     <div class="cb-pair"><section><h4>Request</h4><p><code>POST</code> <${Text} value=${delivery.url} max=${300} /></p>
         <${Headers} headers=${attempt.request_headers} label="Request headers" />
