@@ -20,13 +20,13 @@ struct Ready {
 
 /// Whether an insert was refused before it wrote anything, for a reason of its own.
 fn is_refusal(fault: &Error) -> bool {
-    match fault.code {
+    matches!(
+        fault.code,
         Code::TooManyRequests
-        | Code::ConcurrencyLimitReached
-        | Code::IdempotencyKeyReused
-        | Code::NotFound => true,
-        _ => false,
-    }
+            | Code::ConcurrencyLimitReached
+            | Code::IdempotencyKeyReused
+            | Code::NotFound
+    )
 }
 
 impl Store {
