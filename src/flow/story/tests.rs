@@ -391,7 +391,7 @@ fn any_time() -> impl Strategy<Value = Timestamp> {
         Just(Timestamp(i64::MIN)),
         Just(Timestamp(i64::MAX)),
         any::<i64>().prop_map(Timestamp),
-        (-400_000_000_000i64..400_000_000_000).prop_map(|off| ago(off)),
+        (-400_000_000_000i64..400_000_000_000).prop_map(ago),
     ]
 }
 
