@@ -126,9 +126,8 @@ export class Scene {
   async asking(deployment, human, invoke = {}) {
     await this.deploy(deployment, asks(human));
     const run = await this.run(deployment, invoke);
-    const approval = await until(`${run} asks`, async () =>
-      (await this.world.call("GET", `/v1/approvals?run=${run}`)).data[0]);
-    return { run, id: approval.id };
+    const { waiting_on: on } = await this.ended(run, "awaiting_approval");
+    return { run, id: on.approval_id };
   }
 
   async completed() {

@@ -43,7 +43,7 @@ export async function shell(command, variables) {
 }
 
 export class Visitor extends Watcher {
-  overlaps = true;
+  lenient = true;
 
   /** Begins a visit. Without `key` nobody is signed in. */
   static async come(browser, world, { look, axe, folder, origin, key = ADMIN }) {
