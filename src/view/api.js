@@ -33,7 +33,6 @@ export function toParams(query) {
   return params;
 }
 
-/** The address of a call with its query. */
 export function url(path, params) {
   const to = new URL(path, document.baseURI);
   to.hash = "";

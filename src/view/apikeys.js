@@ -65,7 +65,7 @@ export default function Keys() {
     that starts runs needs <code>invoke</code>, a pipeline that deploys needs <code>deploy</code>, someone who only looks needs <code>read</code>.</p><//>`;
   return html`<${Page} title="API keys" actions=${create}><div>
     <p class="hint">The key in <code>SKEP_ADMIN_KEY</code> is not listed: it is good exactly while it is set.${!admin && " To make or revoke keys, sign in with one of scope admin."}</p>
-    <${List} pages=${pages} label="Keys" columns=${table} rowClass=${(row) => (row.status === "active" ? "" : "over")} empty=${empty} />
+    <${List} pages=${pages} label="Keys" columns=${table} rowClass=${(row) => (row.status === "active" ? "" : "ended-row")} empty=${empty} />
     ${creating && html`<${FormDialog} title="Create a key" fields=${FIELDS} start=${{ name: "", scope: "invoke", environment: "production" }} action="Create"
       can=${({ name }) => name.trim()} onSend=${async (wanted) => show(await post("v1/keys", wanted))} onClose=${() => setCreating(false)} />`}
     ${made && html`<${Shown} made=${made} onClose=${() => setMade(null)} />`}</div><//>`;

@@ -1,44 +1,35 @@
 // The frame of the dashboard: who is signed in, where one is, and the page for it.
 
-import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
+import { render, useEffect, useErrorBoundary, useRef, useState } from "./lib/preact.js";
 import { may, resume, signIn, signOut, useSession } from "./session.js";
 import { go, href, route, useRoute } from "./router.js";
 import { help, keysAreOn, switchKeys, useKeys } from "./keys.js";
-import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner } from "./ui.js";
+import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner, Waiting, html } from "./ui.js";
 
-/** Every page: the parts of its address (`:x` becomes the property `x`) and the module that draws it. */
-const ROUTES = [
-  ["runs", "runs"], ["runs/:id", "run"],
-  ["deliveries", "deliveries"], ["deliveries/:id", "delivery"],
-  ["approvals", "approvals"], ["approvals/:id", "approvals"],
-  ["deployments", "deployments"], ["deployments/:name", "deployment"],
-  ["keys", "apikeys"], ["members", "members"], ["system", "system"], ["audit", "audit"],
-].map(([pattern, module]) => [pattern.split("/"), module]);
+/** Each place: title, icon, key after `g`, scopes that see it, its module, and that of one thing in it with its property. */
+const PLACES = {
+  runs: ["Runs", "runs", "r", "read invoke", "runs", "run", "id"],
+  deliveries: ["Deliveries", "send", "d", "read invoke", "deliveries", "delivery", "id"],
+  approvals: ["Approvals", "person", "a", "read approve", "approvals", "approvals", "id"],
+  deployments: ["Deployments", "box", "p", "read", "deployments", "deployment", "name"],
+  keys: ["Keys", "key", "k", "read", "apikeys"],
+  members: ["Members", "people", "m", "read approve", "members"],
+  system: ["System", "pulse", "s", "read", "system"],
+  audit: ["Audit", "list", "u", "admin", "audit"],
+};
+const seen = () => Object.entries(PLACES).filter(([, [, , , scopes]]) => scopes.split(" ").some(may));
 
-/** The rail: place, title, icon, the key after `g`, and the scopes that see it. */
-const PLACES = [
-  ["runs", "Runs", "runs", "r", "read invoke"], ["deliveries", "Deliveries", "send", "d", "read invoke"],
-  ["approvals", "Approvals", "person", "a", "read approve"], ["deployments", "Deployments", "box", "p", "read"],
-  ["keys", "Keys", "key", "k", "read"], ["members", "Members", "people", "m", "read approve"],
-  ["system", "System", "pulse", "s", "read"], ["audit", "Audit", "list", "u", "admin"],
-];
-const seen = () => PLACES.filter(([, , , , scopes]) => scopes.split(" ").some(may));
-
-/** Ids that can be gone to: what they look like, and the address. */
+/** Ids that can be gone to, by what they look like. */
 const JUMPS = [
-  [/^(req_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i, (id) => href(["runs", id])],
-  [/^dlv_\w+$/, (id) => href(["deliveries", id])],
-  [/^apr_\w+$/, (id) => href(["approvals", id])],
+  [/^(req_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i, "runs"],
+  [/^dlv_\w+$/, "deliveries"],
+  [/^apr_\w+$/, "approvals"],
 ];
 
-function matched(path) {
-  for (const [parts, module] of ROUTES) {
-    if (parts.length !== path.length) continue;
-    if (!parts.every((part, at) => part[0] === ":" || part === path[at])) continue;
-    const names = parts.flatMap((part, at) => (part[0] === ":" ? [[part.slice(1), path[at]]] : []));
-    return { module, props: Object.fromEntries(names) };
-  }
-  return null;
+function matched([place, one, ...more]) {
+  const [, , , , list, single, property] = (Object.hasOwn(PLACES, place) && PLACES[place]) || [];
+  if (more.length || !list || (one && !single)) return null;
+  return one ? { module: single, props: { [property]: one } } : { module: list, props: {} };
 }
 
 const modules = new Map();
@@ -53,7 +44,6 @@ function load(name) {
   return modules.get(name);
 }
 
-/** One page; an error in it is shown in its place. */
 function Shown({ name, props }) {
   const [loaded, set] = useState({});
   const [error, reset] = useErrorBoundary();
@@ -73,11 +63,10 @@ function Shown({ name, props }) {
     return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} retry=${retry} />
       <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
   }
-  if (loaded.name !== name) return html`<div class="loading"><${Spinner} label="Loading" /></div>`;
+  if (loaded.name !== name) return html`<${Waiting} />`;
   return html`<${loaded.component} key=${Object.values(props).join("/")} ...${props} />`;
 }
 
-/** The theme: `light`, `dark`, or none, which is the system's. */
 function useTheme() {
   const [theme, set] = useState(() => localStorage.getItem("skep.theme"));
   useEffect(() => {
@@ -97,7 +86,7 @@ function Search({ box }) {
     setWrong(text && !jump ? "Not an id: a whole req_…, run, dlv_… or apr_… id is looked for" : null);
     if (!jump) return;
     box.current.value = "";
-    go(jump[1](text));
+    go(href([jump[1], text]));
   };
   return html`<form class="search" role="search" onSubmit=${submit}><${Icon} name="search" />
     <input ref=${box} type="search" aria-label="Go to an id" placeholder="Go to req_…" spellcheck=${false}
@@ -133,10 +122,10 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
   const [dark, flip] = useTheme();
   return html`<header class="rail"><div class="brand"><a href=${href(["runs"])}><img src="view/icon.svg" alt=""
       width="22" height="22" />Skep</a>
-      <button type="button" class="burger" aria-expanded=${String(open)} aria-controls="places"
+      <button class="burger" aria-expanded=${String(open)} aria-controls="places"
         aria-label="Menu" onClick=${() => setOpen(!open)}><${Icon} name=${open ? "close" : "menu"} size=${20} /></button></div>
     <${Search} box=${box} />
-    <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, title, icon]) =>
+    <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, [title, icon]]) =>
       html`<a key=${place} href=${href([place])} aria-current=${path[0] === place ? "page" : null}
         onClick=${() => setOpen(false)}><${Icon} name=${icon} />${title}</a>`)}</nav>
       <div class="foot"><p class="who" title="The key that is signed in, and its scope"><${Icon} name="key" />
@@ -166,7 +155,7 @@ function Frame({ session }) {
     scrollTo(0, 0);
     main.current.focus({ preventScroll: true });
   }, [path.join("/")]);
-  const places = seen().map(([place, title, , key]) => [`g ${key}`, [() => go(href([place])), `Go to ${title}`]]);
+  const places = seen().map(([place, [title, , key]]) => [`g ${key}`, [() => go(href([place])), `Go to ${title}`]]);
   useKeys({
     "/": [() => box.current.focus(), "Go to an id"],
     j: [() => step(1), "Next row"],
@@ -175,7 +164,7 @@ function Frame({ session }) {
     ...Object.fromEntries(places),
     "?": [() => setHelping(true), "This help"],
   });
-  return html`<button type="button" class="skip" onClick=${() => main.current.focus()}>Skip to the page</button>
+  return html`<button class="skip" onClick=${() => main.current.focus()}>Skip to the page</button>
     <${Rail} ...${{ session, path, box, open, setOpen }} onHelp=${() => setHelping(true)} />
     <main ref=${main} tabindex="-1">${found
       ? html`<${Shown} key=${found.module} name=${found.module} props=${found.props} />`
@@ -205,7 +194,7 @@ function SignIn() {
   return html`<main class="sign"><form onSubmit=${submit}><img src="view/icon.svg" alt="" width="40" height="40" />
     <h1>Skep</h1><${Field} label="API key" error=${error}>${(props) => html`<input ...${props} name="key"
       type="password" autocomplete="current-password" spellcheck=${false} autofocus required />`}<//>
-    <button class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
+    <button type="submit" class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
       >${busy && html`<${Spinner} />`}Sign in</button>
     <p class="hint">The admin key is SKEP_ADMIN_KEY, or was shown at the first start (or stands in the file beside the
       database that ends in <code>.admin-key</code>). Others are made under Keys, or with <code>skep keys create</code>.</p>
@@ -222,8 +211,7 @@ function App() {
   useEffect(ask, []);
   const page = session ? html`<${Frame} session=${session} />`
     : session === null ? html`<${SignIn} />`
-    : html`<main class="sign">${error ? html`<${ErrorBox} error=${error} retry=${ask} />`
-      : html`<${Spinner} label="Loading" />`}</main>`;
+    : html`<main class="sign"><${Waiting} error=${error} retry=${ask} /></main>`;
   return html`<div class=${session ? "frame" : ""}>${page}</div><${Overlays} />`;
 }
 

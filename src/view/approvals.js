@@ -1,13 +1,13 @@
 // Approvals: what people are asked, answered in place; and the page of one.
 
 import { html, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { get, post, useGet, usePages } from "./api.js";
+import { post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { href, setQuery, useRoute } from "./router.js";
 import { ms, words } from "./format.js";
-import { Badge, Button, Code, Copy, Dialog, Empty, ErrorBox, Icon, More, Page, Status, Tabs, Text, Time, toast, useNow, useUid } from "./ui.js";
-import { Act, Form, FormDialog, Loading, Pairs, Pick } from "./forms.js";
+import { Badge, Button, Code, Copy, Dialog, Empty, ErrorBox, Icon, More, Page, Status, Tabs, Text, Time, toast, useNow } from "./ui.js";
+import { Act, CHOOSE, Form, FormDialog, Loading, Pairs, Pick, named, useMembers } from "./forms.js";
 import { fieldsOf, startOf, valuesOf } from "./inputs.js";
 import Json from "./json.js";
 
@@ -46,7 +46,7 @@ function Facts({ one }) {
     one.need > 1 && ["Needed", `${one.answered} of ${one.need} answers`],
     ["Told by", one.channel === "none" ? "nobody is told: it waits here" : one.channel],
     ["Run", html`<a href=${href(["runs", one.request_id])}><bdi>${one.deployment}/${one.variant}</bdi> v${one.version}</a>, step <code><bdi>${one.step}</bdi></code>`],
-    one.requester && ["Asked for by", html`<bdi>${one.requester}</bdi>${one.ask.not_requester && ", who may not answer"}`],
+    one.ask.not_requester && ["May not answer", html`<bdi>${one.requester}</bdi>`],
     ["Since", html`<${Time} at=${one.created_at} />`],
     pending && ["Waits until", html`<span><${Time} at=${one.expires_at} />, ${THEN[one.ask.on_timeout]}</span>`],
     pending && one.reminder_at && ["Reminded", html`<${Time} at=${one.reminder_at} />`],
@@ -64,11 +64,9 @@ const Answers = ({ one }) => one.answers.length > 0 && html`<section><h3>${one.s
 /** Whose answer it can be: those who are asked and have not answered, and who stands in for them. */
 function answerers(one, members) {
   const done = new Set(one.answers.map((answer) => answer.by));
-  const open = one.recipients.filter((who) => !who.until && !done.has(who.email ?? who.name) && !done.has(who.name));
-  return open.flatMap((who) => {
-    const delegate = members?.find((member) => member.id === who.id)?.delegate;
-    const other = delegate && members.find((member) => member.id === delegate.member);
-    return [[who.id, who.name], ...(other ? [[other.id, `${other.name}, for ${who.name}`]] : [])];
+  return one.recipients.filter((who) => !who.until && !done.has(who.email ?? who.name)).flatMap((who) => {
+    const delegate = members.find((member) => member.id === who.id)?.delegate?.member;
+    return [[who.id, who.name], ...named(members.filter((member) => member.id === delegate)).map(([id, name]) => [id, `${name}, for ${who.name}`])];
   });
 }
 
@@ -77,7 +75,7 @@ const FIELDS = {
   approval: () => [],
   choices: ({ options }) => {
     const all = options.map(({ label, description }, at) => [String(at), html`<bdi>${label}</bdi>`, description && html`<${Text} value=${description} max=${400} />`]);
-    return [["choice", "Choose one", null, options.length > MANY ? [["", "Choose…"], ...options.map(({ label }, at) => [String(at), label])] : { radio: all }]];
+    return [["choice", "Choose one", null, options.length > MANY ? [CHOOSE, ...options.map(({ label }, at) => [String(at), label])] : { radio: all }]];
   },
   text: ({ min_length: least, max_length: most }) => {
     const limits = [least > 0 && `at least ${least}`, most > 0 && `at most ${most}`].filter(Boolean).join(", ");
@@ -100,16 +98,16 @@ const DECIDE = [["approved", html`<${Icon} name="check" />Approve`, "primary"], 
 /** Where the answer is entered. `onDone` gets the approval as it is then. */
 function Answer({ one, onDone }) {
   const { id, ask } = one;
-  const members = useGet("v1/members", { limit: 500 });
+  const members = useMembers();
   const isOpen = !one.recipients.length;
-  const people = isOpen ? [] : answerers(one, members.data?.data);
+  const people = isOpen ? [] : answerers(one, members);
   if (!isOpen && !people.length) return html`<p class="hint">Everyone who is asked has answered.</p>`;
   const who = isOpen ? ["by", "Your name", "Nobody in particular is asked; this is recorded with the answer.", { autocomplete: "name", maxlength: 320 }]
-    : people.length > 1 && ["by", "Answer for", "The record says that it came by your key.", [["", "Choose…"], ...people]];
+    : people.length > 1 && ["by", "Answer for", "The record says that it came by your key.", [CHOOSE, ...people]];
   const send = async (values, decision) => {
     const by = values.by.trim() || (people.length === 1 && people[0][0]);
-    if (!by) throw { fields: { by: isOpen ? "Say who answers." : "Choose whose answer it is." } };
     const body = READ[ask.mode](ask, values, decision);
+    if (!by) throw { fields: { by: isOpen ? "Say who answers." : "Choose whose answer it is." } };
     if (isOpen) localStorage.setItem(NAME_KEY, by);
     try {
       const now = await post(`v1/approvals/${id}/decide`, { ...body, by, comment: values.comment });
@@ -129,49 +127,39 @@ function Answer({ one, onDone }) {
 
 // ---- what else can be done ----
 
-const openOf = (one) => one.recipients.filter((who) => !who.until).map((who) => [who.id, who.name]);
-
-function Reassign({ one, onClose, onDone }) {
-  const members = useGet("v1/members", { limit: 500 });
-  const asked = openOf(one);
-  const others = (members.data?.data ?? []).filter((member) => member.active && !asked.some(([id]) => id === member.id)).map((member) => [member.id, member.name]);
-  const fields = [
-    asked.length > 1 && ["from", "Instead of", null, [["", "Choose…"], ...asked]],
-    ["to", "Ask", members.data && !others.length ? "There is no other active member: add one under Members." : null, [["", "Choose…"], ...others]],
-  ];
+function Reassign({ one, asked, onClose, onDone }) {
+  const others = useMembers().filter((member) => member.active && !asked.some(([id]) => id === member.id));
+  const fields = [asked.length > 1 && ["from", "Instead of", null, [CHOOSE, ...asked]], ["to", "Ask", null, [CHOOSE, ...named(others)]]];
   return html`<${FormDialog} title="Ask somebody else" lead="The links of whoever was asked lead nowhere from then on." fields=${fields} action="Ask" onClose=${onClose}
     start=${{ from: asked.length === 1 ? asked[0][0] : "", to: "" }} can=${({ from, to }) => from && to} onSend=${async (values) => {
       onDone(await post(`v1/approvals/${one.id}/reassign`, values));
-      toast("The other is asked now.");
+      onClose();
     }} />`;
 }
 
-function Link({ one, onClose }) {
-  const asked = openOf(one);
+function Link({ one, asked, onClose }) {
   const [link, setLink] = useState(null);
   if (link) {
     return html`<${Dialog} title="A link to the page" onClose=${onClose}><p>Whoever has it may answer. It is shown this once, and ends <${Time} at=${link.expires_at} />.</p>
-      <${Code} text=${link.url} label="link" /><footer><a class="button" href=${link.url} target="_blank" rel="noreferrer noopener">Open it</a>
-      <${Button} kind="primary" onClick=${onClose}>Done<//></footer><//>`;
+      <${Code} text=${link.url} label="link" /><footer><${Button} kind="primary" onClick=${onClose}>Done<//></footer><//>`;
   }
   const fields = [
     asked.length > 1 && ["recipient", "Whose link it is", null, asked],
-    ["ttl", "Good for", `Such as 10m, 8h or 2d; empty: ${ms(one.ask.link_ttl_ms)}, as in messages.`],
+    ["ttl", "Good for", `Such as 10m, 8h or 2d; empty: ${ms(one.ask.link_ttl_ms)}.`],
   ];
-  return html`<${FormDialog} title="Make a link to the page" fields=${fields} start=${{ recipient: asked[0]?.[0] ?? "", ttl: "" }} action="Make a link" onClose=${onClose}
-    onSend=${async ({ recipient, ttl }) => setLink(await post(`v1/approvals/${one.id}/link`, { recipient: recipient || null, ttl: ttl.trim() || null }))} />`;
+  return html`<${FormDialog} title="Make a link to the page" fields=${fields} start=${{ recipient: asked[0]?.[0] ?? null, ttl: "" }} action="Make a link" onClose=${onClose}
+    onSend=${async ({ recipient, ttl }) => setLink(await post(`v1/approvals/${one.id}/link`, { recipient, ttl: ttl.trim() || null }))} />`;
 }
 
 function Actions({ one, onDone }) {
-  const [shown, setShown] = useState(null);
-  const close = () => setShown(null);
+  const [Shown, setShown] = useState([]);
   if (one.status !== "pending" || !may("approve")) return null;
+  const asked = named(one.recipients.filter((who) => !who.until));
   return html`<div class="row">
     ${one.channel !== "none" && html`<${Act} act=${async () => onDone(await post(`v1/approvals/${one.id}/resend`))} done="Those who have not answered are told again.">Tell them again<//>`}
-    ${openOf(one).length > 0 && html`<${Button} onClick=${() => setShown("reassign")}>Ask somebody else<//>`}
-    ${may("admin") && html`<${Button} onClick=${() => setShown("link")}>Make a link<//>`}
-    ${shown === "reassign" && html`<${Reassign} one=${one} onClose=${close} onDone=${(now) => (close(), onDone(now))} />`}
-    ${shown === "link" && html`<${Link} one=${one} onClose=${close} />`}</div>`;
+    ${asked.length > 0 && html`<${Button} onClick=${() => setShown([Reassign])}>Ask somebody else<//>`}
+    ${may("admin") && html`<${Button} onClick=${() => setShown([Link])}>Make a link<//>`}
+    ${Shown.map((Window) => html`<${Window} one=${one} asked=${asked} onClose=${() => setShown([])} onDone=${onDone} />`)}</div>`;
 }
 
 /** One approval whole: what is asked, where it is answered, what was answered. */
@@ -189,43 +177,41 @@ function Whole({ one, onDone }) {
 
 // ---- the inbox ----
 
+/** An approval by its id: `{one, error, reload, set}`. */
+function useApproval(id) {
+  const { data, error, reload } = useGet(id && `v1/approvals/${encodeURIComponent(id)}`);
+  const [fresh, set] = useState(null);
+  useEffect(() => set(null), [data]);
+  return { one: fresh ?? data, error, reload, set };
+}
+
+const Inside = ({ of: { one, error, reload, set }, onDone }) => (one ? html`<${Whole} one=${one} onDone=${(now) => (set(now), onDone?.(now))} />`
+  : error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`);
+
 /** A row of the inbox; it opens in place. */
 function Card({ row, open, onToggle, onChange }) {
-  const [one, setOne] = useState(null);
-  const [error, setError] = useState(null);
-  const id = useUid("a");
-  const load = () => {
-    setError(null);
-    get(`v1/approvals/${row.id}`).then(setOne, setError);
-  };
+  const own = useApproval(open ? row.id : null);
   useEffect(() => {
-    if (open) load();
-  }, [open, row.status, row.answered, row.recipient]);
-  const done = (fresh) => {
-    setOne(fresh);
-    onChange(fresh);
-  };
-  return html`<li class="card"><button type="button" class="card-head rowlink" aria-expanded=${String(open)} aria-controls=${open ? id : null} onClick=${onToggle}>
+    if (own.one) own.reload();
+  }, [row.status, row.answered, row.recipient]);
+  return html`<li class="card"><button type="button" class="card-head rowlink" aria-expanded=${String(open)} onClick=${onToggle}>
       <${Icon} name="down" /><span class="card-title"><bdi>${row.question || "No question"}</bdi></span>
       <span class="card-facts"><${Standing} row=${row} /><bdi class="faint">${row.recipient || "anyone who may decide"}</bdi><bdi class="faint">${row.deployment}/${row.variant}</bdi>
         <${Badge}>${words(row.mode)}<//>${row.need > 1 && html`<${Badge}>${row.answered} of ${row.need}<//>`}</span></button>
-    ${open && html`<div class="card-body" id=${id}><${ErrorBox} error=${error} retry=${load} />
-      ${one ? html`<${Whole} one=${one} onDone=${done} />` : !error && html`<${Loading} />`}
-      <p><a href=${href(["approvals", row.id])}>Open its own page</a></p></div>`}</li>`;
+    ${open && html`<div class="card-body"><${Inside} of=${own} onDone=${onChange} /><a href=${href(["approvals", row.id])}>Its own page</a></div>`}</li>`;
 }
 
 const STEP = `- id: release
   human:
     question: "Release order {{ order_id }}?"
-    recipient: ada@example.com   # a member: see Members
-    channel: email               # or telegram, webhook, none
+    recipient: ada@example.com  # a member
+    channel: email  # or telegram, webhook, none
     timeout: 2d`;
 
 function nothing(view, isNarrow) {
   if (isNarrow) return html`<${Empty} title="Nothing matches"><p>No such question.</p><p><a href=${href(["approvals"])}>Show all that waits</a></p><//>`;
-  if (view !== "pending") return html`<${Empty} title="None yet"><p>Questions that have come to their end are kept as long as their run.</p><//>`;
-  return html`<${Empty} title="Nothing waits for a person"><p>A workflow can ask somebody and wait for days, without holding anything meanwhile. The question is
-    sent as a link, and can be answered here too. A step that asks:</p><${Code} text=${STEP} label="a step that asks" /><//>`;
+  if (view !== "pending") return html`<${Empty} title="None yet" />`;
+  return html`<${Empty} title="Nothing waits for a person"><p>A workflow can ask somebody and wait for days. The question is sent as a link, and can be answered here too:</p><${Code} text=${STEP} label="a step that asks" /><//>`;
 }
 
 function Inbox() {
@@ -234,7 +220,7 @@ function Inbox() {
   const recipient = query.get("recipient") ?? "";
   const run = query.get("run") ?? "";
   const pages = usePages("v1/approvals", { status, recipient, run, limit: 100 });
-  const members = useGet("v1/members", { limit: 500 });
+  const names = named(useMembers());
   const { rows, error, loading, reload, setRows } = pages;
   const [opened, setOpened] = useState(null);
   const waiting = useRef(0);
@@ -247,7 +233,6 @@ function Inbox() {
   // What has just been answered stays in sight, as it is now.
   const change = ({ id, status: now, answered, recipient: asked, decided_at }) => setRows((was) => was.map((row) => (row.id === id ? { ...row, status: now, answered, recipient: asked, decided_at } : row)));
   const tabs = VIEWS.map(([key, label]) => ({ key, label, href: href(["approvals"], { show: key === "pending" ? null : key, recipient, run }) }));
-  const names = (members.data?.data ?? []).map((member) => [member.id, member.name]);
   return html`<${Page} title="Approvals" actions=${html`<${Button} kind="quiet" onClick=${reload} busy=${loading && rows.length > 0}>Refresh<//>`}><div>
     <${Tabs} label="Views" items=${tabs} current=${view} />
     <div class="filters">${names.length > 0 && html`<${Pick} label="Asked of" value=${recipient} options=${[["", "Anyone"], ...names]} onPick=${(value) => setQuery({ recipient: value })} />`}
@@ -260,15 +245,12 @@ function Inbox() {
 }
 
 function One({ id }) {
-  const { data, error, reload } = useGet(`v1/approvals/${encodeURIComponent(id)}`);
-  const [fresh, setFresh] = useState(null);
-  useEffect(() => setFresh(null), [data]);
-  const one = fresh ?? data;
+  const own = useApproval(id);
+  const { one, reload } = own;
   useLive({ kinds: ["approval"], run: one?.request_id, when: !!one }, reload);
-  const inside = one ? html`<${Whole} one=${one} onDone=${setFresh} />` : error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
   const title = one ? one.question || "No question" : "Approval";
   return html`<${Page} name=${title} title=${html`<bdi>${title}</bdi>`} lead=${one && html`<span class="row"><${Standing} row=${one} /><${Badge}>${words(one.mode)}<//></span>`}>
-    <div>${inside}</div><p><a href=${href(["approvals"])}>All that waits</a></p><//>`;
+    <div><${Inside} of=${own} /><a href=${href(["approvals"])}>All that waits</a></div><//>`;
 }
 
 /** `#/approvals`, `#/approvals/apr_…` */

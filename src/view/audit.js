@@ -32,9 +32,9 @@ const COLUMNS = columns([
   ["When", (row) => html`<${Time} at=${row.at} />`],
   ["Who", (row) => html`<span class="lines"><bdi>${row.actor}</bdi>${row.address && html`<span class="faint">from <bdi>${row.address}</bdi></span>`}</span>`],
   ["What", (row) => html`<code>${row.action}</code>`],
-  ["To what", target, "wide-cell"],
+  ["To what", target],
   ["More", detail, "wide-cell"],
-  ["Row", (row) => html`<span class="row">${row.id}<${Copy} text=${row.hash} label=${`hash of row ${row.id}`} /></span>`],
+  ["Row", (row) => html`<span class="num">${row.id} <${Copy} text=${row.hash} label=${`hash of row ${row.id}`} /></span>`],
 ]);
 
 /** `#/audit` */

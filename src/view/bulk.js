@@ -1,15 +1,15 @@
 // What is done with all that match: a job of the server with its count first, and the export of a list.
 
-import { html, useEffect, useRef, useState } from "./lib/preact.js";
+import { useEffect, useRef, useState } from "./lib/preact.js";
 import { get, post, send } from "./api.js";
-import { Button, Dialog, ErrorBox, Progress, Spinner } from "./ui.js";
-import * as format from "./format.js";
+import { Button, Dialog, ErrorBox, Progress, Spinner, html, save } from "./ui.js";
+import { Entry } from "./forms.js";
+import { number, plural } from "./format.js";
 
 const MOST_ROWS = 100_000;
 const PAGE = 500;
 const LOOK_EVERY = 1000;
 
-/** Follow a job until it has ended: `{job, error, stop}`. */
 export function useJob(first) {
   const [job, set] = useState(first);
   const [error, setError] = useState(null);
@@ -45,10 +45,10 @@ function Running({ started, what, onClose }) {
   const { job, error, stop } = useJob(started);
   const gone = job.done + job.skipped + job.failed;
   const rest = [[job.skipped, "skipped"], [job.failed, "failed"]].filter(([n]) => n);
-  const told = rest.map(([n, word]) => `, ${format.number(n)} ${word}`).join("");
+  const told = rest.map(([n, word]) => `, ${number(n)} ${word}`).join("");
   const ended = job.status !== "running";
   return html`<${Progress} value=${gone} max=${job.count} label=${what} />
-    <p role="status">${ended ? (job.status === "cancelled" ? "Stopped. " : "Done. ") : ""}${format.number(job.done)} done${told}.</p>
+    <p role="status">${ended ? (job.status === "cancelled" ? "Stopped. " : "Done. ") : ""}${number(job.done)} done${told}.</p>
     ${!ended && html`<p class="hint">The server goes on with it when this window is closed, also after a restart.</p>`}
     <${ErrorBox} error=${error} /><footer>
       ${!ended && html`<${Button} kind="danger" onClick=${stop}>Stop<//>`}
@@ -56,10 +56,10 @@ function Running({ started, what, onClose }) {
 }
 
 /**
- * Count, ask and carry out: `path` takes `{filter, dry_run, …extra}`, `words` say which ones, `fields(extra, set)` draws
- * further choices. `onDone` is called when the window closes on a job.
+ * Count, ask and carry out: `path` takes `{filter, dry_run, …extra}`, `words` say which ones, `fields` (as a
+ * form takes them) are further choices. `onDone` is called when the window closes on a job.
  */
-export function Bulk({ title, action, danger, one = "run", path, filter, words, fields, initial = {}, onClose, onDone }) {
+export function Bulk({ title, action, danger, one = "run", path, filter, words, fields = [], initial = {}, onClose, onDone }) {
   const [extra, setExtra] = useState(initial);
   const [count, setCount] = useState(null);
   const [error, setError] = useState(null);
@@ -90,11 +90,12 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
     onClose();
     if (job) onDone?.();
   };
-  const many = count == null ? null : format.plural(count, one, one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`);
+  const many = count == null ? null : plural(count, one, one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`);
   const body = job ? html`<${Running} started=${job} what=${title} onClose=${close} />`
     : html`<p class="said">${count == null ? (error ? null : html`<${Spinner} label="Counting" /> Counting…`)
-        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: <bdi>${words}</bdi>.`}</p>
-      ${count > 0 && fields?.(extra, setExtra)}<${ErrorBox} error=${error} />
+        : html`<strong>${many}</strong> ${count === 1 ? "matches" : "match"}: ${words}.`}</p>
+      ${count > 0 && fields.map((field) => html`<${Entry} field=${field} value=${extra[field[0]] ?? ""}
+        onValue=${(value) => setExtra({ ...extra, [field[0]]: value || undefined })} />`)}<${ErrorBox} error=${error} />
       <footer><${Button} autofocus onClick=${close}>Keep as it is<//>
         <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} disabled=${!count} onClick=${start}
           >${action}${count ? ` ${many}` : ""}<//></footer>`;
@@ -118,10 +119,6 @@ async function collect({ path, params, kind, signal, tell }) {
     query.set("limit", String(Math.min(PAGE, MOST_ROWS - rows)));
     if (cursor) query.set("cursor", cursor);
     const response = await send("GET", path, { params: query, signal, headers: { accept: "*/*" } });
-    if (/^application\/json\s*(;|$)/.test(response.headers.get("content-type"))) {
-      await response.body.cancel();
-      throw new Error("This server gives no lists as lines; update it.");
-    }
     const text = await response.text();
     rows += rowsOf(text, kind);
     parts.push(kind === "csv" && parts.length ? text.slice(text.indexOf("\n") + 1) : text);
@@ -129,15 +126,6 @@ async function collect({ path, params, kind, signal, tell }) {
     tell(rows);
   } while (cursor && rows < MOST_ROWS);
   return { parts, rows, whole: !cursor };
-}
-
-function save(parts, kind, name) {
-  const type = kind === "csv" ? "text/csv;charset=utf-8" : "application/jsonl";
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(parts, { type }));
-  link.download = `${name}-${new Date().toISOString().slice(0, 16).replace(":", "-")}.${kind}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 /** A window that fetches a list page by page and saves it. With `values`, inputs and outputs can be had as well. */
@@ -156,7 +144,8 @@ export function Export({ path, params, name, values, onClose }) {
     try {
       const tell = (rows) => signal.aborted || set({ rows, busy: true });
       const got = await collect({ path, params: query, kind, signal, tell });
-      save(got.parts, kind, name);
+      const type = kind === "csv" ? "text/csv;charset=utf-8" : "application/jsonl";
+      save(`${name}-${new Date().toISOString().slice(0, 16).replace(":", "-")}.${kind}`, type, got.parts);
       set(got);
     } catch (error) {
       set(signal.aborted ? {} : { error });
@@ -168,9 +157,9 @@ export function Export({ path, params, name, values, onClose }) {
       type="radio" name="kind" checked=${kind === one} disabled=${state.busy} onChange=${() => setKind(one)} />${label}</label>`)}</fieldset>
     ${values && html`<label class="check"><input type="checkbox" checked=${whole} disabled=${state.busy}
       onChange=${() => setWhole(!whole)} />With inputs and outputs</label>`}
-    <p class="hint">All that match the filter, newest first; at most ${format.number(MOST_ROWS)} rows.</p>
-    <p role="status">${state.busy && html`<${Spinner} /> `}${state.rows != null && `${format.plural(state.rows, "row")}${state.busy ? " so far" : " saved"}.`}
-      ${state.parts && !state.whole && ` There are more: the export stops at ${format.number(MOST_ROWS)} rows. Narrow the filter, or use the API.`}</p>
+    <p class="hint">All that match the filter, newest first; at most ${number(MOST_ROWS)} rows.</p>
+    <p role="status">${state.busy && html`<${Spinner} /> `}${state.rows != null && `${plural(state.rows, "row")}${state.busy ? " so far" : " saved"}.`}
+      ${state.parts && !state.whole && ` There are more: the export stops at ${number(MOST_ROWS)} rows. Narrow the filter, or use the API.`}</p>
     <${ErrorBox} error=${state.error} />
     <footer>${state.busy ? html`<${Button} onClick=${() => stop.current.abort()}>Stop<//>` : html`<${Button} onClick=${onClose}>Close<//>`}
       <${Button} kind="primary" busy=${state.busy} onClick=${start}>Export<//></footer><//>`;

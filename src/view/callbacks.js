@@ -1,17 +1,16 @@
-// What is owed to receivers: each delivery, its attempts, and what one attempt sent, heard and took.
+// What is owed to receivers: each delivery and its attempts.
 
-import { html, useEffect, useMemo, useState } from "./lib/preact.js";
+import { useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet } from "./api.js";
-import { Badge, Button, ErrorBox, Icon, Spinner, Status, Time, confirm, toast } from "./ui.js";
+import { Badge, Icon, Status, Text, Time, Waiting, html } from "./ui.js";
+import { Act, Pairs } from "./forms.js";
 import { bytes, host, ms, words } from "./format.js";
 import { may } from "./session.js";
 import { href } from "./router.js";
-import Json, { Fold, Plain, Text } from "./json.js";
+import Json, { Fold, Plain } from "./json.js";
 
-/** Bytes of a binary answer that are shown, and what a press adds. */
-const HEX = 256;
-const HEX_MORE = 4096;
-/** Attempts that are shown until the earlier ones are asked for. */
+/** How much is shown: bytes of a binary answer, and attempts until the earlier ones are asked for. */
+const HEX = 2048;
 const FEW = 6;
 
 /** The time now, anew every so many milliseconds while `when`. */
@@ -31,27 +30,23 @@ export function Countdown({ at }) {
   return html`<time datetime=${at} title=${at}>${left > 0 ? `in ${ms(Math.max(1000, left - (left % 1000)))}` : "due now"}</time>`;
 }
 
-/** Names with their values, side by side. */
-export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(Boolean).map(([name, value]) =>
-  html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
-
 /** What each class of failure means, and what to do about it. */
 const CAUSES = {
-  dns: "The host's name could not be resolved. Is it spelled right, and does it resolve where Skep runs?",
+  dns: "The host's name could not be resolved. Is it spelled right?",
   connect: "Nobody took the connection. Is the server up, and its port open to Skep?",
-  tls: "The connection could not be made private. Is the certificate valid for this name, and complete?",
-  timeout: "The whole answer did not come in time. A receiver should answer first, and work afterwards.",
-  reset: "The connection was broken off before there was an answer.",
-  forbidden_address: "Only public addresses may be called, and those that `allow_outbound` names.",
-  http_status: "There was an answer, but not a 2xx: its body says more.",
-  smtp_status: "The mail server refused it: its answer says more.",
-  interrupted: "Skep was stopped during this attempt. It is repeated, and uses up none of the attempts.",
+  tls: "The connection could not be made private. Is the certificate valid for this name?",
+  timeout: "The whole answer did not come in time. Answer first, and work afterwards.",
+  reset: "The connection was broken off.",
+  forbidden_address: "Only public addresses may be called, and what `allow_outbound` names.",
+  http_status: "There was an answer, but not a 2xx.",
+  smtp_status: "The mail server refused it.",
+  interrupted: "Skep was stopped meanwhile. It is made again, and does not count.",
 };
 
 /** Why something failed: what was said, and what that means. */
 export function Cause({ error, kind }) {
   if (!error && !kind) return null;
-  return html`<div class="cause"><${Icon} name="warn" /><div>
+  return html`<div class="error"><${Icon} name="warn" /><div>
     <p><strong><${Text} value=${error ?? words(kind)} max=${600} /></strong></p>${CAUSES[kind] && html`<p>${CAUSES[kind]}</p>`}</div></div>`;
 }
 
@@ -69,26 +64,21 @@ function Verdict({ attempt }) {
   return html`<span class="status ${colour}"><${Icon} name=${shape} />${verdict(attempt)}</span>`;
 }
 
-const PHASES = [["dns", "DNS"], ["connect", "Connect"], ["tls", "TLS"], ["first_byte", "First byte"]];
+const PHASES = [["dns", "DNS"], ["connect", "Connect"], ["tls", "TLS"], ["first_byte", "First byte"], ["body", "Body"]];
 
-/** The parts of an exchange, each `{kind, label, ms, cut}`; the times that the API gives count from its start. */
-export function phases({ timings, duration_ms: all, error_class: why }, url) {
+/** The parts of an exchange, `{kind, label, ms, cut}`. The API's times count from its start; null: there was no such part. */
+function phases({ timings, duration_ms: all, error_class: why }) {
   if (all == null || !timings) return [];
-  const out = [];
+  const last = timings.first_byte_ms != null ? "body" : PHASES.some(([kind]) => kind === why) ? why : timings.connect_ms != null ? "first_byte" : "connect";
   let at = 0;
-  for (const [kind, label] of PHASES) {
-    const then = timings[`${kind}_ms`];
-    if (then == null && kind === "tls" && !/^https:/i.test(url)) continue;
-    // What was not reached is what it ended in.
-    out.push({ kind, label, ms: Math.max(0, (then ?? all) - at), cut: then == null });
-    if (then == null) return out;
+  return PHASES.flatMap(([kind, label]) => {
+    const then = kind === last ? all : timings[`${kind}_ms`];
+    if (then == null) return [];
+    const took = Math.max(0, then - at);
     at = then;
-  }
-  return [...out, { kind: "body", label: "Body", ms: Math.max(0, all - at), cut: !!why && why !== "http_status" }];
+    return [{ kind, label, ms: took, cut: kind === last && !!why && why !== "http_status" }];
+  });
 }
-
-/** What is known of an exchange whose parts are not: how long it took. */
-const plain = ({ duration_ms: all }) => (all == null ? [] : [{ kind: "all", label: "All", ms: all }]);
 
 function TimingBar({ parts, longest }) {
   const all = longest ?? parts.reduce((sum, part) => sum + part.ms, 0);
@@ -100,23 +90,20 @@ function TimingBar({ parts, longest }) {
 function Headers({ headers, label }) {
   const all = Array.isArray(headers) ? headers : Object.entries(headers ?? {});
   return html`<h5>Headers</h5><div class="cb-scroll" tabindex="0" role="region" aria-label=${label}>
-    <dl>${all.map(([name, value]) => html`<div><dt><${Text} value=${name} /></dt>
-      <dd><${Text} value=${[value].flat().join(", ")} /></dd></div>`)}</dl></div>`;
+    <${Pairs} of=${all.map(([name, value]) => [html`<${Text} value=${name} />`, html`<${Text} value=${[value].flat().join(", ")} />`])} /></div>`;
 }
 
-/** Bytes that are no text: sixteen a line, as numbers and as far as they are letters. */
+/** Bytes that are no text, sixteen a line, as numbers and as far as they are letters. */
 function Hex({ base64 }) {
-  const [shown, setShown] = useState(HEX);
-  const all = useMemo(() => atob(base64), [base64]);
+  const all = atob(base64);
   const lines = [];
-  for (let at = 0; at < Math.min(all.length, shown); at += 16) {
+  for (let at = 0; at < Math.min(all.length, HEX); at += 16) {
     const part = all.slice(at, at + 16);
     const hex = [...part].map((char) => char.charCodeAt(0).toString(16).padStart(2, "0")).join(" ");
     lines.push(`${at.toString(16).padStart(6, "0")}  ${hex.padEnd(47)}  ${part.replace(/[^ -~]/g, "·")}`);
   }
-  return html`<p class="hint">Binary, ${bytes(all.length)}.</p>
-    <pre class="cb-scroll" tabindex="0" role="region" aria-label="Bytes of the answer">${lines.join("\n")}</pre>
-    ${all.length > shown && html`<${Button} kind="quiet" onClick=${() => setShown(shown + HEX_MORE)}>Show more bytes<//>`}`;
+  return html`<p class="hint">Binary, ${bytes(all.length)}${all.length > HEX && ", of which this is the first part"}.</p>
+    <pre class="cb-scroll" tabindex="0" role="region" aria-label="Bytes of the answer">${lines.join("\n")}</pre>`;
 }
 
 /** A body as what it is: JSON as a tree, text as text, bytes as bytes. */
@@ -134,21 +121,20 @@ export function Body({ text, encoding, label }) {
 }
 
 const SIGNED = {
-  current: ["check", "green", "verifies with the deployment's present secret."],
-  old: ["warn", "amber", "verifies with the former secret only: a receiver that knows but the new one refuses it."],
-  staged: ["warn", "amber", "verifies with the staged secret, which is not promoted yet."],
-  none: ["cross", "red", "verifies with no secret that the deployment has now: it was rotated since, or deleted."],
+  current: ["check", "green", "the present secret."], old: ["warn", "amber", "the former secret, not the present one."],
+  staged: ["warn", "amber", "the staged secret, which is not promoted yet."],
+  none: ["cross", "red", "no secret that the deployment has now."],
 };
 
 /** All that is on record of one attempt. */
 function Attempt({ attempt, delivery }) {
-  const parts = phases(attempt, delivery.url);
+  const parts = phases(attempt);
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
   const { response_status: code, response_headers: headers } = attempt;
   return html`<div class="cb-attempt"><${Cause} error=${attempt.error} kind=${attempt.error_class} />
-    ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="cb-legend">${parts.map((part) =>
-      html`<div><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
-    ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it ${signed}</span></p>`}
+    ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="legend">${parts.map((part) =>
+      html`<div class="row"><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
+    ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it verifies with ${signed}</span></p>`}
     <div class="cb-pair"><section><h4>Request</h4><p><code>POST</code> <${Text} value=${delivery.url} max=${300} /></p>
         <${Headers} headers=${attempt.request_headers} label="Request headers" />
         ${delivery.body !== undefined && html`<h5>Body</h5><${Body} text=${delivery.body} label="Request body" />`}</section>
@@ -158,48 +144,33 @@ function Attempt({ attempt, delivery }) {
           <${Body} text=${attempt.response_body} encoding=${attempt.response_encoding} label="Response body" />`}</section></div></div>`;
 }
 
-/**
- * The attempts of a delivery, newest first, one open at a time. What the list tells of each is in sight; `whole`, the
- * delivery with all that is on record, is there once it has been asked for.
- */
+/** The attempts of a delivery, newest first. `whole`, with all that is on record, is there once it was asked for. */
 export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   const [all, setAll] = useState(false);
   const longest = Math.max(1, ...attempts.map((one) => one.duration_ms ?? 0));
   if (!attempts.length) return html`<p class="faint">No attempt has been made yet.</p>`;
-  return html`<ol class="cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
+  return html`<ol class="plain cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
     const open = one.number === chosen;
     const known = whole?.attempts.find((each) => each.number === one.number);
-    return html`<li key=${one.number}><button type="button" class="cb-row" aria-expanded=${String(open)}
+    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${String(open)}
         onClick=${() => onPick(open ? null : one.number)}><${Fold} open=${open} /><span class="faint">#${one.number}</span>
         <${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${known?.trigger === "manual" && ", manual"}</span>
-        <${TimingBar} parts=${known ? phases(known, whole.url) : plain(one)} longest=${longest} />
+        ${known ? html`<${TimingBar} parts=${phases(known)} longest=${longest} />` : html`<span></span>`}
         <span class="num">${one.duration_ms != null && ms(one.duration_ms)}</span></button>
       ${open && (known ? html`<${Attempt} attempt=${known} delivery=${whole} />` : html`<div class="cb-attempt">${waits}</div>`)}</li>`;
   })}</ol>${!all && attempts.length > FEW &&
-    html`<button type="button" class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
+    html`<button class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
 }
 
-/** The button that sends it again; it asks first, and says why where the key may not. */
+/** The button that sends it again; it asks first, and says why where the key may not. An attempt in flight is waited for. */
 export function Redeliver({ delivery, onDone }) {
   const allowed = may("admin");
-  // An attempt in flight is waited for.
-  if (delivery.status === "delivering") return null;
-  const press = async () => {
-    const yes = await confirm({
-      title: "Send it again?", action: "Redeliver",
-      text: `The same event, with the same webhook-id, goes to ${host(delivery.url)} with a fresh budget of attempts.${
-        delivery.status === "delivered" ? " It has been delivered already." : ""}`,
-    });
-    if (!yes) return;
-    try {
-      await post(`v1/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
-      toast("It will be sent again.");
-      onDone();
-    } catch (error) {
-      toast(error.message, "bad");
-    }
+  const ask = {
+    title: "Send it again?", action: "Redeliver",
+    text: `The same event, with the same webhook-id, goes to ${host(delivery.url)} with a fresh budget of attempts.`,
   };
-  return html`<${Button} disabled=${!allowed} title=${allowed ? null : "Needs a key with the scope admin"} onClick=${press}>Redeliver<//>`;
+  return delivery.status !== "delivering" && html`<${Act} disabled=${!allowed} title=${allowed ? null : "Needs a key with the scope admin"} ask=${ask}
+    act=${() => post(`v1/deliveries/${delivery.id}/redeliver`).then(onDone)} done="It will be sent again.">Redeliver<//>`;
 }
 
 const STANDING = {
@@ -221,7 +192,7 @@ function Delivery({ delivery, onChange }) {
   const attempts = delivery.attempts ?? [];
   const [chosen, setChosen] = useState(null);
   const [asked, ask] = useState(false);
-  const { data, error, loading, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
+  const { data, error, reload } = useGet(asked ? `v1/deliveries/${delivery.id}` : null);
   const state = JSON.stringify([delivery.status, attempts[attempts.length - 1]]);
   useEffect(() => {
     if (data) reload();
@@ -230,13 +201,13 @@ function Delivery({ delivery, onChange }) {
     ask(true);
     setChosen(number);
   };
-  return html`<article class="cb-one"><header><${Status} value=${delivery.status} />
+  return html`<article class="cb-one"><header class="row"><${Status} value=${delivery.status} />
       <a href=${href(["deliveries", delivery.id])}><${Text} value=${delivery.event_type} /></a>
-      <span class="hint"><${Text} value=${delivery.url} max=${160} /></span><${Channel} of=${delivery.channel} />
-      <span class="gap"></span><${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
+      <${Channel} of=${delivery.channel} /><span class="hint"><${Text} value=${delivery.url} max=${160} /></span>
+      <${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
     ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
-      waits=${loading ? html`<${Spinner} label="Loading" />` : html`<${ErrorBox} error=${error} retry=${reload} />`} />`}</article>`;
+      waits=${html`<${Waiting} error=${error} retry=${reload} />`} />`}</article>`;
 }
 
 /** The callback log of a run: what is owed, where it stands, and every attempt's status code in sight. */

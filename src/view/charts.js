@@ -1,6 +1,6 @@
 // Charts over time as SVG: stacked bars and lines. Each comes with its figures as a table, and tells them apart by shape too.
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./lib/preact.js";
 import { number } from "./format.js";
 import { useUid } from "./ui.js";
 
@@ -14,14 +14,12 @@ const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit"
 
 const clock = (at) => CLOCK.format(new Date(at));
 
-const TIMES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 6e4, 12e4, 3e5, 6e5, 12e5, 36e5, 72e5, 216e5, 864e5];
-
-/** Where the lines of a scale stand: from 0, about four, on numbers that are round (as people read times: `TIMES`). */
+/** Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times). */
 export function ticks(most, isTime) {
   const least = Math.max(most, 1) / 4;
-  const power = 10 ** Math.floor(Math.log10(least));
-  const steps = isTime ? TIMES : [1, 2, 5, 10].map((n) => n * power);
-  const step = Math.max(1, steps.find((one) => one >= least) ?? Math.ceil(least / 864e5) * 864e5);
+  const unit = isTime ? [864e5, 36e5, 6e4, 1e3, 1].find((one) => least >= one / 2) ?? 1 : 1;
+  const power = unit * 10 ** Math.floor(Math.log10(Math.max(least / unit, 1)));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((one) => one >= least);
   return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
 }
 
@@ -70,10 +68,7 @@ function Figures({ label, times, series, format, span }) {
       <p class="hint">Newest first; each row is ${span / 60e3} min.</p></div>`}</details>`;
 }
 
-/** What stands under the pointer, in words. */
-function told(series, at, format) {
-  return series.map((one) => `${one.label} ${one.values[at] == null ? "–" : format(one.values[at])}`).join(" · ");
-}
+const told = (series, row, format) => series.map((one) => `${one.label} ${one.values[row] == null ? "–" : format(one.values[row])}`).join(" · ");
 
 /**
  * A chart. `times`: when each span began (ms); `span`: its length; `from`, `to`: the ends of the axis; `series`:
@@ -81,9 +76,7 @@ function told(series, at, format) {
  */
 export function Chart({ title, times, span, from, to, series, format = number, note }) {
   const [box, width] = useWidth();
-  const [at, setAt] = useState(null);
   const clip = useUid("chart");
-  useEffect(() => setAt(null), [span]);
   const bars = series.filter((one) => one.bar);
   const linesOf = series.filter((one) => !one.bar);
   const most = Math.max(0, ...times.map((_, row) => sum(bars.map((one) => one.values[row]))), ...linesOf.flatMap((one) => one.values.map((value) => value ?? 0)));
@@ -97,11 +90,6 @@ export function Chart({ title, times, span, from, to, series, format = number, n
   const first = Math.ceil((from - offset) / step) * step + offset;
   const hours = [];
   for (let time = first; time <= to; time += step) hours.push(time);
-  const point = (event) => {
-    const place = event.clientX - event.currentTarget.getBoundingClientRect().left;
-    const row = times.findIndex((time) => place >= x(time) && place < x(time) + wide);
-    setAt(row < 0 ? null : row);
-  };
   const column = (row) => {
     let under = 0;
     return bars.map((one) => {
@@ -118,15 +106,15 @@ export function Chart({ title, times, span, from, to, series, format = number, n
   const total = (one) => `${one.label} ${format(one.bar ? sum(one.values) : Math.max(0, ...one.values.map((value) => value ?? 0)))}`;
   const summary = `${title}. ${bars.length ? `In all: ${bars.map(total).join(", ")}. ` : ""}${linesOf.length ? `At most: ${linesOf.map(total).join(", ")}.` : ""} The figures are in the table below.`;
   return html`<figure class="chart"><figcaption><h3>${title}</h3><${Legend} series=${series} /></figcaption>
-    <div ref=${box} class="chart-box">${width > 0 && html`<svg role="img" aria-label=${summary} width=${width} height=${HEIGHT} onPointerMove=${point} onPointerLeave=${() => setAt(null)}>
+    <div ref=${box} class="chart-box">${width > 0 && html`<svg role="img" aria-label=${summary} width=${width} height=${HEIGHT}>
       <defs><clipPath id=${clip}><rect x=${LEFT} y="0" width=${inner} height=${HEIGHT} /></clipPath></defs>
       ${marks.map((mark) => html`<g key=${mark}><path class=${mark ? "grid" : "axis"} d=${`M${LEFT} ${y(mark)}H${width - RIGHT}`} /></g>`)}
       <g clip-path=${`url(#${clip})`}>${times.map((_, row) => column(row))}
       ${linesOf.map((one) => html`<path key=${one.key} class=${`line ${one.tone} ${one.dash ?? ""}`} d=${linePath(one.values.map((value, row) => (value == null ? null : [x(times[row]) + wide / 2, y(value)])))} />`)}</g>
-      ${at !== null && html`<rect class="pointed" x=${x(times[at])} y=${TOP} width=${wide} height=${HEIGHT - TOP - BOTTOM} />`}
+      ${times.map((time, row) => html`<rect key=${time} class="span" x=${x(time)} y=${TOP} width=${wide} height=${HEIGHT - TOP - BOTTOM}><title>${clock(time)} · ${told(series, row, format)}</title></rect>`)}
     </svg>
     ${marks.map((mark) => html`<span key=${mark} class="tick" aria-hidden="true" style=${{ top: `${y(mark) - 8}px`, right: `${width - LEFT + 6}px` }}>${format(mark)}</span>`)}
     ${hours.map((time) => html`<span key=${time} class="tick" aria-hidden="true" style=${{ top: `${HEIGHT - BOTTOM + 3}px`, left: `${Math.min(Math.max(x(time) - 15, LEFT), width - 32)}px` }}>${clock(time)}</span>`)}`}</div>
-    <p class="chart-told">${at === null ? note ?? " " : html`<strong>${clock(times[at])}</strong> ${told(series, at, format)}`}</p>
+    ${note && html`<p class="hint">${note}</p>`}
     <${Figures} label=${title} times=${times} series=${series} format=${format} span=${span} /></figure>`;
 }

@@ -13,11 +13,11 @@ import { Act, List, Pick, columns } from "./forms.js";
 /** The tabs: key, label, the states they stand for, and what these mean. */
 const VIEWS = [
   ["all", "All", []],
-  ["owed", "Owed", ["pending", "delivering"], "Waiting for their next attempt, or being sent now."],
+  ["owed", "Owed", ["pending", "delivering"]],
   ["dead", "Dead letters", ["dead"], "Every attempt of the schedule has failed. Nothing more is sent unless you say so."],
   ["delivered", "Delivered", ["delivered"]],
   ["gone", "Gone", ["gone"], "The receiver answered 410: it wants no more of them."],
-  ["cancelled", "Cancelled", ["cancelled"], "Taken back before they were delivered."],
+  ["cancelled", "Cancelled", ["cancelled"]],
 ];
 const CLASSES = ["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"].map((one) => [one, words(one)]);
 const CHANNELS = ["callback", "email", "telegram", "webhook"].map((one) => [one, words(one)]);
@@ -70,15 +70,14 @@ function next(row) {
   return row.next_attempt_at ? html`next <${Time} at=${row.next_attempt_at} />` : html`<${Time} at=${row.ended_at} />`;
 }
 
-const CURL = (at) => `curl -H "Authorization: Bearer $SKEP_KEY" -H 'Content-Type: application/json' \\
-  -d '{"deployment":"hello","inputs":{"name":"Ada"},"async":{"enabled":true,"callback_url":"https://your.example/done"}}' \\
-  ${at}v1/workflow/invoke`;
+const CURL = (at) => `curl -H "Authorization: Bearer $SKEP_KEY" ${at}v1/workflow/invoke \\
+  -d '{"deployment":"hello","inputs":{"name":"Ada"},"async":{"enabled":true,"callback_url":"https://your.example/done"}}'`;
 
 function nothing(query, view) {
   if (![...query.keys()].length) {
     return html`<${Empty} title="Nothing has been owed yet">
-      <p>A delivery is a signed event that Skep owes to a URL: the result of a run, or a message to a person. It is tried again
-        until the receiver answers 2xx, and every attempt is kept. Start a run with a callback and its delivery is here:</p>
+      <p>A delivery is a signed event that Skep owes to a URL. It is tried again until the receiver answers 2xx, and every
+        attempt is kept. Start a run with a callback and its delivery is here:</p>
       <${Code} text=${CURL(new URL(".", document.baseURI).href)} label="an invoke with a callback" /><//>`;
   }
   const dead = view === "dead" && !NAMES.some((name) => query.get(name));

@@ -1,17 +1,17 @@
 // The page of one delivery: what is owed to whom, where it stands, and every attempt.
 
-import { html, useEffect, useState } from "./lib/preact.js";
+import { useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import { Badge, Copy, ErrorBox, Page, Spinner, Status, Time } from "./ui.js";
+import { Badge, Copy, ErrorBox, Page, Status, Text, Time, Waiting, html, tone } from "./ui.js";
+import { Pairs } from "./forms.js";
 import { useLive } from "./live.js";
 import { href } from "./router.js";
 import { host } from "./format.js";
-import { Attempts, Body, Channel, Facts, Redeliver, Standing } from "./callbacks.js";
-import { Text } from "./json.js";
+import { Attempts, Body, Channel, Redeliver, Standing } from "./callbacks.js";
 
 /** `#/deliveries/dlv_…` */
 export default function DeliveryPage({ id }) {
-  const { data: one, error, loading, reload } = useGet(`v1/deliveries/${encodeURIComponent(id)}`);
+  const { data: one, error, reload } = useGet(`v1/deliveries/${encodeURIComponent(id)}`);
   const [chosen, setChosen] = useState(undefined);
   useLive({ run: one?.request_id, kinds: ["delivery"], when: !!one }, (events) => {
     if (events.some(({ kind, data }) => kind !== "delivery" || data.id === id)) reload();
@@ -24,16 +24,15 @@ export default function DeliveryPage({ id }) {
     return () => clearTimeout(timer);
   }, [one]);
   if (!one) {
-    return html`<${Page} title="Delivery">${loading ? html`<${Spinner} label="Loading" />`
-      : html`<${ErrorBox} error=${error} retry=${reload} />`}<//>`;
+    return html`<${Page} title="Delivery"><${Waiting} error=${error} retry=${reload} /><//>`;
   }
   const newest = one.attempts[one.attempts.length - 1]?.number;
   return html`<${Page} title=${html`Delivery to <bdi>${host(one.url)}</bdi>`} name="Delivery"
-      lead=${html`<div class="run-badges"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
+      lead=${html`<div class="row"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
         <${Channel} of=${one.channel} /></div>`} actions=${html`<${Redeliver} delivery=${one} onDone=${reload} />`}>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
-    <p class="run-story"><${Standing} delivery=${one} /></p>
-    <section class="panel"><${Facts} rows=${[
+    <p class="run-story ${tone(one.status)}"><span><${Standing} delivery=${one} /></span></p>
+    <section class="panel"><${Pairs} of=${[
       ["Delivery", html`<${Copy} text=${one.id} label="delivery id" show />`],
       ["Event", html`<${Copy} text=${one.event_id} label="event id (webhook-id)" show />`],
       ["Run", html`<a href=${href(["runs", one.request_id])}><code>${one.request_id}</code></a>`],

@@ -4,8 +4,7 @@ import { html, useMemo, useState } from "./lib/preact.js";
 import { del, get, patch, post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { go, href, setQuery, useRoute } from "./router.js";
-import { plural } from "./format.js";
-import { Badge, Button, Code, Copy, Dialog, ErrorBox, Icon, Page, Status, Table, Tabs, Text, Time, confirm, toast } from "./ui.js";
+import { Badge, Button, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Text, Time, confirm, toast } from "./ui.js";
 import { Act, Form, List, Loading, Pairs, Pick, columns } from "./forms.js";
 import { Deploy } from "./deployments.js";
 import { Diff } from "./diff.js";
@@ -23,7 +22,7 @@ async function remove(one, variant) {
   const what = variant ? `${one.deployment}/${variant}` : one.deployment;
   const path = variant ? placeOf(one, variant) : pathOf(one);
   const ask = (title, action, text) => confirm({ title, action, text, danger: true });
-  const yes = await ask(`Delete ${what}?`, "Delete", "It can no longer be called, and its name is free at once. Its runs stay in the list as long as they are kept, and what is owed is still delivered.");
+  const yes = await ask(`Delete ${what}?`, "Delete", "It can no longer be called, and its name is free at once. Its history stays, and what is owed is still delivered.");
   if (!yes) return false;
   try {
     await del(path);
@@ -51,29 +50,17 @@ function Overview({ one, reload }) {
       ${may("admin") && html`<${Act} kind="danger" act=${() => drop(row.variant)} label=${`Delete variant ${row.variant}`}>Delete<//>`}</span>`, "act"],
   ]);
   return html`<div><${Table} label="Variants" columns=${table} rows=${one.variants} rowKey=${(row) => row.variant_id} />
-    <${Pairs} className="spaced" of=${[
-      ["Endpoint", html`<${Copy} text=${one.endpoint_id} label="endpoint id" show />`],
-      ["Default callback URL", one.callback_url ? html`<bdi>${one.callback_url}</bdi>` : "none: a webhook trigger must name one"],
-      ["Callbacks may go to", one.callback_hosts ? html`<bdi>${one.callback_hosts.join(", ")}</bdi>` : "any host that outgoing requests may reach"],
-      ["At once", one.concurrency_limit ? plural(one.concurrency_limit, "run") : "as many runs as there are workers"],
-      ["Since", html`<${Time} at=${one.created_at} />`],
-    ]} />
+    <${Pairs} className="spaced" of=${[["Endpoint", html`<${Copy} text=${one.endpoint_id} label="endpoint id" show />`], ["Default callback URL", html`<bdi>${one.callback_url ?? "none"}</bdi>`]]} />
     ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}</div>`;
 }
 
 // ---- versions ----
 
-function RollBack({ one, variant, current, row, onClose, onDone }) {
-  const act = async () => {
-    const done = await post(`${placeOf(one, variant.variant)}/rollback`, { version: row.version });
-    toast(`Version ${done.version} is equal to version ${done.equal_to}.`);
-    onDone();
-  };
-  return html`<${Dialog} wide title=${`Roll back to version ${row.version}?`} onClose=${onClose}>
-    <p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>. Runs that are under way keep theirs; new ones take it. This is what changes:</p>
-    ${current ? html`<${Diff} before=${current.definition} after=${row.definition} label="What changes" />` : html`<${Code} text=${row.definition} label="definition" />`}
-    <footer><${Button} onClick=${onClose}>Keep as it is<//><${Act} kind="primary" act=${act}>Roll back<//></footer><//>`;
-}
+const backTo = (variant, current, row) => ({
+  title: `Roll back to version ${row.version}?`, action: "Roll back",
+  text: html`<p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>, for new runs. This changes:</p>
+    <${Diff} before=${current?.definition ?? ""} after=${row.definition} label="What changes" />`,
+});
 
 function Compare({ rows, query }) {
   const find = (name, otherwise) => rows.find((row) => String(row.version) === query.get(name)) ?? otherwise;
@@ -81,19 +68,17 @@ function Compare({ rows, query }) {
   const from = find("from", rows.find((row) => row.version < to.version) ?? rows.at(-1));
   const options = rows.map((one) => [String(one.version), `v${one.version}`]);
   const pick = (name, label, row) => html`<${Pick} label=${label} value=${String(row.version)} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
-  return html`<section><h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
-    <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} /></section>`;
+  return html`<section>${rows.length > 1 && html`<h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
+    <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} />`}
+    <h2>Definition of version ${to.version}</h2><${Code} text=${to.definition} label=${`definition of version ${to.version}`} /></section>`;
 }
 
 function Versions({ one, variant, query, reload }) {
   const pages = usePages(`${placeOf(one, variant.variant)}/versions`, { limit: 50 });
-  const [back, setBack] = useState(null);
   const [editing, setEditing] = useState(false);
   const { rows } = pages;
   const current = rows.find((row) => row.version === variant.version);
-  const shown = rows.find((row) => String(row.version) === query.get("show")) ?? current;
   const done = () => {
-    setBack(null);
     setEditing(false);
     reload();
     pages.reload();
@@ -103,14 +88,13 @@ function Versions({ one, variant, query, reload }) {
     ["Version", (row) => html`<span class="row"><strong>v${row.version}</strong>${row.version === variant.version && html`<${Badge} tone="amber">current<//>`}</span>`],
     ["Deployed", (row) => html`<${Time} at=${row.created_at} />`],
     ["By", (row) => html`<bdi>${row.created_by}</bdi>`, "wide-cell"],
-    ["Actions", (row) => html`<span class="row"><${Button} onClick=${() => setQuery({ show: String(row.version) }, { replace: true })} aria-label=${`Show version ${row.version}`}>Show<//>
-      ${may("deploy") && row.version !== variant.version && html`<${Button} onClick=${() => setBack(row)} aria-label=${`Roll back to version ${row.version}`}>Roll back<//>`}</span>`, "act"],
+    ["Actions", (row) => html`<span class="row"><${Button} onClick=${() => setQuery({ to: String(row.version), from: null }, { replace: true })} aria-label=${`Show version ${row.version}`}>Show<//>
+      ${may("deploy") && row.version !== variant.version && html`<${Act} ask=${backTo(variant, current, row)} act=${() => post(`${placeOf(one, variant.variant)}/rollback`, { version: row.version }).then(done)}
+        done=${`Rolled back to version ${row.version}.`} label=${`Roll back to version ${row.version}`}>Roll back<//>`}</span>`, "act"],
   ]);
   return html`<div>${may("deploy") && current && html`<p><${Button} kind="primary" onClick=${() => setEditing(true)}>Deploy a new version<//></p>`}
     <${List} pages=${pages} label="Versions" columns=${table} rowKey=${(row) => row.version} />
-    ${rows.length > 1 && html`<${Compare} rows=${rows} query=${query} />`}
-    ${shown && html`<section><h2>Definition of version ${shown.version}</h2><${Code} text=${shown.definition} label=${`definition of version ${shown.version}`} /></section>`}
-    ${back && html`<${RollBack} one=${one} variant=${variant} current=${current} row=${back} onClose=${() => setBack(null)} onDone=${done} />`}</div>`;
+    ${rows.length > 0 && html`<${Compare} rows=${rows} query=${query} />`}</div>`;
 }
 
 // ---- code ----
@@ -131,9 +115,8 @@ function GetCode({ one, variant, query }) {
     callbackUrl: withUrl ? url : "",
   });
   const link = (patch) => href(["deployments", one.deployment], { ...Object.fromEntries(query), ...patch });
-  const said = way === "webhook"
-    ? withUrl ? "By the deployment's secret; the result is sent to the URL." : "By the deployment's secret; the result is sent to its default callback URL."
-    : withUrl ? "By an API key; answered once the run is on disk, and the result is sent to the URL." : "By an API key; the answer is the result. A workflow that asks a person cannot be waited for.";
+  const said = withUrl ? "Answered once the run is on disk; the result is sent to the URL."
+    : way === "webhook" ? "The result is sent to the deployment's default callback URL." : "The answer is the result. A workflow that asks a person cannot be waited for.";
   return html`<div><${ErrorBox} error=${error} retry=${reload} />
     <${Tabs} label="Called by" current=${way} items=${[["invoke", "API key"], ["webhook", "Webhook"]].map(([key, label]) => ({ key, label, href: link({ way: key }) }))} />
     <p class="hint">${said}</p>
@@ -144,8 +127,7 @@ function GetCode({ one, variant, query }) {
     <p class="hint">${way === "webhook" ? html`<code>SKEP_WEBHOOK_SECRET</code> is the deployment's secret: see the tab Secret.`
       : html`<code>SKEP_KEY</code> is an API key of scope <code>invoke</code>: see <a href=${href(["keys"])}>Keys</a>.`}</p>
     <h2>Check that a callback is from here</h2>
-    <p class="hint">Callbacks are signed as <a href="https://www.standardwebhooks.com" target="_blank" rel="noreferrer noopener">Standard Webhooks</a> say. Clients of Fetch Hive can check <code>X-Fetch-Hive-Signature</code> as they always did:
-      the HMAC-SHA256 of the body in hex, its key the secret exactly as it is shown, <code>whsec_</code> included.</p>
+    <p class="hint">Callbacks are signed as Standard Webhooks say. Clients of Fetch Hive can check <code>X-Fetch-Hive-Signature</code>: the HMAC-SHA256 of the body in hex, its key the secret exactly as it is shown.</p>
     <${Code} text=${verifySnippet(language)} label=${`${language}: check a signature`} /></div>`;
 }
 
@@ -154,33 +136,23 @@ function GetCode({ one, variant, query }) {
 const POLL = 250;
 const LOOKS = 40;
 
-/** The run that a call whose answer is still out has begun: the newest of this deployment since then with these inputs. */
-async function findRun(one, variant, before, isOver) {
-  for (let look = 0; look < LOOKS && !isOver(); look += 1) {
-    await new Promise((resolve) => setTimeout(resolve, POLL));
-    const { data } = await get("v1/workflow_runs", { deployment: one.deployment, variant: variant.variant, delivery: "direct", limit: 5, values: "false" });
-    const fresh = data.find((run) => !before.has(run.request_id));
-    if (fresh) return fresh.request_id;
-  }
-  return null;
-}
-
-/** Starts a run and waits no longer than it takes to know which it is. */
+/** Starts a run and waits no longer than it takes to know which it is: a direct answer is out until the run has ended. */
 async function start(one, variant, body) {
-  if (body.async) return (await post("v1/workflow/invoke", body)).request_id;
-  const list = { deployment: one.deployment, variant: variant.variant, delivery: "direct", limit: 5, values: "false" };
-  const before = new Set((await get("v1/workflow_runs", list).catch(() => ({ data: [] }))).data.map((run) => run.request_id));
-  let over = false;
-  const answer = post("v1/workflow/invoke", body).then(({ request_id: id }) => id, (failure) => {
-    if (failure.body?.request_id) return failure.body.request_id;
+  const list = { deployment: one.deployment, variant: variant.variant, delivery: "direct", limit: 1, values: "false" };
+  const newest = () => get("v1/workflow_runs", list).then(({ data }) => data[0]?.request_id, () => null);
+  const before = await newest();
+  const answer = post("v1/workflow/invoke", body).catch((failure) => {
+    if (failure.body?.request_id) return failure.body;
     throw failure;
-  }).finally(() => {
-    over = true;
-  });
-  const found = findRun(one, variant, before, () => over).catch(() => null);
-  const id = await Promise.race([answer, found.then((run) => run ?? answer)]);
-  answer.catch(() => {});
-  return id;
+  }).then((given) => given.request_id);
+  for (let look = 0; look < LOOKS && !body.async; look += 1) {
+    const id = (await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, POLL))])) ?? (await newest());
+    if (id && id !== before) {
+      answer.catch(() => {});
+      return id;
+    }
+  }
+  return answer;
 }
 
 function RunNow({ one, variant }) {
@@ -214,11 +186,11 @@ function RunNow({ one, variant }) {
 // ---- the secret ----
 
 const STEPS = [
-  ["stage", "Stage a new secret", "A second secret is drawn. Callers may use either, and callbacks carry two signatures in webhook-signature, one by each; X-Fetch-Hive-Signature is still made with the old one. Give the new one to whoever calls and whoever receives, in your own time."],
-  ["promote", "Promote it", "The staged secret becomes the one that is shown and that makes X-Fetch-Hive-Signature. The old one is still accepted, and still signs along, for 24 hours.",
-    { title: "Promote the staged secret?", action: "Promote", text: "Whoever checks X-Fetch-Hive-Signature must know the new secret by now. The old one is good for another 24 hours." }],
+  ["stage", "Stage a new secret", "Callers may use either secret, and webhook-signature holds one signature by each; X-Fetch-Hive-Signature is still made with the old one. Give the new one to all who call and receive, in your own time."],
+  ["promote", "Promote it", "The staged secret becomes the one that is shown and makes X-Fetch-Hive-Signature. The old one is accepted, and signs along, for 24 hours more.",
+    { title: "Promote the staged secret?", action: "Promote", text: "Whoever checks X-Fetch-Hive-Signature must know the new secret by now." }],
   ["revoke", "Revoke the others", "Every secret but the current one is refused at once: one that was staged by mistake, or the old one before its day is over.",
-    { title: "Revoke every secret but the current one?", action: "Revoke", danger: true, text: "Callers that use another one are refused from now on, and callbacks are signed with the current one alone." }],
+    { title: "Revoke every secret but the current one?", action: "Revoke", danger: true, text: "Callers that use another one are refused from now on." }],
 ];
 
 function Secret({ one, reload }) {
@@ -245,11 +217,11 @@ function Secret({ one, reload }) {
 // ---- settings ----
 
 const FIELDS = [
-  ["callback_url", "Default callback URL", "Where results go if a webhook trigger names no URL. Empty: it must name one.", { inputmode: "url" }],
-  ["callback_hosts", "Allowed hosts", "The only hosts that callbacks may go to, separated by commas: api.example, *.example, api.example:8443. Empty: any."],
+  ["callback_url", "Default callback URL", "Where results go if a webhook trigger names no URL.", { inputmode: "url" }],
+  ["callback_hosts", "Allowed hosts", "The only hosts that callbacks may go to: api.example, *.example, api.example:8443. Empty: any."],
   ["retry_schedule", "Schedule", "The wait before each attempt of a delivery. Empty: 0s, 5s, 30s, 2m, 10m, 30m, 2h, 5h, 10h, 14h, 20h, 1d."],
   ["exchange_deadline", "Deadline", "How long an attempt may take, from 100ms to 30s. Empty: 15s."],
-  ["concurrency_limit", "Runs at once", "How many of its runs may be executing at the same time. Empty: no limit of its own.", { inputmode: "numeric" }],
+  ["concurrency_limit", "Runs at once", "Empty: as many as there are workers.", { inputmode: "numeric" }],
 ];
 const LISTS = new Set(["callback_hosts", "retry_schedule"]);
 const written = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
@@ -287,7 +259,7 @@ export default function Deployment({ name }) {
   const several = one.variants.length > 1 && ["versions", "run", "code"].includes(tab);
   return html`<${Page} name=${name} title=${html`<bdi>${name}</bdi>`} actions=${html`<a class="button" href=${href(["runs"], { deployment: name })}>Its runs</a>`}>
     <div><${Tabs} label="Views" items=${items} current=${tab} />
-    ${several && html`<div class="filters"><${Pick} label="Variant" value=${variant.variant} onPick=${(value) => setQuery({ variant: value, from: null, to: null, show: null })}
+    ${several && html`<div class="filters"><${Pick} label="Variant" value=${variant.variant} onPick=${(value) => setQuery({ variant: value, from: null, to: null })}
       options=${one.variants.map((row) => [row.variant, `${row.variant} (v${row.version})`])} /></div>`}
     ${variant && html`<${Inside} key=${variant.variant} one=${one} variant=${variant} query=${query} reload=${reload} />`}</div><//>`;
 }

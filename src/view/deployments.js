@@ -32,9 +32,8 @@ function problemsOf(error) {
 function Editor({ props, text, onText, problems, box }) {
   const gutter = useRef(null);
   const wrong = new Set(problems.map((one) => one.line));
-  const count = Math.max(text.split("\n").length, 1);
   return html`<div class="editor">
-    <div class="gutter" ref=${gutter} aria-hidden="true">${Array.from({ length: count }, (_, at) => html`<span key=${at} class=${wrong.has(at + 1) ? "bad" : ""}>${wrong.has(at + 1) ? "! " : ""}${at + 1}</span>`)}</div>
+    <div class="gutter" ref=${gutter} aria-hidden="true">${text.split("\n").map((_, at) => html`<span key=${at} class=${wrong.has(at + 1) ? "bad" : ""}>${wrong.has(at + 1) && "! "}${at + 1}</span>`)}</div>
     <textarea ...${props} ref=${box} class="mono" rows="18" wrap="off" spellcheck=${false} autocapitalize="off" autocomplete="off" value=${text}
       onInput=${(event) => onText(event.currentTarget.value)} onScroll=${(event) => {
         gutter.current.scrollTop = event.currentTarget.scrollTop;
@@ -62,11 +61,6 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
   const [sound, setSound] = useState(false);
   const [busy, setBusy] = useState("");
   const box = useRef(null);
-  const change = (set) => (value) => {
-    set(value);
-    setSound(false);
-    setError(null);
-  };
   const act = async (dry) => {
     setError(null);
     setProblems([]);
@@ -90,20 +84,19 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
     return setBusy("");
   };
   const own = (field) => (error?.field === field ? error.message : null);
-  const told = own("/deployment") || own("/variant");
   return html`<form class="deploy" onSubmit=${(event) => (event.preventDefault(), act(false))} noValidate>
     <div class="row start">
       <${Field} label="Deployment" error=${own("/deployment")}>${(props) => html`<input ...${props} type="text" maxlength="64" placeholder="research" spellcheck=${false} autocomplete="off"
-        disabled=${!!place?.deployment} value=${name} onInput=${(event) => change(setName)(event.currentTarget.value)} />`}<//>
+        disabled=${!!place?.deployment} value=${name} onInput=${(event) => setName(event.currentTarget.value)} />`}<//>
       <${Field} label="Variant" error=${own("/variant")}>${(props) => html`<input ...${props} type="text" maxlength="64" spellcheck=${false} autocomplete="off" value=${variant}
-        onInput=${(event) => change(setVariant)(event.currentTarget.value)} />`}<//></div>
+        onInput=${(event) => setVariant(event.currentTarget.value)} />`}<//></div>
     <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} props=${props} text=${text} problems=${problems} box=${box}
-      onText=${change(setText)} />`}<//>
+      onText=${(now) => (setSound(false), setText(now))} />`}<//>
     <div role="status">${sound && html`<p class="good"><${Icon} name="check" />The definition is sound.</p>`}</div>
     ${problems.length > 0 && html`<section class="error" role="alert"><${Icon} name="warn" /><div><p><strong>${plural(problems.length, "problem")}</strong></p>
       <ul class="plain problems">${problems.map((one, at) => html`<li key=${at}><button type="button" class="link" onClick=${() => goTo(box.current, one.line, one.column)}>Line ${one.line}, column ${one.column}</button>
         <bdi class="text">${one.message}</bdi></li>`)}</ul></div></section>`}
-    <${ErrorBox} error=${told ? null : error} />
+    <${ErrorBox} error=${own("/deployment") || own("/variant") ? null : error} />
     <div class="row">
       <${Button} kind="primary" type="submit" busy=${busy === "deploy"} disabled=${!!busy}>Deploy<//>
       <${Button} busy=${busy === "check"} disabled=${!!busy} onClick=${() => act(true)}>Check<//>
@@ -123,11 +116,6 @@ const COLUMNS = columns([
   ["Since", (row) => html`<${Time} at=${row.created_at} />`],
 ]);
 
-const CURL = (at) => `cat > hello.yaml <<'END'
-${SAMPLE}END
-curl -X PUT -H "Authorization: Bearer $SKEP_ADMIN_KEY" -H 'Content-Type: application/yaml' \\
-  --data-binary @hello.yaml ${at}v1/deployments/hello/variants/prod`;
-
 /** `#/deployments` */
 export default function Deployments() {
   const { query } = useRoute();
@@ -139,8 +127,8 @@ export default function Deployments() {
   const create = can && html`<${Button} kind="primary" onClick=${() => setQuery({ deploy: "1" })}><${Icon} name="box" />Deploy a definition<//>`;
   const empty = html`<${Empty} title="Nothing is deployed yet">
     <p>A deployment is a named place to call a workflow: it has a webhook URL, a secret that signs its callbacks, and variants such
-      as <code>prod</code> and <code>canary</code>, each at one version of a definition. ${can ? "Paste a definition here, or send one:" : "One is sent like this:"}</p>
-    <${Code} text=${CURL(new URL(".", document.baseURI).href)} label="a first deployment" /><//>`;
+      as <code>prod</code> and <code>canary</code>, each at one version of a definition. This is a whole one:</p>
+    <${Code} text=${SAMPLE} label="hello.yaml" /><p>${can && "Deploy it here, or by "}<code>skep deploy hello.yaml</code>.</p><//>`;
   return html`<${Page} title="Deployments" actions=${create}><${List} pages=${pages} label="Deployments" columns=${COLUMNS} rowKey=${(row) => row.endpoint_id}
     rowHref=${(row) => href(["deployments", row.deployment])} empty=${empty} /><//>`;
 }

@@ -1,9 +1,10 @@
 // The filter of the runs: what the address holds, what the API is asked, and the controls that change it.
 
-import { html, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { useEffect, useMemo, useRef, useState } from "./lib/preact.js";
 import { get, useGet } from "./api.js";
 import { go, href, setQuery, useRoute } from "./router.js";
-import { Button, Icon } from "./ui.js";
+import { Button, Icon, html } from "./ui.js";
+import { local } from "./forms.js";
 import { may } from "./session.js";
 import { cut, moment, range, words } from "./format.js";
 
@@ -63,12 +64,12 @@ function timeInWords({ days, object: { from, to } }) {
   return from || to ? `${from ? "Since" : "Until"} ${moment(new Date(from ?? to))}` : "Any time";
 }
 
-/** The filter without its status, for a question about all that match. */
+/** The parts of the filter without its status, for a question about all that match. */
 export function inWords(filter) {
   const { metadata, status, from, to, ...others } = filter.object;
-  const parts = Object.entries(others).map(([name, value]) => `${words(name).toLowerCase()} ${[value].flat().join(" or ")}`);
-  const tags = Object.entries(metadata ?? {}).map(([key, value]) => `${key} = ${value ?? "anything"}`);
-  return [...parts, ...tags, (from || to) && timeInWords(filter).toLowerCase()].filter(Boolean).join(", ");
+  const parts = Object.entries(others).map(([name, value]) => `${words(name).toLowerCase()} ${cut([value].flat().join(" or "), 80)}`);
+  const tags = Object.entries(metadata ?? {}).map(([key, value]) => cut(`${key} = ${value ?? "anything"}`, 80));
+  return [...parts, ...tags, (from || to) && timeInWords(filter).toLowerCase()].filter(Boolean);
 }
 
 /** A button that opens a panel below it; Escape, leaving it, or the function that its child gets shuts it. */
@@ -126,7 +127,7 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
     event.preventDefault();
     onTake(text.trim());
   };
-  const pick = (one, inside) => html`<li key=${one}><button type="button" onClick=${() => onTake(one)}>${inside}</button></li>`;
+  const pick = (one, inside) => html`<li key=${one}><button onClick=${() => onTake(one)}>${inside}</button></li>`;
   return html`<form onSubmit=${submit}><label class="over"><span>${label}</span><input ref=${box} type="text"
       value=${text} placeholder=${placeholder} autocomplete="off" spellcheck=${false}
       onInput=${(event) => setText(event.currentTarget.value)} /></label>
@@ -135,7 +136,6 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
     ${text && html`<${Button} kind="primary" type="submit"><span>Filter by “<bdi>${cut(text, 30)}</bdi>”</span><//>`}</form>`;
 }
 
-/** A choice of several, or of one (`single`). */
 function Choices({ legend, options, chosen, single, onChange }) {
   const pick = (value, on) => {
     if (single) return onChange([value].filter(Boolean));
@@ -172,20 +172,15 @@ function MetadataChoice({ query, close }) {
     close();
   };
   return html`${set.length > 0 && html`<ul class="picks" aria-label="Metadata that is asked for">${set.map(([one, value]) =>
-      html`<li key=${one}><button type="button" onClick=${() => setQuery({ [`metadata[${one}]`]: null })}
-        ><bdi>${one} = ${value || "anything"}</bdi><span class="away">: take away</span><${Icon} name="close" size=${12} />
+      html`<li key=${one}><button onClick=${() => setQuery({ [`metadata[${one}]`]: null })}
+        ><bdi>${cut(`${one} = ${value || "anything"}`, 80)}</bdi><span class="away">: take away</span><${Icon} name="close" size=${12} />
         </button></li>`)}</ul>`}
-    ${key ? html`<${Suggest} key="value" label=${html`Value of <bdi>${key}</bdi>`} kind="value" of=${key} any="Any value"
+    ${key ? html`<${Suggest} key="value" label=${html`Value of <bdi>${cut(key, 40)}</bdi>`} kind="value" of=${key} any="Any value"
         onTake=${take} />`
       : html`<${Suggest} key="key" label="Key" placeholder="A key, such as plan" onTake=${(one) => one && setKey(one)} />`}`;
 }
 
-/** What an input of local time shows for an instant, and the instant for what it shows. */
-function toLocal(at) {
-  if (!at) return "";
-  const date = new Date(at);
-  return new Date(date - date.getTimezoneOffset() * MINUTE).toISOString().slice(0, 16);
-}
+/** The instant for what an input of local time shows. */
 const fromLocal = (text) => (text ? new Date(text).toISOString() : null);
 
 function TimeChoice({ filter, close }) {
@@ -201,7 +196,7 @@ function TimeChoice({ filter, close }) {
   };
   const isNow = (days) => (days ? days === filter.days : !from && !to);
   const input = (name, label, at) => html`<label class="over"><span>${label}</span><input name=${name}
-    type="datetime-local" value=${toLocal(at)} /></label>`;
+    type="datetime-local" value=${at && local(new Date(at))} /></label>`;
   return html`<ul class="picks" aria-label="Presets">${PRESETS.map((days) => html`<li key=${days}><button type="button"
       aria-pressed=${String(isNow(days))} onClick=${() => take({ days })}>${days ? lastDays(days) : "Any time"}</button></li>`)}</ul>
     <form onSubmit=${submit}>${input("from", "From", from)}${input("to", "Until", to)}
@@ -231,6 +226,6 @@ export function FilterBar({ filter, keys }) {
     <${Menu} label=${timeInWords(filter)} active=${filter.object.from || filter.object.to} icon="clock">${(close) =>
       html`<${TimeChoice} filter=${filter} close=${close} />`}<//>
     ${menus.map(([title, values, inside]) => html`<${Menu} key=${title} active=${values.length} label=${html`${title}${values.length > 0 &&
-      html`: <bdi class="chosen">${values.join(", ")}</bdi>`}`}>${inside}<//>`)}
+      html`: <bdi class="chosen">${cut(values.join(", "), 80)}</bdi>`}`}>${inside}<//>`)}
     ${filter.isSet && html`<a class="button quiet" href=${href(["runs"])}><${Icon} name="close" size=${12} />Clear filters</a>`}</div>`;
 }

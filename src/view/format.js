@@ -87,7 +87,6 @@ export function host(url) {
   }
 }
 
-/** A text no longer than `max`, cut between characters. */
 export function cut(text, max) {
   if (text.length <= max) return text;
   const end = /[\uD800-\uDBFF]/.test(text[max - 1]) ? max - 1 : max;

@@ -1,6 +1,7 @@
 // What the managing pages have in common: forms, buttons that act, lists with their states.
 
 import { html, useState } from "./lib/preact.js";
+import { useGet } from "./api.js";
 import { Button, Dialog, ErrorBox, Field, More, Spinner, Table, confirm, toast } from "./ui.js";
 
 export const Loading = () => html`<p class="loading"><${Spinner} label="Loading" /></p>`;
@@ -49,7 +50,8 @@ const Radios = ({ legend, name, options, value, error, onPick }) => html`<fields
     onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}
   ${error && html`<p class="wrong" role="alert">${error}</p>`}</fieldset>`;
 
-function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
+/** One field of a form. */
+export function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
   const enter = (event) => onValue(event.currentTarget.value);
   if (kind === "check") {
     return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
@@ -65,9 +67,9 @@ function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, o
 }
 
 /**
- * A form. `fields` (or what makes them of the values): `[key, label, hint, kind]`, the kind being nothing or attributes
- * for a text (with `rows` a long one), a list of `[value, words]` for a choice, `{radio: […]}`, or `check`. `actions`:
- * `[name, words, kind]`. `onSend(values, name)` may throw an error with a `field` (`/key`), or with several (`fields`).
+ * A form. `fields` (or what makes them of the values): `[key, label, hint, kind]`; kinds are attributes of a text, a list
+ * of `[value, words]`, `{radio}`, `check`. `actions`: `[name, words, kind]`. `onSend(values, name)` may throw an error
+ * with a `field` (`/key`) or several (`fields`).
  */
 export function Form({ fields, start, action, actions = [["", action, "primary"]], readonly, onSend, onCancel, can = () => true, children }) {
   const [values, setValues] = useState(start);
@@ -91,7 +93,7 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
   }}>${all.map((field) => html`<${Entry} key=${field[0]} field=${field} value=${values[field[0]]} readonly=${readonly} error=${told(field[0])}
       onValue=${(value) => setValues((was) => ({ ...was, [field[0]]: value }))} />`)}
     <${ErrorBox} error=${error?.fields || all.some(([key]) => told(key)) ? null : error} />
-    ${!readonly && html`<footer class="row">${children}${onCancel && html`<${Button} onClick=${onCancel}>Cancel<//>`}
+    ${!readonly && html`<footer class="row">${children}${onCancel && html`<${Button} onClick=${onCancel}>Close<//>`}
       ${actions.map(([name, words, kind]) => html`<${Button} key=${name} kind=${kind} type=${actions.length === 1 ? "submit" : "button"} busy=${busy === name}
         disabled=${busy !== null || !can(values)} onClick=${actions.length > 1 ? () => send(name) : null}>${words}<//>`)}</footer>`}</form>`;
 }
@@ -99,6 +101,15 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
 /** A form in a window. */
 export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} title=${title} onClose=${onClose}>
   ${lead && html`<p class="hint">${lead}</p>`}<${Form} ...${rest} onCancel=${onClose} /><//>`;
+
+/** What stands first where one of several has to be chosen. */
+export const CHOOSE = ["", "Choose…"];
+
+/** The members, none before they are there. */
+export const useMembers = () => useGet("v1/members", { limit: 500 }).data?.data ?? [];
+
+/** The id and name of each, to choose from. */
+export const named = (people) => people.map(({ id, name }) => [id, name]);
 
 /** A time as `datetime-local` writes it. */
 export const local = (date) => new Date(date - date.getTimezoneOffset() * 60e3).toISOString().slice(0, 16);

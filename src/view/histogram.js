@@ -1,7 +1,8 @@
 // Runs over time, stacked by where they stand. It is also how a range is picked: by dragging, or by arrow keys.
 
-import { html, useEffect, useRef, useState } from "./lib/preact.js";
+import { useEffect, useRef, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
+import { Text, html } from "./ui.js";
 import { moment, number, range, words as label } from "./format.js";
 
 /** From the foot up: what went wrong stands where it is easiest to compare. */
@@ -96,7 +97,7 @@ function Chart({ bars, span, onPick }) {
       <span>${at(bars.length >> 1)}</span><span>${at(bars.length)}</span></p>`;
 }
 
-/** The chart for a filter; nothing where the server has none to give. `tick` asks for it anew. */
+/** The chart for a filter; `tick` asks for it anew. */
 export function Histogram({ filter, tick, onPick }) {
   const { deployment, from, to } = filter.object;
   const bars = matchMedia("(max-width: 760px)").matches ? 40 : 80;
@@ -104,8 +105,7 @@ export function Histogram({ filter, tick, onPick }) {
   useEffect(() => {
     if (tick) reload();
   }, [tick]);
-  if (error) return error.status === 404 ? null : html`<p class="hint histogram">The chart cannot be shown: ${error.message}</p>`;
-  if (!data?.bars.length) return html`<div class="histogram"></div>`;
+  if (!data) return html`<p class="hint histogram">${error && html`The chart cannot be shown: <${Text} value=${error.message} max=${300} />`}</p>`;
   const others = Object.keys(filter.object).some((name) => !["deployment", "from", "to"].includes(name));
   return html`<section class="histogram" aria-label="Runs over time"><${Chart} bars=${data.bars} span=${data.span_ms} onPick=${onPick} />
     ${others && html`<p class="hint">The chart shows all runs${deployment ? " of the deployment" : ""}: it knows the deployment and the time only.</p>`}

@@ -1,8 +1,8 @@
-// A JSON value as a tree: folded, searched, copied by path or value, and never drawn larger than somebody asked for.
-// It draws text nodes alone: nothing in a value can become markup, and what would turn text round is shown by number.
+// A JSON value as a tree: folded, searched, copied, never drawn larger than asked for. It draws text nodes alone: no
+// value can become markup.
 
-import { html, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Button, Copy, Icon } from "./ui.js";
+import { useEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { Button, Icon, copy, html, toast } from "./ui.js";
 import { bytes, cut, number } from "./format.js";
 
 /** Drawn until more is asked for: members of one list or object, and characters of one text. */
@@ -14,47 +14,31 @@ const LINES = 4_000;
 const VISITS = 500_000;
 const FOUND = 500;
 
-const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const NAME = /^[A-Za-z_]\w*$/;
 
-function pieces(text, hits, draw, plain) {
-  const parts = [];
-  let at = 0;
-  for (const [from, to] of hits) {
-    parts.push(plain(text.slice(at, from)), draw(text.slice(from, to)));
-    at = to;
-  }
-  return [...parts, plain(text.slice(at))];
-}
-
-/** Text whose invisible and direction-turning characters can be seen, with what was searched for marked. */
-export function visible(text, needle) {
+/** Text in which what was searched for is marked. */
+function marked(text, needle) {
   const low = needle ? text.toLowerCase() : "";
   // What grows or shrinks in lower case cannot be marked where it stands.
-  if (needle && low.length === text.length) {
-    const hits = [];
-    for (let at = low.indexOf(needle); at >= 0; at = low.indexOf(needle, at + needle.length)) hits.push([at, at + needle.length]);
-    return pieces(text, hits, (part) => html`<mark>${visible(part)}</mark>`, (part) => visible(part));
+  if (!needle || low.length !== text.length) return text;
+  const parts = [];
+  let from = 0;
+  for (let at = low.indexOf(needle); at >= 0; at = low.indexOf(needle, from)) {
+    parts.push(text.slice(from, at), html`<mark>${text.slice(at, at + needle.length)}</mark>`);
+    from = at + needle.length;
   }
-  if (text.search(UNSEEN) < 0) return text;
-  const hits = [...text.matchAll(UNSEEN)].map(({ index }) => [index, index + 1]);
-  const code = (char) => char.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
-  return pieces(text, hits, (char) => html`<span class="ctl">U+${code(char)}</span>`, (part) => part);
-}
-
-/** Text that a user gave, in its own direction, cut at `max` with a button to see the rest. */
-export function Text({ value, max = 400 }) {
-  const [all, setAll] = useState(false);
-  if (value == null || value === "") return html`<span class="faint">–</span>`;
-  const text = String(value);
-  if (all || text.length <= max) return html`<bdi class="text">${visible(text)}</bdi>`;
-  return html`<bdi class="text">${visible(cut(text, max))}…</bdi> <button type="button" class="link"
-    onClick=${() => setAll(true)}>Show more (${number(text.length)} characters)</button>`;
+  return [...parts, text.slice(from)];
 }
 
 /** The mark of what folds. */
 export const Fold = ({ open, some = true, onClick }) => html`<span class="fold ${open ? "open" : ""}" onClick=${onClick}>${
   some && html`<${Icon} name="down" size=${12} />`}</span>`;
+
+/** A button that copies what `text` answers. */
+export function CopyButton({ text, children }) {
+  const press = () => Promise.resolve(text()).then(copy).then(() => toast("Copied."), (error) => toast(error.message, "bad"));
+  return html`<${Button} kind="quiet" onClick=${press}>${children}<//>`;
+}
 
 /** What a key does, of those in `keys`; the others are left to the page. */
 export const pressed = (keys) => (event) => {
@@ -71,14 +55,14 @@ const keyOf = (path) => JSON.stringify(path);
 /** A value as somebody would paste it. */
 const pasted = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
-/** The path as templates write it: `feed.output.items[0].url`. */
-export const written = (root, path) => path.reduce((text, key) => {
+/** The path as templates write it. */
+const written = (root, path) => path.reduce((text, key) => {
   if (typeof key === "number") return `${text}[${key}]`;
   if (!NAME.test(key)) return `${text}[${JSON.stringify(key)}]`;
   return text ? `${text}.${key}` : key;
 }, root);
 
-/** The lines that are drawn: a flat list, so that the keyboard walks it and its length is bounded. */
+/** The lines that are drawn, as a flat list. */
 function lines(root, folds, windows) {
   const out = [];
   const walk = (value, path, key) => {
@@ -104,7 +88,7 @@ function lines(root, folds, windows) {
   return out;
 }
 
-/** Where the needle is, in keys and scalars, in the order of the tree. */
+/** Where the needle is, in keys and scalars. */
 function search(root, needle) {
   const found = [];
   const stack = [[root, []]];
@@ -120,10 +104,10 @@ function search(root, needle) {
       stack.push([value[name], [...path, name]]);
     }
   }
-  return { found, cut: stack.length > 0 };
+  return found;
 }
 
-/** Unfolds what the path hangs under, and moves the windows so that it can be seen. */
+/** Unfolds and moves windows, so that the path can be seen. */
 function reveal(root, { path, at }, folds, windows) {
   let value = root;
   path.forEach((key, depth) => {
@@ -139,8 +123,7 @@ function reveal(root, { path, at }, folds, windows) {
 
 function Scalar({ value, window, onMore, needle }) {
   if (typeof value !== "string") {
-    const kind = value === null ? "bool" : typeof value === "number" ? "number" : "bool";
-    return html`<span class="j-${kind}">${visible(String(value), needle)}</span>`;
+    return html`<span class=${typeof value === "number" ? "blue" : "violet"}>${marked(String(value), needle)}</span>`;
   }
   const { from, to } = window ?? { from: 0, to: LETTERS };
   const left = value.length > to;
@@ -148,16 +131,16 @@ function Scalar({ value, window, onMore, needle }) {
     event.stopPropagation();
     onMore({ from: 0, to: to + MORE });
   };
-  return html`<span class="j-string"><bdi>"${from > 0 && "… "}${visible(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi></span>
-    ${(left || from > 0) && html`<button type="button" class="j-more" tabindex="-1" onClick=${more}
+  return html`<bdi class="green">"${from > 0 && "… "}${marked(value.slice(from, to), needle)}${left ? "…" : '"'}</bdi>
+    ${(left || from > 0) && html`<button class="link" tabindex="-1" onClick=${more}
       >show more (${number(value.length)} characters)</button>`}`;
 }
 
 function Line({ line: { key, value, size, open, word, left, id }, windows, setWindow, needle }) {
   const fold = html`<${Fold} open=${open} some=${size > 0} />`;
-  if (word) return html`${fold}<span class="j-more">show ${MEMBERS} ${word} (${number(left)} left)</span>`;
+  if (word) return html`${fold}<span class="link">show ${MEMBERS} ${word} (${number(left)} left)</span>`;
   const name = key !== null && html`<bdi class=${typeof key === "number" ? "faint" : "j-key"}>${
-    typeof key === "number" ? key : visible(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
+    typeof key === "number" ? key : marked(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
   if (size === undefined) {
     return html`${fold}${name}<${Scalar} value=${value} needle=${needle} window=${windows.get(id)}
       onMore=${(window) => setWindow(id, window)} />`;
@@ -181,7 +164,7 @@ function Tree({ value, root, label }) {
   const result = useMemo(() => (needle ? search(value, needle) : null), [value, needle]);
   const index = Math.max(0, all.findIndex((line) => line.id === active));
   const here = all[index];
-  const found = result?.found.length ?? 0;
+  const found = result?.length ?? 0;
 
   useEffect(() => {
     const timer = setTimeout(() => seek({ needle: asked.toLowerCase(), hit: 0 }), 150);
@@ -190,10 +173,10 @@ function Tree({ value, root, label }) {
   useEffect(() => {
     if (!found) return;
     const next = [new Map(folds), new Map(windows)];
-    reveal(value, result.found[hit], ...next);
+    reveal(value, result[hit], ...next);
     setFolds(next[0]);
     setWindows(next[1]);
-    setActive(keyOf(result.found[hit].path));
+    setActive(keyOf(result[hit].path));
   }, [result, hit]);
   useEffect(() => {
     if (active === null) return;
@@ -230,12 +213,12 @@ function Tree({ value, root, label }) {
     if (!String(getSelection())) act(line);
   };
   const path = written(root, here.path);
-  const told = found ? `${hit + 1} of ${found}${result.cut ? "+" : ""} · Enter: next` : "Nothing found";
-  return html`<div class="j-bar"><input type="search" placeholder="Search" aria-label=${`Search in ${label}`} value=${asked}
+  const told = found ? `${hit + 1} of ${found} · Enter: next` : "Nothing found";
+  return html`<div class="row"><input type="search" placeholder="Search" aria-label=${`Search in ${label}`} value=${asked}
       onInput=${(event) => setAsked(event.target.value)} onKeyDown=${typed} />
       <span class="hint" role="status">${needle && told}</span><span class="gap"></span>
-      ${path && html`<${Copy} text=${path}>Copy path<//>`}
-      <${Copy} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
+      ${path && html`<${CopyButton} text=${() => path}>Copy path<//>`}
+      <${CopyButton} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
     <div class="j-box" ref=${box} role="tree" tabindex="0" aria-label=${label} aria-activedescendant=${prefix + index}
       onKeyDown=${pressed(keys)}>${all.map((line, at) => html`<div key=${line.id} id=${prefix + at} class="j-line" role="treeitem"
         aria-level=${line.depth + 1} aria-selected=${String(at === index)}
@@ -244,25 +227,25 @@ function Tree({ value, root, label }) {
     ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
 }
 
-/** A text in its own lines, with more of it on demand. */
+/** A text in its own lines. */
 export function Plain({ text, label }) {
   const [shown, setShown] = useState(4_000);
   const left = text.length - shown;
   return html`<pre class="j-box j-raw" tabindex="0" role="region" aria-label=${label}><bdi>${
-    visible(text.slice(0, shown))}</bdi>${left > 0 && "…"}</pre>
+    text.slice(0, shown)}</bdi>${left > 0 && "…"}</pre>
     ${left > 0 && html`<${Button} kind="quiet" onClick=${() => setShown(shown + 2 * MORE)}
       >Show more (${number(left)} characters left)<//>`}`;
 }
 
-/** A value. `root` heads the paths that are copied (`feed.output`), `label` names it for screen readers. */
+/** A value. `root` heads the paths that are copied, `label` names it for screen readers. */
 export default function Json({ value, root = "", label }) {
   const [raw, setRaw] = useState(false);
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);
   const text = useMemo(() => (raw ? pasted(value) : ""), [raw, value]);
   if (!isBranch(value) && typeof value !== "string") return html`<code>${String(value)}</code>`;
-  const kind = (is, word) => html`<button type="button" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}</button>`;
-  return html`<div class="json"><div class="j-kinds" role="group" aria-label=${`How ${label} is shown`}>
+  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}<//>`;
+  return html`<div class="json"><div class="row" role="group" aria-label=${`How ${label} is shown`}>
       ${kind(false, isBranch(value) ? "Tree" : "Value")}${kind(true, "Text")}<span class="hint">${bytes(size)}</span>
-      ${raw && html`<span class="gap"></span><${Copy} text=${text}>Copy<//>`}</div>
+      ${raw && html`<span class="gap"></span><${CopyButton} text=${() => text}>Copy<//>`}</div>
     ${raw ? html`<${Plain} text=${text} label=${label} />` : html`<${Tree} ...${{ value, root, label }} />`}</div>`;
 }

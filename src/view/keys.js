@@ -48,7 +48,6 @@ export function useKeys(map) {
   }, []);
 }
 
-/** All bound keys that have words, for the help: `[[key, words]]`. */
 export function help() {
   const all = layers.flatMap((layer) => Object.entries(layer.current));
   return [...new Map(all.filter(([, entry]) => Array.isArray(entry)).map(([key, [, words]]) => [key, words]))];

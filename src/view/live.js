@@ -31,7 +31,6 @@ export function parse(text) {
   return [events, rest];
 }
 
-/** One stream, until `stop` is called. */
 function follow(address, tell, events) {
   let last = null;
   let wait = FIRST_WAIT;

@@ -5,16 +5,16 @@ import { del, patch, post, usePages } from "./api.js";
 import { may } from "./session.js";
 import { host } from "./format.js";
 import { Badge, Button, Empty, Icon, Page, Status, Time, toast } from "./ui.js";
-import { Act, FormDialog, List, columns, local } from "./forms.js";
+import { Act, CHOOSE, FormDialog, List, columns, local, named } from "./forms.js";
 
 const LANGUAGES = [["en", "English"], ["de", "German"], ["es", "Spanish"]];
 const NONE = { name: "", email: "", telegram_chat: "", webhook_url: "", language: "en", active: true };
 const FIELDS = [
-  ["name", "Name", "What people call them.", { maxlength: 200 }],
-  ["email", "E-mail address", "For questions sent by e-mail; also how workflows name them.", { inputmode: "email", maxlength: 254 }],
+  ["name", "Name", null, { maxlength: 200 }],
+  ["email", "E-mail address", "Workflows can name them by it.", { inputmode: "email", maxlength: 254 }],
   ["telegram_chat", "Telegram chat", "A chat's number, or @name.", { maxlength: 33 }],
   ["webhook_url", "Webhook URL", "Their own inbox: questions are posted to it, signed.", { inputmode: "url", maxlength: 2048 }],
-  ["language", "Language", "Of messages and of the page.", LANGUAGES],
+  ["language", "Language", null, LANGUAGES],
   ["active", "May be asked and may answer", null, "check"],
 ];
 
@@ -30,10 +30,10 @@ function Edit({ member, onClose, onSaved }) {
 }
 
 function Delegate({ member, rows, onClose, onSaved }) {
-  const others = rows.filter((row) => row.active && row.id !== member.id && !row.delegate).map((row) => [row.id, row.name]);
+  const others = rows.filter((row) => row.active && row.id !== member.id && !row.delegate);
   const save = async (delegate) => onSaved(await patch(`v1/members/${member.id}`, { delegate }));
   const fields = [
-    ["member", "Answers for them", others.length ? null : "There is no other active member without a delegate of their own.", [["", "Choose…"], ...others]],
+    ["member", "Answers for them", null, [CHOOSE, ...named(others)]],
     ["until", "Until", null, { type: "datetime-local" }],
   ];
   const until = member.delegate ? new Date(member.delegate.until) : new Date(Date.now() + 7 * 86400e3);
@@ -86,7 +86,7 @@ export default function Members() {
   const [what, member] = shown ?? [];
   return html`<${Page} title="Members" actions=${add}><div>
     ${!admin && html`<p class="hint">To change members, sign in with a key of scope <code>admin</code>.</p>`}
-    <${List} pages=${pages} label="Members" columns=${table} rowClass=${(row) => (row.active ? "" : "over")} empty=${html`<${Empty} title="No members yet">
+    <${List} pages=${pages} label="Members" columns=${table} rowClass=${(row) => (row.active ? "" : "ended-row")} empty=${html`<${Empty} title="No members yet">
       <p>Members are the people whom workflows may ask. Only they can be named as a <code>recipient</code>, so that no workflow can send mail to just anyone.</p><//>`} />
     ${what === "edit" && html`<${Edit} member=${member} onClose=${close} onSaved=${saved} />`}
     ${what === "delegate" && html`<${Delegate} member=${member} rows=${rows} onClose=${close} onSaved=${saved} />`}</div><//>`;

@@ -1,24 +1,26 @@
 // The page of one run: what happened, why it waits, every step, what it took and gave, and the callback log.
 
-import { html, useCallback, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { useCallback, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
 import { get, useGet } from "./api.js";
-import { Badge, Button, Copy, ErrorBox, Page, Spinner, Status, Tabs, Time, tone } from "./ui.js";
-import { bytes, moment, ms, number, words } from "./format.js";
+import { Badge, Button, Copy, ErrorBox, Page, Status, Tabs, Text, Time, Waiting, html, tone } from "./ui.js";
+import { Pairs } from "./forms.js";
+import { bytes, cut, ms, number, words } from "./format.js";
 import { href, setQuery, useRoute } from "./router.js";
 import { may } from "./session.js";
 import { useKeys } from "./keys.js";
 import { useLive } from "./live.js";
 import { Actions, Cancel, Retry } from "./actions.js";
-import Callbacks, { Countdown, Facts, useTick, verdict } from "./callbacks.js";
+import Callbacks, { useTick, verdict } from "./callbacks.js";
 import Waterfall, { FINAL } from "./waterfall.js";
 import Step from "./step.js";
-import Json, { Text } from "./json.js";
+import Json from "./json.js";
 
 /** Steps that one call asks for, and that the run itself carries. */
 const PAGE = 500;
 const CARRIED = 100;
-/** Changes are looked up at most this often; without a live stream the run is looked at this often. */
+/** Changes are looked up at most this often; the run anyway, with a live stream (its story tells times) and without. */
 const PACE = 1_000;
+const STORY = 30_000;
 const LOOK = 3_000;
 /** Values up to this size are asked for unasked. */
 const FREELY = 256 * 1024;
@@ -40,7 +42,7 @@ function merged(steps, changes) {
 /** The run and its steps, kept up to date while it moves. */
 function useRun(id) {
   const path = `v1/workflow_runs/${encodeURIComponent(id)}`;
-  const [state, set] = useState({ run: null, steps: [], error: null, loading: true });
+  const [state, set] = useState({ run: null, steps: [], error: null });
   // `tail` is where the last page of steps begins: of a long run, what is past it is read again.
   const at = useRef({ asked: 0, timer: null, stop: null, steps: [], tail: null, whole: false }).current;
   const keep = (steps) => set((was) => ({ ...was, steps: (at.steps = steps) }));
@@ -65,8 +67,6 @@ function useRun(id) {
       } while (cursor);
     } catch (error) {
       if (!signal.aborted) set((was) => ({ ...was, error }));
-    } finally {
-      if (!signal.aborted) set((was) => ({ ...was, loading: false }));
     }
     return undefined;
   }, [path]);
@@ -94,33 +94,20 @@ function useRun(id) {
   });
   const moves = run && (!FINAL.has(run.status) || run.deliveries?.some((one) => ["pending", "delivering"].includes(one.status)));
   useEffect(() => {
-    if (!moves || live === "live") return undefined;
-    const timer = setInterval(() => document.hidden || soon(), LOOK);
+    if (!moves) return undefined;
+    // What happened between the answer and the opening of the stream was told to nobody.
+    if (live === "live") soon();
+    const timer = setInterval(() => document.hidden || soon(), live === "live" ? STORY : LOOK);
     return () => clearInterval(timer);
   }, [moves, live, path]);
   return { ...state, live, reload: () => load(true) };
 }
 
-/** What happened, or why it waits, where the API has no sentence of its own. */
-function told({ status, waiting_on: on, error_step: at, error }) {
-  const step = on?.step ? ` at step ${on.step}` : "";
-  const known = {
-    queued: "It waits for a free worker.", running: "It runs.", completed: "It completed.", cancelled: `It was cancelled: ${error}`,
-    waiting: on?.kind === "retry" ? `It waits to try again${step}.` : `It waits for a time${step}.`,
-    awaiting_approval: `It waits for ${on?.recipient || "somebody"} to answer${step}.`,
-    failed: `It failed${at ? ` at step ${at}` : ""}: ${error}`,
-  };
-  return known[status] ?? words(status);
-}
-
 function Story({ run, onStep }) {
-  const { waiting_on: on, error, error_step: failed } = run;
-  const story = run.story || told(run);
-  const show = (step, label) => step && html`<button type="button" class="link" onClick=${() => onStep(step)}>${label}</button>`;
-  return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${story} max=${600} />
-      ${on?.until && html` <span class="faint">Until ${moment(new Date(on.until))}, <${Countdown} at=${on.until} />.</span>`}</p>
-    ${error && !story.includes(error.slice(0, 100)) && html`<p><${Text} value=${error} max=${600} /></p>`}
-    <div class="run-links">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
+  const { waiting_on: on, error_step: failed } = run;
+  const show = (step, label) => step && html`<button class="link" onClick=${() => onStep(step)}>${label}</button>`;
+  return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${run.story} max=${800} /></p>
+    <div class="row">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
       ${on?.approval_id && html`<a href=${href(["approvals", on.approval_id])}>Open the approval</a>`}
       ${run.status === "failed" && html`<span class="faint">${run.error_code}</span>`}</div></div>`;
 }
@@ -128,15 +115,15 @@ function Story({ run, onStep }) {
 const Other = ({ id }) => html`<a href=${href(["runs", id])} title=${id}><code>…${id.slice(-6)}</code></a> `;
 
 function Badges({ run, live }) {
-  return html`<div class="run-badges"><${Status} value=${run.status} /><${Badge} title="What started it">${words(run.source)}<//>
-    <${Badge} title="How its result goes back">${words(run.delivery)}<//><${Badge} title="The version that it keeps">v${run.version}<//>
+  return html`<div class="row"><${Status} value=${run.status} /><${Badge} title="What started it">${words(run.source)}<//>
+    <${Badge} title="How its result goes back">${words(run.delivery)}<//><${Badge}>v${run.version}<//>
     ${run.retry_of && html`<${Badge} tone="violet">Retry of <${Other} id=${run.retry_of} /><//>`}
-    ${!FINAL.has(run.status) && html`<span class="hint ${live === "live" ? "green" : ""}" role="status">${
+    ${!FINAL.has(run.status) && html`<span class=${live === "live" ? "green" : "faint"} role="status">${
       { live: "● Live", reconnecting: "Reconnecting" }[live]}</span>`}</div>`;
 }
 
 function Ids({ run }) {
-  return html`<div class="run-ids"><${Copy} text=${run.request_id} label="request id" show /><${Copy} text=${run.run_id} label="run id" show />
+  return html`<div class="row run-ids"><${Copy} text=${run.request_id} label="request id" show /><${Copy} text=${run.run_id} label="run id" show />
     <span class="faint">Accepted <${Time} at=${run.created_at} /></span>
     ${run.retries?.length > 0 && html`<span class="faint">Retried as ${run.retries.slice(0, 5).map((id) => html`<${Other} id=${id} />`)}
       ${run.retries.length > 5 && `and ${run.retries.length - 5} more`}</span>`}</div>`;
@@ -147,7 +134,7 @@ function CallbackFigure({ run }) {
   const one = (run.deliveries ?? []).find((each) => (each.channel ?? "callback") === "callback");
   if (!one) return html`<span class="faint">${run.delivery === "direct" ? "None: direct" : "Not yet"}</span>`;
   const codes = (one.attempts ?? []).slice(-3).map(verdict);
-  return html`<span class=${tone(one.status)}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</span>`;
+  return html`<span class=${one.status === "pending" && codes.length ? "amber" : tone(one.status)}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</span>`;
 }
 
 function Strip({ run, steps, total, now }) {
@@ -156,17 +143,18 @@ function Strip({ run, steps, total, now }) {
   const queued = (began || (open ? now : Date.parse(run.ended_at))) - Date.parse(run.created_at);
   const attempts = useMemo(() => steps.reduce((sum, step) => sum + step.attempts.length, 0), [steps]);
   const figures = [
-    ["Duration", ms(run.duration ?? (began && open ? now - began : null)), "From the first worker to the end"],
-    ["Queued", ms(Math.max(0, queued)), "From its acceptance to the first worker"], ["Steps", number(total)],
+    ["Duration", ms(run.duration ?? (began && open ? now - began : null)), "From its start to the end"],
+    ["Queued", ms(Math.max(0, queued)), "Until a worker took it"], ["Steps", number(total)],
     ["Attempts", `${number(attempts)}${steps.length < total ? "+" : ""}`, "Tries of its steps"],
     ["Tokens", number(run.total_tokens ?? 0)], ["Cost", run.total_charge ?? "0"], ["Callback", html`<${CallbackFigure} run=${run} />`],
   ];
-  return html`<dl class="run-strip">${figures.map(([name, value, title]) => html`<div title=${title}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="tiles">${figures.map(([name, value, title]) =>
+    html`<div class="tile" title=${title}><dt>${name}</dt><dd><strong>${value}</strong></dd></div>`)}</dl>`;
 }
 
 function Configuration({ run }) {
   const { data } = useGet(may("read") ? `v1/deployments/${encodeURIComponent(run.deployment)}` : null);
-  return html`<${Facts} rows=${[["Delivery", words(run.delivery)], ["Callback URL", html`<${Text} value=${run.async_webhook_url} />`],
+  return html`<${Pairs} of=${[["Delivery", words(run.delivery)], ["Callback URL", html`<${Text} value=${run.async_webhook_url} />`],
       data && ["Allowed hosts", html`<${Text} value=${data.callback_hosts?.join(", ") ?? "Any public host"} />`],
       data && ["Attempts after", data.retry_schedule?.join(", ") ?? "The default: 0 s, 5 s … 24 h, 12 in all"],
       data && ["Deadline", data.exchange_deadline ?? "The default: 15 s"]]} />
@@ -174,10 +162,10 @@ function Configuration({ run }) {
 }
 
 function Labels({ run }) {
-  const list = (query, value) => html`<a href=${href(["runs"], query)}><${Text} value=${value} max=${500} /></a>`;
+  const list = (query, value) => html`<a href=${href(["runs"], query)}><bdi>${cut(String(value), 300)}</bdi></a>`;
   const rows = Object.entries(run.user_metadata ?? {}).map(([key, value]) =>
-    [html`<${Text} value=${key} />`, value === null ? "null" : list({ [`metadata[${key}]`]: String(value) }, value)]);
-  return html`<${Facts} rows=${[["User", run.user ? list({ user: run.user }, run.user) : "–"], ...rows]} />
+    [html`<${Text} value=${key} max=${200} />`, value === null ? "null" : list({ [`metadata[${key}]`]: String(value) }, value)]);
+  return html`<${Pairs} of=${[["User", run.user ? list({ user: run.user }, run.user) : "–"], ...rows]} />
     ${!rows.length && html`<p class="faint">No metadata was given.</p>`}`;
 }
 
@@ -197,8 +185,9 @@ function Values({ run }) {
     if (view === "labels") return html`<${Labels} run=${run} />`;
     if (view === "callback") return html`<${Configuration} run=${run} />`;
     if (view === "output" && run.status !== "completed") return html`<p class="faint">There is no output${FINAL.has(run.status) ? "" : " yet"}.</p>`;
-    if (error) return html`<${ErrorBox} error=${error} retry=${reload} />`;
-    if (!values) return loading ? html`<${Spinner} label="Loading" />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
+    if (!values) {
+      return error || loading ? html`<${Waiting} error=${error} retry=${reload} />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
+    }
     return view === "inputs" ? html`<${Json} key="in" value=${values.start_inputs} root="start" label="Inputs" />`
       : html`<${Json} key="out" value=${values.output} label="Output" />`;
   };
@@ -229,12 +218,10 @@ const isTroubled = ({ status, deliveries = [] }) => FINAL.has(status) &&
 /** `#/runs/req_…` */
 export default function RunPage({ id }) {
   const { query } = useRoute();
-  const { run, steps, error, loading, live, reload } = useRun(id);
+  const { run, steps, error, live, reload } = useRun(id);
   const [dialog, setDialog] = useState(null);
   const now = useTick(500, !!run && !FINAL.has(run.status));
-  if (!run) {
-    return html`<${Page} title="Run">${loading ? html`<${Spinner} label="Loading" />` : html`<${ErrorBox} error=${error} retry=${reload} />`}<//>`;
-  }
+  if (!run) return html`<${Page} title="Run"><${Waiting} error=${error} retry=${reload} /><//>`;
   const total = Math.max(run.steps_count ?? 0, steps.length);
   const pick = (step) => setQuery({ step }, { replace: true });
   const close = () => setDialog(null);
@@ -242,10 +229,10 @@ export default function RunPage({ id }) {
     <${Callbacks} run=${run} onChange=${reload} /></section>`;
   const body = html`<${Steps} key="steps" chosen=${query.get("step")} onPick=${pick} onRetry=${(from) => setDialog({ from })}
     ...${{ run, steps, total, now }} />`;
-  return html`<${Page} title=${html`<a href=${href(["runs"], { deployment: run.deployment })}>${run.deployment}</a> / <bdi>${run.variant}</bdi>`}
+  return html`<${Page} title=${html`<a href=${href(["runs"], { deployment: run.deployment })}><bdi>${run.deployment}</bdi></a> / <bdi>${run.variant}</bdi>`}
       name=${`${run.deployment} / ${run.variant}`} lead=${html`<${Badges} run=${run} live=${live} />`}
       actions=${html`<${Actions} run=${run} onCancel=${() => setDialog("cancel")} onRetry=${() => setDialog({})} />`}><div class="run">
-      <${Ids} run=${run} />${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
+      <${Ids} run=${run} /><${ErrorBox} error=${error} retry=${reload} />
       <${Story} run=${run} onStep=${pick} /><${Strip} ...${{ run, steps, total, now }} />
       ${isTroubled(run) ? [log, body] : [body, log]}<${Values} key=${FINAL.has(run.status)} run=${run} /></div>
     ${dialog === "cancel" && html`<${Cancel} run=${run} onClose=${close} onDone=${reload} />`}

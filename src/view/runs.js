@@ -1,6 +1,6 @@
 // The runs: a live table, its filter, what happened over time, and what is done with all that match.
 
-import { html, useEffect, useRef, useState } from "./lib/preact.js";
+import { useEffect, useRef, useState } from "./lib/preact.js";
 import { useGet, usePages } from "./api.js";
 import { href, setQuery } from "./router.js";
 import { may } from "./session.js";
@@ -8,7 +8,7 @@ import { useLive } from "./live.js";
 import { FilterBar, FINAL, inWords, Menu, OPEN, STATUSES, useFilter } from "./filters.js";
 import { Histogram } from "./histogram.js";
 import { Bulk, Export } from "./bulk.js";
-import { Button, Code, Copy, Duration, Empty, ErrorBox, Field, Icon, More, Page, Spinner, Status, Table, Tabs, Time } from "./ui.js";
+import { Button, Code, Copy, Duration, Empty, ErrorBox, Icon, More, Page, Status, Table, Tabs, Time, Waiting, html } from "./ui.js";
 import { count, cut, number, words } from "./format.js";
 
 const STORE = "skep.runs.hidden";
@@ -23,7 +23,8 @@ const AT_TOP = 120;
 /** What a row says below its name: why it failed, or what it waits for. */
 function why({ error, waiting_on: on }) {
   if (error) return html`<span class="why red"><bdi>${cut(error, 160)}</bdi></span>`;
-  return on && html`<span class="why">${on.step && html`at <bdi>${on.step}</bdi>`}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
+  const what = on?.recipient ? html`waits for <bdi>${cut(on.recipient, 60)}</bdi>` : on?.step && html`waits at <bdi>${cut(on.step, 60)}</bdi>`;
+  return what && html`<span class="why">${what}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
 }
 
 const given = (text) => (text ? html`<bdi class="text" title=${cut(text, 300)}>${cut(text, 60)}</bdi>` : html`<span class="faint">–</span>`);
@@ -54,7 +55,6 @@ function useHidden() {
   return [hidden, flip];
 }
 
-/** The filter as the list's query. */
 function asked({ params, status }) {
   const all = new URLSearchParams(params);
   for (const one of status) all.append("status", one);
@@ -146,8 +146,8 @@ function useLiveRuns(filter) {
 
 const LIVE = {
   live: ["Live", "green", "Changes come in as they happen"],
-  reconnecting: ["Reconnecting", "amber", "The stream broke off; the list is asked for every 15 s until it is back"],
-  off: ["Not live", "grey", "There is no stream; the list is asked for every 15 s"],
+  reconnecting: ["Reconnecting", "amber", "Until the stream is back, the list is asked for every 15 s"],
+  off: ["Not live", "grey", "Without a stream, the list is asked for every 15 s"],
 };
 
 function Liveness({ state, reload }) {
@@ -156,7 +156,6 @@ function Liveness({ state, reload }) {
     ${state !== "live" && html`<${Button} kind="quiet" onClick=${reload}>Refresh<//>`}`;
 }
 
-/** Each state with how many there are. */
 function States({ filter, tick }) {
   const { data, reload } = useGet("v1/workflow_runs/counts", filter.params);
   useEffect(() => {
@@ -172,24 +171,17 @@ function States({ filter, tick }) {
   return html`<${Tabs} label="Status" items=${items} current=${filter.status.length > 1 ? null : filter.status[0] ?? ""} />`;
 }
 
-/** From where, and with which version, runs are tried again. */
-function retryFields(extra, set) {
-  const choice = (name, options) => (props) => html`<select ...${props} value=${extra[name]}
-    onChange=${(event) => set({ ...extra, [name]: event.currentTarget.value })}>${options.map(([value, label]) =>
-    html`<option value=${value}>${label}</option>`)}</select>`;
-  return html`<${Field} label="From" hint="Steps that finished before it are not done again.">${choice("from",
-      [["failed", "The step that failed"], ["start", "The start"]])}<//>
-    <${Field} label="Version">${choice("version", [["same", "The one that each ran with"], ["latest", "The latest of its variant"]])}<//>`;
-}
-
-const cancelFields = (extra, set) => html`<${Field} label="Reason" hint="Told to whoever waits for the result.">${(props) => html`<input
-  ...${props} type="text" maxlength="500" value=${extra.reason} onInput=${(event) => set({ reason: event.currentTarget.value || undefined })} />`}<//>`;
+const RETRY_FIELDS = [
+  ["from", "From", "Steps that finished before it are not done again.", [["failed", "The step that failed"], ["start", "The start"]]],
+  ["version", "Version", null, [["same", "The one that each ran with"], ["latest", "The latest of its variant"]]],
+];
+const CANCEL_FIELDS = [["reason", "Reason", "Told to whoever waits for the result.", { maxlength: 500 }]];
 
 /** What is done with all that match: the states it can be done to, and those that are meant when none is chosen. */
 const ACTIONS = {
-  cancel: { title: "Cancel runs", action: "Cancel", danger: true, fields: cancelFields, on: OPEN, usual: OPEN, which: "open" },
+  cancel: { title: "Cancel runs", action: "Cancel", danger: true, fields: CANCEL_FIELDS, on: OPEN, usual: OPEN, which: "open" },
   retry: {
-    title: "Retry runs", action: "Retry", fields: retryFields, initial: { from: "failed", version: "same" },
+    title: "Retry runs", action: "Retry", fields: RETRY_FIELDS, initial: { from: "failed", version: "same" },
     on: FINAL, usual: ["failed"], which: "failed",
   },
 };
@@ -200,13 +192,13 @@ function BulkDialog({ name, filter, onClose, onDone }) {
   const states = chosen.map((one) => words(one).toLowerCase()).join(" or ") || which;
   return html`<${Bulk} ...${{ ...rest, onClose, onDone }} path="v1/workflow_runs/${name}"
     filter=${{ ...filter.object, status: chosen.length ? chosen : usual }}
-    words=${[`${states} runs`, inWords(filter)].filter(Boolean).join(", ")} />`;
+    words=${[`${states} runs`, ...inWords(filter)].map((part, at) => html`${at > 0 && ", "}<bdi>${part}</bdi>`)} />`;
 }
 
 function Actions({ filter, reload, hidden, flip }) {
   const [open, setOpen] = useState(null);
   const shut = () => setOpen(null);
-  const button = (name, label) => html`<li><button type="button" onClick=${() => setOpen(name)}
+  const button = (name, label) => html`<li><button onClick=${() => setOpen(name)}
     disabled=${filter.status.length > 0 && !filter.status.some((one) => ACTIONS[name].on.includes(one))}>${label}</button></li>`;
   return html`<${Menu} label="Columns" align="right"><fieldset><legend>Columns</legend>${COLUMNS.slice(1).map(({ key, label }) =>
       html`<label class="check" key=${key}><input type="checkbox" checked=${!hidden.includes(key)} onChange=${() => flip(key)} />${label}</label>`)}
@@ -235,14 +227,14 @@ function Nothing({ filter }) {
     return html`<${Empty} title="No run matches"><p>The filter leaves nothing. Take a part of it away, or start over.</p>
       <p><a class="button" href=${href(["runs"])}>Clear filters</a></p><//>`;
   }
-  if (loading) return html`<div class="loading"><${Spinner} label="Loading" /></div>`;
+  if (loading) return html`<${Waiting} />`;
   if (first) {
-    return html`<${Empty} title="No runs yet"><p>A run starts when <a href=${href(["deployments", first])}>${first}</a> or another
+    return html`<${Empty} title="No runs yet"><p>A run starts when <a href=${href(["deployments", first])}><bdi>${first}</bdi></a> or another
       <a href=${href(["deployments"])}>deployment</a> is called: by the API, a webhook, a schedule, or Run now on its page.</p>
       <${Code} label="command" text=${`curl ${base()}/v1/workflow/invoke -H "Authorization: Bearer $KEY" -d '{"deployment": "${first}", "inputs": {}}'`} /><//>`;
   }
-  return html`<${Empty} title="Deploy a workflow, and its runs are here"><p>Five lines in a shell: where Skep is, deploy a workflow, call it and wait
-    for the result, call it and have the result sent to a URL, and list the runs. This page shows them as they come.</p>
+  return html`<${Empty} title="Deploy a workflow, and its runs are here"><p>Five lines in a shell: where Skep is; deploy a workflow; call it and wait
+    for the result; call it and have the result sent to a URL; list the runs.</p>
     <${Code} text=${FIRST_LINES()} label="commands" /><//>`;
 }
 
@@ -259,7 +251,7 @@ export default function Runs() {
   return html`<${Page} title="Runs" lead=${html`<${Liveness} state=${live} reload=${reload} />`}
       actions=${html`<${Actions} ...${{ filter, reload, hidden, flip }} />`}><div class="runs">
       ${(!isEmpty || filter.isSet) && html`<${FilterBar} filter=${filter} keys=${keys} />
-        <${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />
+        ${may("read") && html`<${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
         <${States} filter=${filter} tick=${tick} />`}
       <div class="fresh" role="status">${waiting > 0 && html`<${Button} kind="primary" onClick=${show}><${Icon} name="up" size=${12} />
         ${number(waiting)} new<//>`}</div>
@@ -267,6 +259,6 @@ export default function Runs() {
       ${isEmpty && html`<${Nothing} filter=${filter} />`}
       ${rows.length > 0 && html`<${Table} label="Runs" columns=${columns} rows=${rows} rowKey=${(run) => run.run_id} rowClass=${past}
         rowHref=${(run) => href(["runs", run.request_id])} />`}
-      ${loading && !rows.length && html`<div class="loading"><${Spinner} label="Loading" /></div>`}
+      ${loading && !rows.length && html`<${Waiting} />`}
       <${More} pages=${pages} what="runs" /></div><//>`;
 }

@@ -32,10 +32,8 @@ export async function resume() {
   }
 }
 
-/** Open a session with an API key. */
 export const signIn = async (key) => become(await post("v1/session", { key }, { quiet: true }));
 
-/** End the session, here and on the server. */
 export async function signOut() {
   await del("v1/session", null, { quiet: true }).catch((error) => {
     if (error.status !== 401) throw error;

@@ -10,38 +10,25 @@ const SECRET = "SKEP_WEBHOOK_SECRET";
 
 // ---- literals ----
 
-const HEX = (char) => char.charCodeAt(0).toString(16).padStart(2, "0");
 const CONTROL = /[\u0000-\u001f\u007f]/g;
+const hex = (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
 const quoted = {
-  python: (text) => JSON.stringify(text),
-  javascript: (text) => JSON.stringify(text),
-  rust: (text) => `"${text.replace(/[\\"]/g, "\\$&").replace(/\n/g, "\\n").replace(CONTROL, (c) => `\\x${HEX(c)}`)}"`,
+  rust: (text) => `"${text.replace(/[\\"]/g, "\\$&").replace(CONTROL, hex)}"`,
   php: (text) => `'${text.replace(/[\\']/g, "\\$&")}'`,
   ruby: (text) => JSON.stringify(text).replace(/#(?=[{$@])/g, "\\#"),
 };
 const WORDS = {
   python: { true: "True", false: "False", null: "None" },
-  ruby: { null: "nil" },
+  ruby: { null: "nil", ": ": " => " },
+  php: { ": ": " => ", "{": "[", "}": "]", "{}": "new stdClass()" },
 };
-const PAIR = { php: " => ", ruby: " => " };
 
-/** A JSON value as the language writes it, over several lines once it is long. */
+/** A JSON value as the language writes it. */
 export function literal(language, value, pad = "") {
-  if (typeof value === "string") return quoted[language](value);
-  if (value === null || typeof value !== "object") return WORDS[language]?.[value] ?? String(value);
-  const isList = Array.isArray(value);
-  const parts = Object.entries(value).map(([key, one]) => {
-    const name = isList ? "" : quoted[language](key) + (PAIR[language] ?? ": ");
-    return name + literal(language, one, `${pad}    `);
-  });
-  const [open, close] = isList || language === "php" ? "[]" : "{}";
-  if (!parts.length) return !isList && language === "php" ? "new stdClass()" : open + close;
-  const line = parts.join(", ");
-  if (line.length < 60 && !line.includes("\n")) {
-    const air = open === "{" ? " " : "";
-    return open + air + line + air + close;
-  }
-  return `${open}\n${parts.map((part) => `${pad}    ${part},\n`).join("")}${pad}${close}`;
+  const token = /"(?:[^"\\]|\\.)*"|true|false|null|: |\{\}|[{}]/g;
+  const text = JSON.stringify(value, null, 4).replace(token, (one) => (one[0] === '"' && quoted[language]
+    ? quoted[language](JSON.parse(one)) : WORDS[language]?.[one] ?? one));
+  return text.replaceAll("\n", `\n${pad}`);
 }
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -169,20 +156,20 @@ import time
 
 
 def is_from_skep(secret: str, headers, body: bytes, tolerance: int = 300) -> bool:
-    """headers: names in lower case. body: the bytes as they came, not parsed and written again."""
+    """headers: names in lower case. body: the bytes as they came."""
     event, sent = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not sent.isdecimal() or abs(time.time() - int(sent)) > tolerance:
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     mac = hmac.new(key, f"{event}.{sent}.".encode() + body, hashlib.sha256)
     expected = b"v1," + base64.b64encode(mac.digest())
-    # During a rotation there are two signatures: one that fits is enough.
+    # Two during a rotation: one that fits is enough.
     given = headers.get("webhook-signature", "").encode().split()
     return any(hmac.compare_digest(expected, one) for one in given)
 `,
   javascript: `import { createHmac, timingSafeEqual } from "node:crypto";
 
-/** headers: as Node's request.headers. body: a Buffer with the bytes as they came, not parsed and written again. */
+/** headers: as Node's request.headers. body: a Buffer with the bytes as they came. */
 export function isFromSkep(secret, headers, body, tolerance = 300) {
   const id = headers["webhook-id"];
   const sent = headers["webhook-timestamp"];
@@ -190,7 +177,7 @@ export function isFromSkep(secret, headers, body, tolerance = 300) {
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
   const mac = createHmac("sha256", key).update(\`\${id}.\${sent}.\`).update(body).digest("base64");
   const expected = Buffer.from(\`v1,\${mac}\`);
-  // During a rotation there are two signatures: one that fits is enough.
+  // Two during a rotation: one that fits is enough.
   return (headers["webhook-signature"] ?? "").split(" ").some((one) => {
     const given = Buffer.from(one);
     return given.length === expected.length && timingSafeEqual(given, expected);
@@ -206,8 +193,7 @@ use sha2::Sha256;
 
 const TOLERANCE: u64 = 300;
 
-/// \`id\`, \`sent\` and \`signatures\`: the headers webhook-id, webhook-timestamp and webhook-signature. \`body\`: the bytes
-/// as they came, not parsed and written again.
+/// \`id\`, \`sent\`, \`signatures\`: webhook-id, webhook-timestamp, webhook-signature. \`body\`: the bytes as they came.
 pub fn is_from_skep(secret: &str, id: &str, sent: &str, signatures: &str, body: &[u8]) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if !sent.parse::<u64>().is_ok_and(|sent| now.abs_diff(sent) <= TOLERANCE) {
@@ -221,7 +207,7 @@ pub fn is_from_skep(secret: &str, id: &str, sent: &str, signatures: &str, body: 
     };
     mac.update(format!("{id}.{sent}.").as_bytes());
     mac.update(body);
-    // During a rotation there are two signatures: one that fits is enough. \`verify_slice\` takes constant time.
+    // Two during a rotation: one that fits is enough.
     signatures.split(' ').any(|one| {
         let given = one.strip_prefix("v1,").and_then(|text| STANDARD.decode(text).ok());
         given.is_some_and(|given| mac.clone().verify_slice(&given).is_ok())
@@ -229,10 +215,7 @@ pub fn is_from_skep(secret: &str, id: &str, sent: &str, signatures: &str, body: 
 }
 `,
   php: `<?php
-/**
- * $headers: names in lower case: array_change_key_case(getallheaders()).
- * $body: as it came, not parsed and written again: file_get_contents('php://input').
- */
+// $headers: names in lower case: array_change_key_case(getallheaders()). $body: file_get_contents('php://input').
 function is_from_skep(string $secret, array $headers, string $body, int $tolerance = 300): bool
 {
     $id = $headers['webhook-id'] ?? '';
@@ -242,7 +225,7 @@ function is_from_skep(string $secret, array $headers, string $body, int $toleran
     }
     $key = base64_decode(preg_replace('/^whsec_/', '', $secret));
     $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$sent.$body", $key, true));
-    // During a rotation there are two signatures: one that fits is enough.
+    // Two during a rotation: one that fits is enough.
     foreach (explode(' ', $headers['webhook-signature'] ?? '') as $given) {
         if (hash_equals($expected, $given)) {
             return true;
@@ -253,7 +236,7 @@ function is_from_skep(string $secret, array $headers, string $body, int $toleran
 `,
   ruby: `require "openssl"
 
-# headers: names in lower case. body: as it came, not parsed and written again: request.raw_post, request.body.read.
+# headers: names in lower case. body: as it came: request.raw_post, request.body.read.
 def from_skep?(secret, headers, body, tolerance: 300)
   id, sent = headers.values_at("webhook-id", "webhook-timestamp")
   return false if (Time.now.to_i - sent.to_i).abs > tolerance
@@ -261,7 +244,7 @@ def from_skep?(secret, headers, body, tolerance: 300)
   key = secret.delete_prefix("whsec_").unpack1("m")
   mac = OpenSSL::HMAC.digest("SHA256", key, "#{id}.#{sent}.".b + body.b)
   expected = "v1,#{[mac].pack("m0")}"
-  # During a rotation there are two signatures: one that fits is enough.
+  # Two during a rotation: one that fits is enough.
   headers["webhook-signature"].to_s.split.any? { |given| OpenSSL.secure_compare(expected, given) }
 end
 `,

@@ -1,14 +1,13 @@
-// One step beside the waterfall: what went in, what came out, why it failed, each attempt. Its values are asked for when
-// it is opened.
+// One step beside the waterfall: what went in and came out, why it failed. Its values are asked for when it is opened.
 
-import { html, useEffect, useState } from "./lib/preact.js";
+import { useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import { Badge, Button, Copy, ErrorBox, Icon, Spinner, Status, Tabs, Time } from "./ui.js";
+import { Badge, Button, Copy, ErrorBox, Icon, Status, Tabs, Text, Time, Waiting, html } from "./ui.js";
 import { bytes, ms, plural, words } from "./format.js";
 import { href } from "./router.js";
 import { Cause, Countdown } from "./callbacks.js";
 import { FINAL, parts } from "./waterfall.js";
-import Json, { Text } from "./json.js";
+import Json from "./json.js";
 
 /** Values larger than this are asked for by a press. */
 const FREELY = 512 * 1024;
@@ -18,21 +17,19 @@ const took = (one) => one.ended_at && ms(Date.parse(one.ended_at) - Date.parse(o
 /** The attempts of a step, one below the other. */
 function Tries({ step }) {
   if (!step.attempts.length) return html`<p class="faint">None: it was done without leaving the process.</p>`;
-  return html`<ol class="st-tries">${step.attempts.map((one) => {
+  return html`<ol class="plain">${step.attempts.map((one) => {
     const failed = one.error || one.error_class;
     const status = failed ? "failed" : one.ended_at || FINAL.has(step.status) ? step.status : "running";
-    return html`<li><div class="run-badges"><span class="faint">#${one.number}</span>
+    return html`<li><div class="row"><span class="faint">#${one.number}</span>
       <${Status} value=${status} label=${failed ? words(one.error_class ?? "failed") : undefined} />
       <span class="faint"><${Time} at=${one.started_at} /></span><span class="gap"></span><span class="num">${took(one)}</span></div>
       ${one.error && html`<p class="hint"><${Text} value=${one.error} /></p>`}</li>`;
   })}</ol>`;
 }
 
-const NO_OUTPUT = { failed: "It failed: there is no output.", skipped: "It was not taken: its output is null.", cancelled: "It was cancelled." };
-
 function View({ step, view, name }) {
   if (view === "output" && step.output == null && step.status !== "completed") {
-    return html`<p class="faint">${NO_OUTPUT[step.status] ?? "There is none yet."}</p>`;
+    return html`<p class="faint">There is no output${FINAL.has(step.status) ? "" : " yet"}.</p>`;
   }
   return html`<${Json} key=${view} value=${step[view] ?? null} root=${view === "input" ? "" : `${name}.${view}`} label=${words(view)} />`;
 }
@@ -40,10 +37,7 @@ function View({ step, view, name }) {
 /** A run that this step started, if the step tells one. */
 const childOf = (step) => [step.child_request_id, step.meta?.request_id].find((id) => /^req_[0-9a-f]{32}$/.test(id));
 
-/**
- * The panel of one step. `row` is the step as the list has it; `onRetry(path)` starts the run again from there, or is
- * null where that cannot be.
- */
+/** The panel of one step: `row` is what the list has of it; `onRetry(path)` is null where that cannot be. */
 export default function Step({ run, row, onClose, onRetry }) {
   const size = (row.input_bytes ?? 0) + (row.output_bytes ?? 0);
   const [asked, setAsked] = useState(null);
@@ -59,10 +53,10 @@ export default function Step({ run, row, onClose, onRetry }) {
   const current = names.includes(view) ? view : shown.status === "failed" && shown.attempts.length ? "attempts" : "output";
   const child = childOf(shown);
   const approval = run.waiting_on?.step === row.path && run.waiting_on.approval_id;
-  return html`<aside class="st" aria-label="Step"><header><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
-      <button type="button" class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
-    <div class="run-badges"><${Status} value=${shown.status} /><${Badge}><${Text} value=${shown.type} /><//>
-      ${shown.reused && html`<${Badge} tone="violet" title="Its result was taken over from the run that this one retries">reused<//>`}
+  return html`<aside class="st" aria-label="Step"><header class="row"><h3><${Text} value=${row.path} /></h3><${Copy} text=${row.path} label="path" />
+      <button class="close" aria-label="Close the step" onClick=${onClose}><${Icon} name="close" /></button></header>
+    <div class="row"><${Status} value=${shown.status} /><${Badge}><${Text} value=${shown.type} /><//>
+      ${shown.reused && html`<${Badge} tone="violet" title="Taken over from the run that was retried">reused<//>`}
       <span class="num">${took(shown)}</span>${shown.attempts.length > 1 && html`<span>${plural(shown.attempts.length, "attempt")}</span>`}
       <span class="faint">started <${Time} at=${shown.started_at} /></span></div>
     ${shown.due_at && shown.status === "waiting" && html`<p>It goes on <strong><${Countdown} at=${shown.due_at} /></strong>.</p>`}
@@ -71,9 +65,9 @@ export default function Step({ run, row, onClose, onRetry }) {
     <${Cause} error=${shown.error} kind=${shown.error_class} />
     ${onRetry && html`<p><${Button} onClick=${() => onRetry(row.path)}>Retry from here…<//></p>`}
     <${Tabs} label="Of this step" items=${tabs} current=${current} onSelect=${setView} />
-    ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
+    <${ErrorBox} error=${error} retry=${reload} />
     ${current === "attempts" ? html`<${Tries} step=${shown} />`
       : step ? html`<${View} key=${row.path} step=${step} view=${current} name=${parts(row.path).pop()} />`
-      : loading ? html`<${Spinner} label="Loading the values" />`
+      : loading ? html`<${Waiting} />`
       : !error && html`<p><${Button} onClick=${() => setAsked(row.path)}>Load ${bytes(size)}<//></p>`}</aside>`;
 }

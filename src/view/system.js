@@ -23,9 +23,7 @@ const OPEN = [
   { key: "parked", label: "parked", tone: "violet", dash: "dotted" }, { key: "deliveries", label: "deliveries owed", tone: "green", dash: "dashdot" },
 ];
 const LAGS = [
-  ["queue_time", "Time in the queue", "From a run's acceptance to its first start."],
-  ["run_duration", "Duration of runs", "From a run's first start to its end, waiting included."],
-  ["delivery_lag", "Time to delivery", "From an event to its delivery."],
+  ["queue_time", "Time in the queue"], ["run_duration", "Duration of runs", "From the first start to the end, waiting included."], ["delivery_lag", "Time to delivery"],
 ];
 const HALVES = [{ key: "p50", label: "median", tone: "blue" }, { key: "p99", label: "99 of 100", tone: "violet", dash: "dashed" }];
 
@@ -47,22 +45,20 @@ function Charts({ stats, scope }) {
     </div></div>`;
 }
 
-const tile = (label, value, more) => html`<div class="tile"><dt>${label}</dt><dd><strong>${value}</strong>${more && html`<span class="faint">${more}</span>`}</dd></div>`;
-
 function Tiles({ one }) {
   const { runs, deliveries, workers, senders, file, process } = one;
-  const age = (text, n) => (n > 0 ? `${text} ${ms(n)}` : null);
-  return html`<dl class="tiles">
-    ${tile("Runs queued", html`<a href=${href(["runs"], { status: "queued" })}>${number(runs.queued)}</a>`, age("the oldest for", runs.oldest_queued_age) ?? `of at most ${number(runs.max_queued)}`)}
-    ${tile("Runs running", html`<a href=${href(["runs"], { status: "running" })}>${number(runs.running)}</a>`, `${workers.busy} of ${workers.total} workers busy`)}
-    ${tile("Runs parked", html`<a href=${href(["runs"], { status: ["waiting", "awaiting_approval"] })}>${number(runs.parked)}</a>`, "for a time or a person")}
-    ${tile("Deliveries owed", html`<a href=${href(["deliveries"], { status: ["pending", "delivering"] })}>${number(deliveries.pending + deliveries.delivering)}</a>`,
-      age("overdue for", deliveries.oldest_due_age) ?? `${senders.busy} of ${senders.total} senders busy`)}
-    ${tile("File", bytes(file.bytes), file.free_bytes ? `${bytes(file.free_bytes)} of it free for reuse` : "none of it free")}
-    ${tile("Write-ahead log", bytes(file.wal_bytes), "copied into the file as it goes")}
-    ${tile("Disk", file.disk_free_bytes == null ? "–" : `${bytes(file.disk_free_bytes)} free`, "where the file lies")}
-    ${tile("Memory", bytes(process.resident_bytes), process.cpu_seconds == null ? null : `${ms(process.cpu_seconds * 1000)} of processor time`)}
-  </dl>`;
+  const link = (n, place, ...status) => html`<a href=${href([place], { status })}>${number(n)}</a>`;
+  const age = (n) => n > 0 && `the oldest for ${ms(n)}`;
+  return html`<dl class="tiles">${[
+    ["Runs queued", link(runs.queued, "runs", "queued"), age(runs.oldest_queued_age) || `of at most ${number(runs.max_queued)}`],
+    ["Runs running", link(runs.running, "runs", "running"), `${workers.busy} of ${workers.total} workers busy`],
+    ["Runs parked", link(runs.parked, "runs", "waiting", "awaiting_approval"), "for a time or a person"],
+    ["Deliveries owed", link(deliveries.pending + deliveries.delivering, "deliveries", "pending", "delivering"), age(deliveries.oldest_due_age) || `${senders.busy} of ${senders.total} senders busy`],
+    ["File", bytes(file.bytes), `${bytes(file.free_bytes)} free for reuse`],
+    ["Write-ahead log", bytes(file.wal_bytes)],
+    ["Disk", `${bytes(file.disk_free_bytes)} free`],
+    ["Memory", bytes(process.resident_bytes), `${ms((process.cpu_seconds ?? 0) * 1000)} of processor time`],
+  ].map(([label, value, more]) => html`<div class="tile" key=${label}><dt>${label}</dt><dd><strong>${value}</strong><span class="faint">${more}</span></dd></div>`)}</dl>`;
 }
 
 function Health({ one }) {
@@ -81,8 +77,6 @@ const About = ({ one }) => html`<section class="panel"><h2>About</h2><${Pairs} o
   ["Secrets", one.file.secrets_sealed ? "sealed with the master key" : html`<span>in clear in the file, which only its owner can read; <code>master_key</code> seals them</span>`],
   ["Ended runs", kept(one.retention.runs)],
   ["Attempts", kept(one.retention.attempts)],
-  ["Deployments", html`<a href=${href(["deployments"])}>${number(one.deployments)}</a>`],
-  ["Connections", `${number(one.connections.open)} of ${number(one.connections.limit)}${one.connections.refused ? `; ${number(one.connections.refused)} refused` : ""}`],
   one.process.open_fds != null && ["Open files", `${number(one.process.open_fds)} of ${number(one.process.max_fds)}`],
   ["Largest request", html`<${Bytes} n=${one.body_limit} />`],
 ]} /></section>`;

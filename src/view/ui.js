@@ -1,12 +1,38 @@
 // The parts that all pages are built of. They know no endpoint and no page.
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
+import { html as draw, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
 import { absolute, bytes, cut, ms as inMs, number, relative, words as inWords } from "./format.js";
 
-const TEXT_MAX = 2000;
+/** Characters of one text until more is asked for, of a title or label, and how many a press adds. */
+const TEXT_MAX = 1000;
+const LABEL_MAX = 400;
+const MORE = 20_000;
+
+// What nobody sees, and what would turn the text beside it round: shown by its number.
+const UNSEEN = /([\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff])/;
+const shown = (text, show) => text.split(UNSEEN).map((part, at) =>
+  (at % 2 ? show(`U+${part.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`) : part));
+const plain = (text, max) => shown(cut(text, max), String).join("");
+
+const tamed = new WeakSet();
+function tame(node) {
+  if (typeof node === "string") return UNSEEN.test(node) ? shown(node, (code) => draw`<span class="ctl">${code}</span>`) : node;
+  if (Array.isArray(node)) return node.map(tame);
+  if (!node?.props || tamed.has(node)) return node;
+  tamed.add(node);
+  const { type, props } = node;
+  for (const name of typeof type === "string" ? ["title", "aria-label"] : []) {
+    if (props[name]) props[name] = plain(String(props[name]), LABEL_MAX);
+  }
+  if (type === "button") props.type ??= "button";
+  if (props.children) props.children = tame(props.children);
+  return node;
+}
+
+/** The tag of every template: what it draws turns nothing beside it round, and a button sends a form only if it says so. */
+export const html = (...parts) => tame(draw(...parts));
 
 let ids = 0;
-/** An id of the component's own. */
 export function useUid(prefix = "u") {
   const id = useRef(null);
   id.current ??= `${prefix}${(ids += 1)}`;
@@ -14,13 +40,14 @@ export function useUid(prefix = "u") {
 }
 
 // Shapes, on 16 by 16. A state is never told by its colour alone.
+const RING = "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13";
 const SHAPES = {
-  check: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8.2l2.2 2.2L11.2 6",
-  cross: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6",
-  slash: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M3.6 12.4l8.8-8.8",
-  play: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M6.5 5.2v5.6L11 8z",
-  dots: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M5 8h.1M8 8h.1M11 8h.1",
-  clock: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M8 4.5V8l2.4 1.6",
+  check: `${RING}M5 8.2l2.2 2.2L11.2 6`,
+  cross: `${RING}M5.7 5.7l4.6 4.6M10.3 5.7l-4.6 4.6`,
+  slash: `${RING}M3.6 12.4l8.8-8.8`,
+  play: `${RING}M6.5 5.2v5.6L11 8z`,
+  dots: `${RING}M5 8h.1M8 8h.1M11 8h.1`,
+  clock: `${RING}M8 4.5V8l2.4 1.6`,
   person: "M8 8.2a3 3 0 1 0 0-6 3 3 0 0 0 0 6M2.5 14c.6-2.6 2.7-4 5.5-4s4.9 1.4 5.5 4",
   people: "M6 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5M1.5 13.5c.4-2.4 2.2-3.7 4.5-3.7s4.1 1.3 4.5 3.7M10.5 2.7a2.5 2.5 0 0 1 0 4.6M12.3 10.2c1.2.6 2 1.7 2.2 3.3",
   skip: "M3.5 4l4 4-4 4M8.5 4l4 4-4 4",
@@ -62,31 +89,28 @@ const STATES = {
 /** The tone of a state, which is also its class. */
 export const tone = (value) => (STATES[value] ?? ["grey"])[0];
 
-/** A state: its shape and its word. */
 export function Status({ value, label }) {
   const [colour, shape] = STATES[value] ?? ["grey", "dots"];
   return html`<span class="status ${colour}"><${Icon} name=${shape} />${label ?? inWords(value)}</span>`;
 }
 
-/** A small fact beside a title. */
 export function Badge({ tone: colour = "grey", title, children }) {
   return html`<span class="badge ${colour}" title=${title}>${children}</span>`;
 }
 
-/** Text that a user gave: in its own direction, cut at `max` with a button to see the rest. */
+/** Text that a user gave: in its own direction, cut at `max` with a button to see more. */
 export function Text({ value, max = TEXT_MAX }) {
-  const [all, setAll] = useState(false);
+  const [size, setSize] = useState(max);
   if (value == null || value === "") return html`<span class="faint">–</span>`;
   const text = String(value);
-  if (all || text.length <= max) return html`<bdi class="text">${text}</bdi>`;
-  return html`<bdi class="text">${cut(text, max)}…</bdi> <button type="button" class="link"
-    onClick=${() => setAll(true)}>Show more (${number(text.length)} characters)</button>`;
+  if (text.length <= size) return html`<bdi class="text">${text}</bdi>`;
+  return html`<bdi class="text">${cut(text, size)}…</bdi> <button class="link"
+    onClick=${() => setSize(size + MORE)}>Show more (${number(text.length)} characters)</button>`;
 }
 
 const ticks = new Set();
 setInterval(() => ticks.forEach((tick) => tick(Date.now())), 10_000);
 
-/** The time now, anew every 10 s. */
 export function useNow() {
   const [now, set] = useState(Date.now);
   useEffect(() => {
@@ -110,7 +134,6 @@ export function Duration({ ms, since }) {
   return html`<span class="num ${ms == null && since ? "faint" : ""}">${inMs(value)}</span>`;
 }
 
-/** A size. */
 export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${number(n)} bytes`}
   >${bytes(n)}</span>`;
 
@@ -129,6 +152,15 @@ export async function copy(text) {
   }
 }
 
+/** Put a file into the reader's downloads. */
+export function save(name, type, parts) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob(parts, { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
 /** A button that copies `text` (or what it answers); `label` says what that is. With `show`, the text stands in it. */
 export function Copy({ text, label = "", show, children = show && html`<code>${text}</code>` }) {
   const [done, setDone] = useState(false);
@@ -138,21 +170,19 @@ export function Copy({ text, label = "", show, children = show && html`<code>${t
     setTimeout(() => setDone(false), 1500);
   };
   const words = `Copy ${label}`.trim();
-  return html`<button type="button" class="copy ${children ? "" : "bare"}" title=${words} onClick=${press}><span class="away"
+  return html`<button class="copy ${children ? "" : "bare"}" title=${words} onClick=${press}><span class="away"
     >${done ? "Copied" : words} </span>${children}<${Icon} name=${done ? "check" : "copy"} /></button>`;
 }
 
 /** A button; kinds are `primary`, `danger`, `quiet` and none. */
 export function Button({ kind = "", busy = false, disabled, children, ...rest }) {
-  return html`<button type="button" ...${rest} class="button ${kind} ${rest.class ?? ""}"
+  return html`<button ...${rest} class="button ${kind} ${rest.class ?? ""}"
     aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
-/** Something is on its way. */
 export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
   >${label && html`<span class="away">${label}</span>`}</span>`;
 
-/** How much is done. */
 export function Progress({ value, max, label }) {
   return html`<div class="progress"><progress value=${value} max=${Math.max(max, 1)} aria-label=${label} />
     <span class="num">${number(value)} of ${number(max)}</span></div>`;
@@ -162,7 +192,7 @@ export function Progress({ value, max, label }) {
 export function Page({ title, name, actions, lead, children }) {
   const words = name ?? (typeof title === "string" ? title : "");
   useEffect(() => {
-    document.title = words ? `${cut(words, 80)} · Skep` : "Skep";
+    document.title = words ? `${plain(words, 80)} · Skep` : "Skep";
   }, [words]);
   return html`<header class="head"><h1 tabindex="-1">${title}</h1>${lead}
     ${actions && html`<div class="actions">${actions}</div>`}</header>${children}`;
@@ -186,21 +216,23 @@ const ADVICE = {
 export function ErrorBox({ error, retry }) {
   if (!error) return null;
   return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
-    <p><strong><bdi>${error.message}</bdi></strong>${error.field && ` (${error.field})`}</p>
+    <p><strong><${Text} value=${error.message} /></strong>${error.field && html` (<bdi>${error.field}</bdi>)`}</p>
     ${ADVICE[error.code] && html`<p>${ADVICE[error.code]}</p>`}
     ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
 }
 
-/** A label with its input, which is a function of the properties it must have, or is drawn inside the label. */
+/** In the place of what is asked for: that it comes, or why it does not. */
+export const Waiting = ({ error, retry }) => (error ? html`<${ErrorBox} ...${{ error, retry }} />`
+  : html`<div class="loading"><${Spinner} label="Loading" /></div>`);
+
+/** A label with its input: a function of the properties that it must have. */
 export function Field({ label, hint, error, children }) {
   const id = useUid("f");
   const described = [hint && `${id}h`, error && `${id}e`].filter(Boolean).join(" ") || null;
-  const child = [children].flat().find((one) => typeof one === "function");
   const props = { id, "aria-describedby": described, "aria-invalid": error ? "true" : null };
-  return html`<div class="field">
-    ${child ? html`<label for=${id}>${label}</label>` : html`<label><span>${label}</span>${children}</label>`}
+  return html`<div class="field"><label for=${id}>${label}</label>
     ${hint && html`<p class="hint" id="${id}h">${hint}</p>`}
-    ${child?.(props)}
+    ${[children].flat().find((one) => typeof one === "function")(props)}
     ${error && html`<p class="wrong" id="${id}e"><${Icon} name="warn" />${error}</p>`}</div>`;
 }
 
@@ -221,23 +253,21 @@ export function Tabs({ label, items, current, onSelect }) {
     event.currentTarget.children[at].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
-    html`<button type="button" role="tab" key=${item.key} aria-selected=${String(item.key === current)}
+    html`<button role="tab" key=${item.key} aria-selected=${String(item.key === current)}
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
-/** A block of text with its copy button. */
 export function Code({ text, label = "code" }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
     <${Copy} text=${text} label=${label} /></div>`;
 }
 
-/** A table of `{key, label, render(row), className, link}`. The column with `link`, else the first, carries the row's link. */
+/** A table of `{key, label, render(row), className}`. The first column carries the row's link. */
 export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, busy }) {
   if (!rows.length && empty) return empty;
-  const linked = columns.find((column) => column.link) ?? columns[0];
   const cell = (column, row) => {
     const inside = column.render ? column.render(row) : row[column.key];
-    const to = column === linked && rowHref?.(row);
+    const to = column === columns[0] && rowHref?.(row);
     return html`<td role="cell" class=${column.className} data-label=${column.label} key=${column.key}
       >${to ? html`<a class="rowlink" href=${to}>${inside}</a>` : inside}</td>`;
   };
@@ -248,7 +278,6 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
       >${columns.map((column) => cell(column, row))}</tr>`)}</tbody></table></div>`;
 }
 
-/** The foot of a list of `usePages`. */
 export function More({ pages, what = "rows" }) {
   const { rows, next, from, loading, more, reload } = pages;
   if (!next && !from) return null;
@@ -273,7 +302,7 @@ export function Dialog({ title, onClose, children, wide }) {
   };
   return html`<dialog ref=${box} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${cancelled}
     onMouseDown=${(event) => event.target === box.current && onClose()}>
-    <div class="inside"><header><h2 id=${id}>${title}</h2><button type="button" class="close" onClick=${onClose}
+    <div class="inside"><header><h2 id=${id}>${title}</h2><button class="close" onClick=${onClose}
       aria-label="Close"><${Icon} name="close" /></button></header>${children}</div></dialog>`;
 }
 
@@ -282,7 +311,6 @@ const overlays = { asked: null, toasts: [] };
 let redraw = () => {};
 let toastIds = 0;
 
-/** Ask first. */
 export function confirm({ title, text, action = "Continue", danger = false }) {
   return new Promise((resolve) => {
     overlays.asked = { title, text, action, danger, resolve };
@@ -321,7 +349,6 @@ export function Overlays() {
         <${Button} kind=${asked.danger ? "danger" : "primary"} onClick=${() => answer(true)}>${asked.action}<//>
       </footer><//>`}
     <div class="toasts" role="status" aria-live="polite">${toasts.map((one) => html`<div class="toast ${one.kind}"
-      key=${one.id}><${Icon} name=${one.kind === "bad" ? "warn" : "check"} /><bdi>${one.text}</bdi><button
-      type="button" class="close" aria-label="Dismiss" onClick=${() => dismiss(one.id)}><${Icon} name="close" />
+      key=${one.id}><${Icon} name=${one.kind === "bad" ? "warn" : "check"} /><${Text} value=${one.text} max=${LABEL_MAX} /><button class="close" aria-label="Dismiss" onClick=${() => dismiss(one.id)}><${Icon} name="close" />
       </button></div>`)}</div>`;
 }

@@ -1,11 +1,10 @@
-// A run's steps as a waterfall: a tree by path, a time axis, a bar a row. Only the rows in sight are in the page, so ten
-// thousand are as quick as ten. It asks the server nothing.
+// A run's steps as a waterfall: a tree by path, a time axis, a bar a row. Only the rows in sight are in the page.
 
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Status } from "./ui.js";
-import { ms, number, plural } from "./format.js";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { Button, Status, html } from "./ui.js";
+import { cut, ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
-import { Fold, pressed, visible } from "./json.js";
+import { Fold, pressed } from "./json.js";
 
 /** Kinds whose tries are waiting, not work. */
 const PARKED = new Set(["delay", "human", "wait_signal"]);
@@ -19,7 +18,7 @@ const ROW_NARROW = 46;
 const SPARE = 8;
 const TRIES = 60;
 const SLOTS = 128;
-/** The most waits that the axis shortens, what each keeps of the width, and how long one must be. */
+/** Waits that the axis shortens: how many, what each keeps of the width, how long one must be. */
 const CUTS = 8;
 const CUT_SHARE = 0.06;
 const CUT_LEAST = 1_000;
@@ -30,7 +29,7 @@ export const parts = (path) => path.split(/\.|(?=\[)/).filter(Boolean);
 const joined = (path, label) => (label[0] === "[" ? path + label : path ? `${path}.${label}` : label);
 const item = (one) => (one.label[0] === "[" ? Number(one.label.slice(1, -1)) : -1);
 
-/** What a group without a row of its own stands at: what matters most among its rows. */
+/** Where a group without a row of its own stands: what matters most in it. */
 const gathered = (kids) =>
   ["failed", "running", "pending", "waiting", "cancelled", "completed"].find((word) => kids.some((kid) => kid.status === word)) ?? "skipped";
 
@@ -53,7 +52,7 @@ function sum(one, now) {
 }
 
 /** The tree of the paths, in order of execution; loops by item. */
-export function tree(steps, now) {
+function tree(steps, now) {
   const node = (path, label, parent) => ({ path, label, parent, step: null, kids: [], by: new Map() });
   const root = node("", "", null);
   for (const step of steps) {
@@ -73,8 +72,8 @@ export function tree(steps, now) {
   return root;
 }
 
-/** The rows that folding leaves, each with its depth; with `fits`, what fits, and what that hangs under. */
-export function rowsOf(root, folds, fits) {
+/** The rows that folding leaves; with `fits`, what fits, and what that hangs under. */
+function rowsOf(root, folds, fits) {
   const rows = [];
   const keep = (one) => one.kids.reduce((any, kid) => keep(kid) || any, !!one.step && fits(one)) && (one.kept = fits);
   if (fits) keep(root);
@@ -93,7 +92,7 @@ export function rowsOf(root, folds, fits) {
 }
 
 /** The segments of a row: `{from, to, kind}` with kind `ok`, `bad`, `live`, `wait`, `idle`. */
-export function segments(one, now) {
+function segments(one, now) {
   const { step } = one;
   if (!step || one.reused) return [];
   const ended = { completed: "ok", failed: "bad", cancelled: "idle", skipped: "idle" }[step.status];
@@ -126,11 +125,8 @@ function busy(root, now) {
   return spans.sort((a, b) => a[0] - b[0]);
 }
 
-/**
- * Times to places on the axis, in percent. Where nothing but waiting happens for much longer than everything else
- * takes, the axis is shortened: three days for a person must not turn the work into hairlines.
- */
-export function scale(t0, t1, spans) {
+/** Times to places, in percent. Long waits are shortened: three days for a person must not turn work into hairlines. */
+function scale(t0, t1, spans) {
   const gaps = [];
   let at = t0;
   for (const [from, to] of [...spans, [t1, t1]]) {
@@ -168,14 +164,14 @@ const UNITS = [1, 10, 100].flatMap((n) => [n, 2 * n, 5 * n])
   .concat([1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].map((s) => s * 1000));
 
 /** The marks of the axis: `{x, wide?, label}`; those with a width are shortened waits. */
-export function ticks({ pieces, left, share }, t0, most) {
+function ticks({ pieces, left, share }, t0, most) {
   const unit = UNITS.find((each) => left / each <= most) ?? Math.ceil(left / most / 86_400_000) * 86_400_000;
   const marks = [];
   for (const { from, to, x, wide, isCut } of pieces) {
     if (isCut) marks.push({ x, wide, label: ms(to - from) });
     for (let at = from === t0 ? 0 : unit; !isCut && at < to - from; at += unit) {
       const tick = x + at * share;
-      marks.push({ x: tick, label: from === t0 && tick < x + wide - 50 / most ? ms(at) : "" });
+      marks.push({ x: tick, label: from === t0 && tick < x + wide - 80 / most ? ms(at) : "" });
     }
   }
   return marks;
@@ -200,7 +196,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
   const { step, kids } = one;
   const length = one.reused || one.from > one.to ? null : step ? one.end - one.start : one.to - one.from;
   const tries = step?.attempts?.length ?? 0;
-  const told = [one.path, step?.type, one.status, length != null && ms(length), step?.error?.slice(0, 200)];
+  const told = [cut(one.path, 120), step && cut(step.type, 40), one.status, length != null && ms(length), step?.error && cut(step.error, 200)];
   const fold = (event) => {
     if (!kids.length) return;
     event.stopPropagation();
@@ -210,11 +206,11 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${String(chosen)}
     aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
     style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
-    <div class="wf-name" style=${{ "--d": Math.min(row.depth, 10) }}>
+    <div class="wf-name" style=${{ "--d": Math.min(row.depth, 8) }}>
       <${Fold} open=${row.open} some=${kids.length > 0} onClick=${fold} />
       <${Status} value=${one.status} label="" /><span class="away">${one.status}, </span>
-      <bdi class="wf-label">${visible(one.label.slice(0, 80))}</bdi>
-      ${step && html`<span class="hint">${visible(step.type.slice(0, 40))}</span>`}
+      <bdi class="wf-label">${cut(one.label, 80)}</bdi>
+      ${step && html`<span class="hint">${cut(step.type, 40)}</span>`}
       ${tries > 1 && html`<span class="badge">${number(tries)}×</span>`}
       ${kids.length > 0 && !row.open && html`<span class="hint">${plural(one.size - (step ? 1 : 0), "step")}</span>
         ${one.failed > 0 && html`<b class="red">${number(one.failed)} failed</b>`}`}</div>
@@ -222,36 +218,9 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     <div class="wf-ms">${length != null && ms(length)}</div></div>`;
 }
 
-/** What of a scrolling box is in sight. */
-function useSight(box) {
-  const [sight, set] = useState({ top: 0, height: 800, width: 900 });
-  useLayoutEffect(() => {
-    const one = box.current;
-    let asked = 0;
-    const look = () => {
-      asked = 0;
-      set({ top: one.scrollTop, height: one.clientHeight, width: one.clientWidth });
-    };
-    const ask = () => (asked ||= requestAnimationFrame(look));
-    const watch = new ResizeObserver(ask);
-    watch.observe(one);
-    one.addEventListener("scroll", ask, { passive: true });
-    look();
-    return () => {
-      watch.disconnect();
-      one.removeEventListener("scroll", ask);
-      cancelAnimationFrame(asked);
-    };
-  }, []);
-  return sight;
-}
-
 let falls = 0;
 
-/**
- * The steps of a run, of which there is one at least. `chosen` is the path that is open beside it; `onPick(path)`
- * opens one; `now` moves while the run does.
- */
+/** The steps of a run, one at least. `chosen` is the path that is open, `onPick(path)` opens one. */
 export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const box = useRef(null);
   const placed = useRef(null);
@@ -260,7 +229,16 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const [only, setOnly] = useState(false);
   const [active, setActive] = useState(null);
   const [prefix] = useState(() => `w${(falls += 1)}-`);
-  const sight = useSight(box);
+  const [sight, setSight] = useState({ top: 0, height: 800, width: 900 });
+  const look = () => {
+    const { scrollTop: top, clientHeight: height, clientWidth: width } = box.current;
+    setSight({ top, height, width });
+  };
+  useLayoutEffect(() => {
+    const watch = new ResizeObserver(look);
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, []);
   const narrow = sight.width < 480;
   const high = narrow ? ROW_NARROW : ROW;
   const clock = run.ended_at ? Date.parse(run.ended_at) : now;
@@ -339,8 +317,8 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
 
   const first = Math.max(0, Math.floor(sight.top / high) - SPARE);
   const last = Math.min(rows.length, Math.ceil((sight.top + sight.height) / high) + SPARE);
-  // A row that is the same is not drawn again, and one that leaves the box gives its place to one that comes.
-  const made = useMemo(() => new Map(), [rows, axis, chosen, active]);
+  // What is the same is not drawn again; a row that leaves the box gives its nodes to one that comes.
+  const made = useMemo(() => new Map(), [rows, axis, chosen, active, high]);
   const draw = (row, at) => html`<${Row} key=${at % SLOTS} id=${prefix + at} top=${at * high} chosen=${row.node.path === chosen}
     active=${active !== null && at === index} onFold=${fold} onPick=${pick} now=${clock} ...${{ row, axis }} />`;
   const drawn = rows.slice(first, last).map((row, n) => {
@@ -349,18 +327,18 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   });
   const inSight = active !== null && index >= first && index < last;
   const chip = (words, onClick, pressed) =>
-    html`<button type="button" class="chip" aria-pressed=${pressed} onClick=${onClick}>${words}</button>`;
-  return html`${(root.size > 12 || root.failed > 1) && html`<div class="wf-tools">
+    html`<${Button} kind="quiet" aria-pressed=${pressed} onClick=${onClick}>${words}<//>`;
+  return html`${(root.size > 12 || root.failed > 1) && html`<div class="row">
       <input type="search" aria-label="Filter steps by path or type" placeholder="Filter steps" value=${asked}
         onInput=${(event) => setAsked(event.target.value)} />
       ${root.failed > 0 && chip(`${number(root.failed)} failed`, () => setOnly(!only), String(only))}
       ${root.kids.some((one) => one.kids.length > 0) && [chip("Unfold all", () => foldAll(true)), chip("Fold all", () => foldAll(false))]}
       <span class="hint" role="status">${(needle || only) && plural(rows.length, "row")}</span></div>`}
     <div class="wf ${narrow ? "narrow" : ""}" ref=${box} role="tree" tabindex="0" aria-label="Steps"
-      aria-activedescendant=${inSight ? prefix + index : null} onKeyDown=${pressed(here ? keys : {})}
+      aria-activedescendant=${inSight ? prefix + index : null} onKeyDown=${pressed(here ? keys : {})} onScroll=${look}
       onFocus=${() => active === null && here && setActive(here.node.path)}>
       <${Marks} className="wf-head" marks=${marks} name="Step" time="Time" />
       <div class="wf-rows" role="presentation" style=${{ height: `${Math.max(rows.length, 1) * high}px`, "--row": `${high}px` }}>
         <${Marks} className="wf-grid" marks=${marks} />${drawn}
-        ${rows.length === 0 && html`<p class="wf-none" role="treeitem">No step fits.</p>`}</div></div>`;
+        ${rows.length === 0 && html`<p class="faint" role="treeitem">No step fits.</p>`}</div></div>`;
 }
