@@ -9,32 +9,27 @@ import { go, href } from "./router.js";
 import { FINAL } from "./waterfall.js";
 import { CopyButton } from "./json.js";
 
-/** How many steps, with their values, one exported page carries; how many paths the retry dialog suggests. */
+// How many steps, with their values, one exported page carries; how many paths the retry dialog suggests.
 const EXPORT_PAGE = 100;
 const SUGGESTED = 500;
 
 const address = (run) => `v1/workflow_runs/${run.request_id}`;
 
-/** The run with its values, but without its steps, which can be large. */
+// The run with its values, but without its steps, which can be large.
 async function valued(run) {
   const { data } = await get("v1/workflow_runs", { q: run.request_id });
   return { ...run, ...data[0] };
 }
 
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-
-/** The invoke that would start this run again, for a shell. The key is not in it. */
+// The invoke that would start this run again, for a shell. The key is not in it.
 async function curl(run) {
-  const { start_inputs: inputs, async_webhook_url: to, user, user_metadata: metadata, deployment, variant } = await valued(run);
-  const body = { deployment, variant, inputs };
-  if (to) body.async = { enabled: true, callback_url: to };
-  if (user) body.user = user;
-  if (Object.keys(metadata ?? {}).length) body.metadata = metadata;
-  return [`curl -X POST ${quoted(url("v1/workflow/invoke").href)}`, `-H "Authorization: Bearer $SKEP_KEY"`,
-    `-H 'Content-Type: application/json'`, `-d ${quoted(JSON.stringify(body))}`].join(" \\\n  ");
+  const [{ startSnippet }, one] = await Promise.all([import("./snippets.js"), valued(run)]);
+  const { start_inputs: inputs, async_webhook_url: callbackUrl, user, user_metadata: metadata, deployment, variant } = one;
+  const more = { ...(user && { user }), ...(Object.keys(metadata ?? {}).length && { metadata }) };
+  return startSnippet("curl", { way: "invoke", base: url(".").href.replace(/\/$/, ""), deployment, variant, inputs, callbackUrl, more });
 }
 
-/** Everything that is on record of a run: itself, its steps, its deliveries with their attempts. */
+// Everything that is on record of a run: itself, its steps, its deliveries with their attempts.
 async function gathered(run) {
   const steps = [];
   const deliveries = [];
@@ -50,7 +45,7 @@ async function gathered(run) {
 
 const REASON = [["reason", "Reason", "Shown on the run, and sent with the event. It may be left out.", { rows: 3, maxlength: 500 }]];
 
-/** Asks for a reason, and cancels. */
+// Asks for a reason, and cancels.
 export function Cancel({ run, onClose, onDone }) {
   const send = async ({ reason }) => {
     const { workflow_run: now } = await post(`${address(run)}/cancel`, { reason: reason.trim() || undefined });
@@ -62,7 +57,7 @@ export function Cancel({ run, onClose, onDone }) {
     onClose=${onClose} lead="What it is doing is stopped and its result dropped. Nothing after it starts; the callback tells." />`;
 }
 
-/** Starts a final run again: from where, and in which version. */
+// Starts a final run again: from where, and in which version.
 export function Retry({ run, steps, from, onClose }) {
   const fields = (values) => [
     ["from", "From", null, { radio: [
@@ -85,7 +80,7 @@ export function Retry({ run, steps, from, onClose }) {
     <datalist id="run-steps">${steps.slice(0, SUGGESTED).map((one) => html`<option value=${one.path}></option>`)}</datalist><//>`;
 }
 
-/** The row of actions at the head of the page. */
+// The row of actions at the head of the page.
 export function Actions({ run, onCancel, onRetry }) {
   const allowed = may("invoke");
   const rest = { disabled: !allowed, title: allowed ? null : "Needs a key with the scope invoke or admin" };

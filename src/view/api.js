@@ -6,7 +6,7 @@ const TIMEOUT = 30_000;
 const MOST_ROWS = 500;
 const MOST_LOOKS = 5;
 
-/** An answer that was no success, or none: `status` 0 when the server could not be reached. */
+// An answer that was no success, or none: `status` 0 when the server could not be reached.
 export class ApiError extends Error {
   constructor(status, body) {
     super(body.message ?? `The server answered ${status}.`);
@@ -17,13 +17,13 @@ export class ApiError extends Error {
 let csrf = "";
 let onSignedOut = () => {};
 
-/** What a session gives with each change, and whom to tell when it has ended. */
+// What a session gives with each change, and whom to tell when it has ended.
 export function setCredentials(token, signedOut) {
   csrf = token;
   onSignedOut = signedOut;
 }
 
-/** A query from an object: arrays repeat the name, empty values are left out. One that is a query stays as it is. */
+// A query from an object: arrays repeat the name, empty values are left out. One that is a query stays as it is.
 export function toParams(query) {
   if (query instanceof URLSearchParams) return query;
   const params = new URLSearchParams();
@@ -49,7 +49,7 @@ async function failure(response) {
   }
 }
 
-/** One exchange, answered with the `Response`; throws `ApiError` unless it is a success. */
+// One exchange, answered with the `Response`; throws `ApiError` unless it is a success.
 export async function send(method, path, { params, body, headers, signal, quiet } = {}) {
   const clock = AbortSignal.timeout(TIMEOUT);
   const head = { accept: "application/json", ...headers };
@@ -106,7 +106,7 @@ export function useGet(path, params) {
   return state.path === path ? { ...state, reload } : { data: null, error: null, loading: true, reload };
 }
 
-/** One page of a list that may come short: asked on until it is half full, or a few times. */
+// One page of a list that may come short: asked on until it is half full, or a few times.
 async function page(key, cursor, signal) {
   const rows = [];
   const limit = Number(new URL(key).searchParams.get("limit") ?? 50);
@@ -147,7 +147,7 @@ export function usePages(path, params) {
     );
   };
   useEffect(() => {
-    if (!key) return undefined;
+    if (!key) return;
     ask(null, (was, got) => ({ ...got, from: 0 }));
     return () => stop.current.abort();
   }, [key, turn]);

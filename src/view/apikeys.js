@@ -1,9 +1,9 @@
 // API keys: listed, made, rotated, revoked. A key's text is on the page once, after it was drawn, and nowhere else.
 
-import { html, useState } from "./lib/preact.js";
+import { useState } from "./lib/preact.js";
 import { del, post, usePages } from "./api.js";
 import { may } from "./session.js";
-import { Badge, Button, Code, Dialog, Empty, Icon, Page, Status, Time } from "./ui.js";
+import { Badge, Button, Code, Dialog, Empty, Icon, Page, Status, Time, html } from "./ui.js";
 import { Act, FormDialog, List, columns } from "./forms.js";
 
 const SCOPES = [
@@ -33,7 +33,7 @@ const revocation = ({ name }) => ({
   text: "It is refused from now on, for ever, and dashboards that are signed in with it are signed out. What it started goes on.",
 });
 
-/** `#/keys` */
+// `#/keys`
 export default function Keys() {
   const pages = usePages("v1/keys");
   const [creating, setCreating] = useState(false);

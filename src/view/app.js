@@ -6,7 +6,7 @@ import { go, href, route, useRoute } from "./router.js";
 import { help, keysAreOn, switchKeys, useKeys } from "./keys.js";
 import { Button, Dialog, ErrorBox, Field, Icon, Overlays, Page, Spinner, Waiting, html } from "./ui.js";
 
-/** Each place: title, icon, key after `g`, scopes that see it, its module, and that of one thing in it with its property. */
+// Each place: title, icon, key after `g`, scopes that see it, its module, and that of one thing in it with its property.
 const PLACES = {
   runs: ["Runs", "runs", "r", "read invoke", "runs", "run", "id"],
   deliveries: ["Deliveries", "send", "d", "read invoke", "deliveries", "delivery", "id"],
@@ -19,7 +19,7 @@ const PLACES = {
 };
 const seen = () => Object.entries(PLACES).filter(([, [, , , scopes]]) => scopes.split(" ").some(may));
 
-/** Ids that can be gone to, by what they look like. */
+// Ids that can be gone to, by what they look like.
 const JUMPS = [
   [/^(req_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i, "runs"],
   [/^dlv_\w+$/, "deliveries"],
@@ -34,7 +34,7 @@ function matched([place, one, ...more]) {
 
 const modules = new Map();
 
-/** The page's component, loaded once. What failed to load is asked for again the next time. */
+// The page's component, loaded once. What failed to load is asked for again the next time.
 function load(name) {
   if (!modules.has(name)) {
     const loading = import(`./${name}.js`).then((module) => module.default);
@@ -60,7 +60,7 @@ function Shown({ name, props }) {
   };
   const wrong = error ?? (loaded.name === name && loaded.failure);
   if (wrong) {
-    return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} retry=${retry} />
+    return html`<${Page} title="This page could not be shown"><${ErrorBox} error=${wrong} reload=${retry} />
       <p class="hint">The other pages work on. If it stays, load the page anew.</p><//>`;
   }
   if (loaded.name !== name) return html`<${Waiting} />`;
@@ -107,7 +107,7 @@ function Help({ onClose }) {
     <label class="check"><input type="checkbox" checked=${on} onChange=${flip} /> Shortcuts are on</label><//>`;
 }
 
-/** From row to row, on any page: the focus goes to the next row's link. */
+// From row to row, on any page: the focus goes to the next row's link.
 function step(by) {
   const links = [...document.querySelectorAll("main .rowlink")];
   if (!links.length) return false;
@@ -122,7 +122,7 @@ function Rail({ session, path, box, onHelp, open, setOpen }) {
   const [dark, flip] = useTheme();
   return html`<header class="rail"><div class="brand"><a href=${href(["runs"])}><img src="view/icon.svg" alt=""
       width="22" height="22" />Skep</a>
-      <button class="burger" aria-expanded=${String(open)} aria-controls="places"
+      <button class="burger" aria-expanded=${open} aria-controls="places"
         aria-label="Menu" onClick=${() => setOpen(!open)}><${Icon} name=${open ? "close" : "menu"} size=${20} /></button></div>
     <${Search} box=${box} />
     <div id="places" class=${open ? "open" : ""}><nav aria-label="Pages">${seen().map(([place, [title, icon]]) =>
@@ -211,7 +211,7 @@ function App() {
   useEffect(ask, []);
   const page = session ? html`<${Frame} session=${session} />`
     : session === null ? html`<${SignIn} />`
-    : html`<main class="sign"><${Waiting} error=${error} retry=${ask} /></main>`;
+    : html`<main class="sign"><${Waiting} error=${error} reload=${ask} /></main>`;
   return html`<div class=${session ? "frame" : ""}>${page}</div><${Overlays} />`;
 }
 

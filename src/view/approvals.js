@@ -1,13 +1,13 @@
 // Approvals: what people are asked, answered in place; and the page of one.
 
-import { html, useEffect, useMemo, useRef, useState } from "./lib/preact.js";
+import { useEffect, useMemo, useRef, useState } from "./lib/preact.js";
 import { post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { href, setQuery, useRoute } from "./router.js";
-import { ms, words } from "./format.js";
-import { Badge, Button, Code, Copy, Dialog, Empty, ErrorBox, Icon, More, Page, Status, Tabs, Text, Time, toast, useNow } from "./ui.js";
-import { Act, CHOOSE, Form, FormDialog, Loading, Pairs, Pick, named, useMembers } from "./forms.js";
+import { cut, ms, words } from "./format.js";
+import { Badge, Button, Code, Copy, Dialog, Empty, ErrorBox, Icon, More, Page, Status, Tabs, Text, Time, Waiting, html, toast, useNow } from "./ui.js";
+import { Act, CHOOSE, Form, FormDialog, Pairs, Pick, named, useMembers } from "./forms.js";
 import { fieldsOf, startOf, valuesOf } from "./inputs.js";
 import Json from "./json.js";
 
@@ -15,17 +15,15 @@ const VIEWS = [
   ["pending", "Waiting", ["pending"]], ["decided", "Decided", ["approved", "rejected", "answered"]],
   ["over", "Timed out or cancelled", ["timed_out", "cancelled"]], ["all", "All", []],
 ];
-/** With less left than this, a question is urgent. */
+// With less left than this, a question is urgent.
 const SOON = 3600e3;
-/** More options than this are a list to pick from. */
+// More options than this are a list to pick from.
 const MANY = 12;
 const NAME_KEY = "skep.answers-as";
 
-// ---- showing ----
-
 const shown = (value) => (value !== null && typeof value === "object" ? html`<${Json} value=${value} label="Value" />` : html`<${Text} value=${value} />`);
 
-/** Where a question stands, and how long there is to answer it. */
+// Where a question stands, and how long there is to answer it.
 function Standing({ row }) {
   const now = useNow();
   if (row.status !== "pending") return html`<span><${Status} value=${row.status} /> <span class="faint"><${Time} at=${row.decided_at} /></span></span>`;
@@ -59,9 +57,7 @@ const Answers = ({ one }) => one.answers.length > 0 && html`<section><h3>${one.s
     <p class="faint"><bdi>${answer.by}</bdi>, via <bdi>${answer.via}</bdi>, <${Time} at=${answer.at} /></p>
     ${answer.comment && html`<p class="quote"><${Text} value=${answer.comment} /></p>`}</li>`)}</ol></section>`;
 
-// ---- answering ----
-
-/** Whose answer it can be: those who are asked and have not answered, and who stands in for them. */
+// Whose answer it can be: those who are asked and have not answered, and who stands in for them.
 function answerers(one, members) {
   const done = new Set(one.answers.map((answer) => answer.by));
   return one.recipients.filter((who) => !who.until && !done.has(who.email ?? who.name)).flatMap((who) => {
@@ -70,7 +66,7 @@ function answerers(one, members) {
   });
 }
 
-/** The fields of an answer, by the mode of its question. */
+// The fields of an answer, by the mode of its question.
 const FIELDS = {
   approval: () => [],
   choices: ({ options }) => {
@@ -83,7 +79,7 @@ const FIELDS = {
   },
   form: ({ fields }) => fieldsOf(fields, "form/"),
 };
-/** What is sent of it. */
+// What is sent of it.
 const READ = {
   approval: (ask, values, decision) => ({ decision }),
   choices: ({ options }, { choice }) => {
@@ -95,7 +91,7 @@ const READ = {
 };
 const DECIDE = [["approved", html`<${Icon} name="check" />Approve`, "primary"], ["rejected", html`<${Icon} name="close" />Reject`, "danger"]];
 
-/** Where the answer is entered. `onDone` gets the approval as it is then. */
+// Where the answer is entered. `onDone` gets the approval as it is then.
 function Answer({ one, onDone }) {
   const { id, ask } = one;
   const members = useMembers();
@@ -124,8 +120,6 @@ function Answer({ one, onDone }) {
       start=${{ choice: "", text: "", comment: "", by: isOpen ? localStorage.getItem(NAME_KEY) ?? "" : "", ...startOf(ask.fields, "form/") }}
       action="Send answer" actions=${ask.mode === "approval" ? DECIDE : undefined} onSend=${send} /></div>`;
 }
-
-// ---- what else can be done ----
 
 function Reassign({ one, asked, onClose, onDone }) {
   const others = useMembers().filter((member) => member.active && !asked.some(([id]) => id === member.id));
@@ -159,25 +153,23 @@ function Actions({ one, onDone }) {
     ${one.channel !== "none" && html`<${Act} act=${async () => onDone(await post(`v1/approvals/${one.id}/resend`))} done="Those who have not answered are told again.">Tell them again<//>`}
     ${asked.length > 0 && html`<${Button} onClick=${() => setShown([Reassign])}>Ask somebody else<//>`}
     ${may("admin") && html`<${Button} onClick=${() => setShown([Link])}>Make a link<//>`}
-    ${Shown.map((Window) => html`<${Window} one=${one} asked=${asked} onClose=${() => setShown([])} onDone=${onDone} />`)}</div>`;
+    ${Shown.map((Window) => html`<${Window} ...${{ one, asked }} onClose=${() => setShown([])} onDone=${onDone} />`)}</div>`;
 }
 
-/** One approval whole: what is asked, where it is answered, what was answered. */
+// One approval whole: what is asked, where it is answered, what was answered.
 function Whole({ one, onDone }) {
   const pending = one.status === "pending";
   const context = Object.entries(one.ask.context ?? {}).map(([name, value]) => [html`<bdi>${name}</bdi>`, shown(value)]);
   return html`<div class="approval">
     <div>${context.length > 0 && html`<${Pairs} className="panel" of=${context} />`}
-      ${pending && (may("approve") ? html`<${Answer} key=${one.answered} one=${one} onDone=${onDone} />`
+      ${pending && (may("approve") ? html`<${Answer} key=${one.answered} ...${{ one, onDone }} />`
         : html`<p class="hint">To answer, sign in with a key of scope <code>approve</code> or <code>admin</code>.</p>`)}
       <${Answers} one=${one} />
       ${!pending && !one.answers.length && html`<p>${one.status === "timed_out" ? "Nobody answered in time." : "It was called off before anybody answered."}</p>`}</div>
-    <aside aria-label="About it"><${Facts} one=${one} /><${Actions} one=${one} onDone=${onDone} /></aside></div>`;
+    <aside aria-label="About it"><${Facts} one=${one} /><${Actions} ...${{ one, onDone }} /></aside></div>`;
 }
 
-// ---- the inbox ----
-
-/** An approval by its id: `{one, error, reload, set}`. */
+// An approval by its id: `{one, error, reload, set}`.
 function useApproval(id) {
   const { data, error, reload } = useGet(id && `v1/approvals/${encodeURIComponent(id)}`);
   const [fresh, set] = useState(null);
@@ -186,16 +178,16 @@ function useApproval(id) {
 }
 
 const Inside = ({ of: { one, error, reload, set }, onDone }) => (one ? html`<${Whole} one=${one} onDone=${(now) => (set(now), onDone?.(now))} />`
-  : error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`);
+  : html`<${Waiting} ...${{ error, reload }} />`);
 
-/** A row of the inbox; it opens in place. */
+// A row of the inbox; it opens in place.
 function Card({ row, open, onToggle, onChange }) {
   const own = useApproval(open ? row.id : null);
   useEffect(() => {
     if (own.one) own.reload();
   }, [row.status, row.answered, row.recipient]);
-  return html`<li class="card"><button type="button" class="card-head rowlink" aria-expanded=${String(open)} onClick=${onToggle}>
-      <${Icon} name="down" /><span class="card-title"><bdi>${row.question || "No question"}</bdi></span>
+  return html`<li class="card"><button class="card-head rowlink" aria-expanded=${open} onClick=${onToggle}>
+      <${Icon} name="down" /><span class="card-title"><bdi>${cut(row.question || "No question", 300)}</bdi></span>
       <span class="card-facts"><${Standing} row=${row} /><bdi class="faint">${row.recipient || "anyone who may decide"}</bdi><bdi class="faint">${row.deployment}/${row.variant}</bdi>
         <${Badge}>${words(row.mode)}<//>${row.need > 1 && html`<${Badge}>${row.answered} of ${row.need}<//>`}</span></button>
     ${open && html`<div class="card-body"><${Inside} of=${own} onDone=${onChange} /><a href=${href(["approvals", row.id])}>Its own page</a></div>`}</li>`;
@@ -236,9 +228,9 @@ function Inbox() {
   return html`<${Page} title="Approvals" actions=${html`<${Button} kind="quiet" onClick=${reload} busy=${loading && rows.length > 0}>Refresh<//>`}><div>
     <${Tabs} label="Views" items=${tabs} current=${view} />
     <div class="filters">${names.length > 0 && html`<${Pick} label="Asked of" value=${recipient} options=${[["", "Anyone"], ...names]} onPick=${(value) => setQuery({ recipient: value })} />`}
-      ${run && html`<span><${Badge}>run <bdi>${run}</bdi><//> <button type="button" class="link" onClick=${() => setQuery({ run: null })}>Of all runs</button></span>`}</div>
-    <${ErrorBox} error=${error} retry=${reload} />
-    ${loading && !rows.length ? html`<${Loading} />` : !error && !rows.length && !pages.next ? nothing(view, recipient || run)
+      ${run && html`<span><${Badge}>run <bdi>${run}</bdi><//> <button class="link" onClick=${() => setQuery({ run: null })}>Of all runs</button></span>`}</div>
+    <${ErrorBox} ...${{ error, reload }} />
+    ${loading && !rows.length ? html`<${Waiting} />` : !error && !rows.length && !pages.next ? nothing(view, recipient || run)
       : html`<ul class="cards" aria-label="Approvals">${sorted.map((row) => html`<${Card} key=${row.id} row=${row} open=${opened === row.id}
           onToggle=${() => setOpened(opened === row.id ? null : row.id)} onChange=${change} />`)}</ul>`}
     <${More} pages=${pages} what="approvals" /></div><//>`;
@@ -253,7 +245,7 @@ function One({ id }) {
     <div><${Inside} of=${own} /><a href=${href(["approvals"])}>All that waits</a></div><//>`;
 }
 
-/** `#/approvals`, `#/approvals/apr_…` */
+// `#/approvals`, `#/approvals/apr_…`
 export default function Approvals({ id }) {
   return id ? html`<${One} id=${id} />` : html`<${Inbox} />`;
 }

@@ -1,15 +1,14 @@
 // The audit: who changed what.
 
-import { html } from "./lib/preact.js";
 import { usePages } from "./api.js";
 import { may } from "./session.js";
 import { href } from "./router.js";
-import { Code, Copy, Empty, Page, Text, Time } from "./ui.js";
+import { Code, Copy, Empty, Page, Text, Time, html } from "./ui.js";
 import { List, columns } from "./forms.js";
 
 const LONG = 140;
 
-/** Where the page of a target is, by how it looks. */
+// Where the page of a target is, by how it looks.
 const PLACES = [
   [/^req_/, (id) => ["runs", id]], [/^dlv_/, (id) => ["deliveries", id]], [/^apr_/, (id) => ["approvals", id]],
   [/^mem_/, () => ["members"]], [/^key_/, () => ["keys"]],
@@ -37,7 +36,7 @@ const COLUMNS = columns([
   ["Row", (row) => html`<span class="num">${row.id} <${Copy} text=${row.hash} label=${`hash of row ${row.id}`} /></span>`],
 ]);
 
-/** `#/audit` */
+// `#/audit`
 export default function Audit() {
   const admin = may("admin");
   const pages = usePages(admin ? "v1/audit" : null, { limit: 100 });

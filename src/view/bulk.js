@@ -15,7 +15,7 @@ export function useJob(first) {
   const [error, setError] = useState(null);
   const id = first?.id;
   useEffect(() => {
-    if (!id) return undefined;
+    if (!id) return;
     const abort = new AbortController();
     let timer;
     const look = () => get(`v1/jobs/${id}`, null, { signal: abort.signal }).then(
@@ -102,13 +102,13 @@ export function Bulk({ title, action, danger, one = "run", path, filter, words, 
   return html`<${Dialog} title=${title} onClose=${close}>${body}<//>`;
 }
 
-/** How many rows a page of lines has; a line break inside quotes ends no row. */
+// How many rows a page of lines has; a line break inside quotes ends no row.
 function rowsOf(text, kind) {
   const plain = kind === "csv" ? text.split('"').filter((_, at) => at % 2 === 0).join("") : text;
   return (plain.match(/\n/g) ?? []).length - (kind === "csv" ? 1 : 0);
 }
 
-/** All pages of a list as text, one after the other; `tell` gets the number of rows so far. */
+// All pages of a list as text, one after the other; `tell` gets the number of rows so far.
 async function collect({ path, params, kind, signal, tell }) {
   const parts = [];
   let rows = 0;
@@ -128,7 +128,7 @@ async function collect({ path, params, kind, signal, tell }) {
   return { parts, rows, whole: !cursor };
 }
 
-/** A window that fetches a list page by page and saves it. With `values`, inputs and outputs can be had as well. */
+// A window that fetches a list page by page and saves it. With `values`, inputs and outputs can be had as well.
 export function Export({ path, params, name, values, onClose }) {
   const [kind, setKind] = useState("csv");
   const [whole, setWhole] = useState(false);

@@ -9,28 +9,28 @@ import { may } from "./session.js";
 import { href } from "./router.js";
 import Json, { Fold, Plain } from "./json.js";
 
-/** How much is shown: bytes of a binary answer, and attempts until the earlier ones are asked for. */
+// How much is shown: bytes of a binary answer, and attempts until the earlier ones are asked for.
 const HEX = 2048;
 const FEW = 6;
 
-/** The time now, anew every so many milliseconds while `when`. */
+// The time now, anew every so many milliseconds while `when`.
 export function useTick(every, when = true) {
   const [now, set] = useState(Date.now);
   useEffect(() => {
-    if (!when) return undefined;
+    if (!when) return;
     const timer = setInterval(() => document.hidden || set(Date.now()), every);
     return () => clearInterval(timer);
   }, [every, when]);
   return now;
 }
 
-/** How long it is until then, second by second. */
+// How long it is until then, second by second.
 export function Countdown({ at }) {
   const left = Date.parse(at) - useTick(1000);
   return html`<time datetime=${at} title=${at}>${left > 0 ? `in ${ms(Math.max(1000, left - (left % 1000)))}` : "due now"}</time>`;
 }
 
-/** What each class of failure means, and what to do about it. */
+// What each class of failure means, and what to do about it.
 const CAUSES = {
   dns: "The host's name could not be resolved. Is it spelled right?",
   connect: "Nobody took the connection. Is the server up, and its port open to Skep?",
@@ -43,7 +43,7 @@ const CAUSES = {
   interrupted: "Skep was stopped meanwhile. It is made again, and does not count.",
 };
 
-/** Why something failed: what was said, and what that means. */
+// Why something failed: what was said, and what that means.
 export function Cause({ error, kind }) {
   if (!error && !kind) return null;
   return html`<div class="error"><${Icon} name="warn" /><div>
@@ -52,7 +52,7 @@ export function Cause({ error, kind }) {
 
 const isOpen = (attempt) => attempt.duration_ms == null && !attempt.error_class;
 
-/** An attempt in a word: its status code, else what kept it from having one. */
+// An attempt in a word: its status code, else what kept it from having one.
 export function verdict({ response_status: code, error_class: kind, ...attempt }) {
   if (isOpen({ error_class: kind, ...attempt })) return "in flight";
   const why = words(kind ?? "no answer").toLowerCase();
@@ -66,7 +66,7 @@ function Verdict({ attempt }) {
 
 const PHASES = [["dns", "DNS"], ["connect", "Connect"], ["tls", "TLS"], ["first_byte", "First byte"], ["body", "Body"]];
 
-/** The parts of an exchange, `{kind, label, ms, cut}`. The API's times count from its start; null: there was no such part. */
+// The parts of an exchange, `{kind, label, ms, cut}`. The API's times count from its start; null: there was no such part.
 function phases({ timings, duration_ms: all, error_class: why }) {
   if (all == null || !timings) return [];
   const last = timings.first_byte_ms != null ? "body" : PHASES.some(([kind]) => kind === why) ? why : timings.connect_ms != null ? "first_byte" : "connect";
@@ -93,7 +93,7 @@ function Headers({ headers, label }) {
     <${Pairs} of=${all.map(([name, value]) => [html`<${Text} value=${name} />`, html`<${Text} value=${[value].flat().join(", ")} />`])} /></div>`;
 }
 
-/** Bytes that are no text, sixteen a line, as numbers and as far as they are letters. */
+// Bytes that are no text, sixteen a line, as numbers and as far as they are letters.
 function Hex({ base64 }) {
   const all = atob(base64);
   const lines = [];
@@ -106,18 +106,18 @@ function Hex({ base64 }) {
     <pre class="cb-scroll" tabindex="0" role="region" aria-label="Bytes of the answer">${lines.join("\n")}</pre>`;
 }
 
-/** A body as what it is: JSON as a tree, text as text, bytes as bytes. */
+// A body as what it is: JSON as a tree, text as text, bytes as bytes.
 export function Body({ text, encoding, label }) {
   const parsed = useMemo(() => {
     try {
       return /^\s*[[{]/.test(text) ? JSON.parse(text) : undefined;
     } catch {
-      return undefined;
+      return;
     }
   }, [text]);
   if (!text) return html`<p class="faint">${text === "" ? "Empty." : "Nothing is kept of it."}</p>`;
   if (encoding === "base64") return html`<${Hex} base64=${text} />`;
-  return parsed === undefined ? html`<${Plain} text=${text} label=${label} />` : html`<${Json} value=${parsed} label=${label} />`;
+  return parsed === undefined ? html`<${Plain} ...${{ text, label }} />` : html`<${Json} value=${parsed} label=${label} />`;
 }
 
 const SIGNED = {
@@ -126,7 +126,7 @@ const SIGNED = {
   none: ["cross", "red", "no secret that the deployment has now."],
 };
 
-/** All that is on record of one attempt. */
+// All that is on record of one attempt.
 function Attempt({ attempt, delivery }) {
   const parts = phases(attempt);
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
@@ -144,7 +144,7 @@ function Attempt({ attempt, delivery }) {
           <${Body} text=${attempt.response_body} encoding=${attempt.response_encoding} label="Response body" />`}</section></div></div>`;
 }
 
-/** The attempts of a delivery, newest first. `whole`, with all that is on record, is there once it was asked for. */
+// The attempts of a delivery, newest first. `whole`, with all that is on record, is there once it was asked for.
 export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   const [all, setAll] = useState(false);
   const longest = Math.max(1, ...attempts.map((one) => one.duration_ms ?? 0));
@@ -152,7 +152,7 @@ export function Attempts({ attempts, whole, chosen, onPick, waits }) {
   return html`<ol class="plain cb-list">${attempts.slice(all ? 0 : -FEW).reverse().map((one) => {
     const open = one.number === chosen;
     const known = whole?.attempts.find((each) => each.number === one.number);
-    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${String(open)}
+    return html`<li key=${one.number}><button class="cb-row" aria-expanded=${open}
         onClick=${() => onPick(open ? null : one.number)}><${Fold} open=${open} /><span class="faint">#${one.number}</span>
         <${Verdict} attempt=${one} /><span class="faint"><${Time} at=${one.started_at} />${known?.trigger === "manual" && ", manual"}</span>
         ${known ? html`<${TimingBar} parts=${phases(known)} longest=${longest} />` : html`<span></span>`}
@@ -162,7 +162,7 @@ export function Attempts({ attempts, whole, chosen, onPick, waits }) {
     html`<button class="link" onClick=${() => setAll(true)}>Show ${attempts.length - FEW} earlier</button>`}`;
 }
 
-/** The button that sends it again; it asks first, and says why where the key may not. An attempt in flight is waited for. */
+// The button that sends it again; it asks first, and says why where the key may not. An attempt in flight is waited for.
 export function Redeliver({ delivery, onDone }) {
   const allowed = may("admin");
   const ask = {
@@ -179,13 +179,13 @@ const STANDING = {
   gone: "The receiver answered 410 Gone, so it is not sent again.", cancelled: "It was taken back.",
 };
 
-/** Where a delivery stands, in a sentence. */
+// Where a delivery stands, in a sentence.
 export function Standing({ delivery: { status, next_attempt_at: next, attempts } }) {
   if (status !== "pending" || !next) return STANDING[status] ?? null;
   return html`${attempts?.length ? "Next" : "First"} attempt <strong><${Countdown} at=${next} /></strong>.`;
 }
 
-/** The channel of what tells a person; a callback's says nothing. */
+// The channel of what tells a person; a callback's says nothing.
 export const Channel = ({ of }) => of && of !== "callback" && html`<${Badge}><${Text} value=${of} /><//>`;
 
 function Delivery({ delivery, onChange }) {
@@ -207,10 +207,10 @@ function Delivery({ delivery, onChange }) {
       <${Redeliver} delivery=${delivery} onDone=${onChange} /></header>
     <p class="hint"><${Standing} delivery=${delivery} /></p>
     ${attempts.length > 0 && html`<${Attempts} attempts=${attempts} whole=${data} chosen=${chosen} onPick=${pick}
-      waits=${html`<${Waiting} error=${error} retry=${reload} />`} />`}</article>`;
+      waits=${html`<${Waiting} ...${{ error, reload }} />`} />`}</article>`;
 }
 
-/** The callback log of a run: what is owed, where it stands, and every attempt's status code in sight. */
+// The callback log of a run: what is owed, where it stands, and every attempt's status code in sight.
 export default function Callbacks({ run, onChange }) {
   if (!run.deliveries?.length) {
     return html`<p class="faint">${run.delivery === "direct"

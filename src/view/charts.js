@@ -1,8 +1,8 @@
 // Charts over time as SVG: stacked bars and lines. Each comes with its figures as a table, and tells them apart by shape too.
 
-import { html, useLayoutEffect, useRef, useState } from "./lib/preact.js";
-import { number } from "./format.js";
-import { useUid } from "./ui.js";
+import { useLayoutEffect, useRef, useState } from "./lib/preact.js";
+import { clock, number } from "./format.js";
+import { html, useUid } from "./ui.js";
 
 const HEIGHT = 168;
 const LEFT = 46;
@@ -10,11 +10,7 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 22;
 const HOUR = 3600e3;
-const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
-
-const clock = (at) => CLOCK.format(new Date(at));
-
-/** Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times). */
+// Where the lines of a scale stand: from 0, about four, on round numbers (of seconds, minutes and hours for times).
 export function ticks(most, isTime) {
   const least = Math.max(most, 1) / 4;
   const unit = isTime ? [864e5, 36e5, 6e4, 1e3, 1].find((one) => least >= one / 2) ?? 1 : 1;
@@ -23,7 +19,7 @@ export function ticks(most, isTime) {
   return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
 }
 
-/** The pieces of a line between gaps, as a path. */
+// The pieces of a line between gaps, as a path.
 export function linePath(points) {
   let path = "";
   let down = false;
@@ -116,5 +112,5 @@ export function Chart({ title, times, span, from, to, series, format = number, n
     ${marks.map((mark) => html`<span key=${mark} class="tick" aria-hidden="true" style=${{ top: `${y(mark) - 8}px`, right: `${width - LEFT + 6}px` }}>${format(mark)}</span>`)}
     ${hours.map((time) => html`<span key=${time} class="tick" aria-hidden="true" style=${{ top: `${HEIGHT - BOTTOM + 3}px`, left: `${Math.min(Math.max(x(time) - 15, LEFT), width - 32)}px` }}>${clock(time)}</span>`)}`}</div>
     ${note && html`<p class="hint">${note}</p>`}
-    <${Figures} label=${title} times=${times} series=${series} format=${format} span=${span} /></figure>`;
+    <${Figures} label=${title} ...${{ times, series, format, span }} /></figure>`;
 }

@@ -1,16 +1,16 @@
 // The list of deliveries: what is owed to whom, what was given up, and sending it again, one or many.
 
-import { html, useEffect, useMemo, useState } from "./lib/preact.js";
+import { useEffect, useMemo, useState } from "./lib/preact.js";
 import { post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { href, setQuery, useRoute } from "./router.js";
-import { host, words } from "./format.js";
-import { Badge, Button, Code, Empty, Icon, Page, Progress, Status, Tabs, Time } from "./ui.js";
+import { host, labelled } from "./format.js";
+import { Badge, Button, Code, Empty, Icon, Page, Progress, Status, Tabs, Time, html } from "./ui.js";
 import { Bulk, Export, useJob } from "./bulk.js";
 import { Act, List, Pick, columns } from "./forms.js";
 
-/** The tabs: key, label, the states they stand for, and what these mean. */
+// The tabs: key, label, the states they stand for, and what these mean.
 const VIEWS = [
   ["all", "All", []],
   ["owed", "Owed", ["pending", "delivering"]],
@@ -19,13 +19,13 @@ const VIEWS = [
   ["gone", "Gone", ["gone"], "The receiver answered 410: it wants no more of them."],
   ["cancelled", "Cancelled", ["cancelled"]],
 ];
-const CLASSES = ["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"].map((one) => [one, words(one)]);
-const CHANNELS = ["callback", "email", "telegram", "webhook"].map((one) => [one, words(one)]);
+const CLASSES = labelled(["dns", "connect", "tls", "timeout", "reset", "forbidden_address", "http_status", "smtp_status", "interrupted"]);
+const CHANNELS = labelled(["callback", "email", "telegram", "webhook"]);
 const HOUR = 3600e3;
 const SPANS = [["1h", "Last hour", HOUR], ["24h", "Last 24 hours", 24 * HOUR], ["7d", "Last 7 days", 168 * HOUR], ["30d", "Last 30 days", 720 * HOUR]];
 const NAMES = ["host", "class", "channel", "run", "from", "to", "within"];
 
-/** The filter as the API takes it, from the address. Spans end now, to the minute. */
+// The filter as the API takes it, from the address. Spans end now, to the minute.
 function filterOf(query) {
   const filter = {};
   if (query.get("status")) filter.status = query.getAll("status");
@@ -35,7 +35,7 @@ function filterOf(query) {
   return filter;
 }
 
-/** A job that is under way, whoever has begun it. */
+// A job that is under way, whoever has begun it.
 function Job({ first, onEnd }) {
   const { job, stop } = useJob(first);
   const running = job.status === "running";
@@ -47,7 +47,7 @@ function Job({ first, onEnd }) {
     ${may("admin") && html`<${Button} onClick=${stop}>Stop<//>`}</section>`;
 }
 
-/** A text of the filter: it counts once it is left, or Enter is pressed. */
+// A text of the filter: it counts once it is left, or Enter is pressed.
 const Entry = ({ name, label, query, placeholder }) => html`<label class="filter"><span>${label}</span><input type="text" value=${query.get(name) ?? ""}
   placeholder=${placeholder} spellcheck=${false} autocomplete="off" onChange=${(event) => setQuery({ [name]: event.currentTarget.value.trim() })} /></label>`;
 
@@ -85,7 +85,7 @@ function nothing(query, view) {
     <p><a href=${href(["deliveries"])}>Show all deliveries</a></p><//>`;
 }
 
-/** `#/deliveries` */
+// `#/deliveries`
 export default function Deliveries() {
   const { query } = useRoute();
   const key = query.toString();
@@ -107,7 +107,7 @@ export default function Deliveries() {
     const changed = new Map(events.map(({ data }) => [data.id, data]));
     setRows((was) => (was.some((row) => changed.has(row.id)) ? was.map((row) => ({ ...row, ...changed.get(row.id) })) : was));
     if ([...changed.keys()].some((id) => !rows.some((row) => row.id === id))) setNews(true);
-    return undefined;
+    return;
   });
   const again = async (row) => {
     const now = await post(`v1/deliveries/${row.id}/redeliver`);
@@ -137,7 +137,7 @@ export default function Deliveries() {
     <${Tabs} label="States" items=${tabs} current=${view} />
     ${said && html`<p class="hint">${said}</p>`}<${Filters} query=${query} />
     ${jobs.data?.data.filter((job) => job.action === "redeliver" && job.status === "running").map((job) => html`<${Job} key=${job.id} first=${job} onEnd=${refresh} />`)}
-    ${news && html`<p class="hint">There are changes elsewhere in the list. <button type="button" class="link" onClick=${refresh}>Show the newest</button></p>`}
+    ${news && html`<p class="hint">There are changes elsewhere in the list. <button class="link" onClick=${refresh}>Show the newest</button></p>`}
     <${List} pages=${pages} label="Deliveries" columns=${table} rowHref=${(row) => href(["deliveries", row.id])} empty=${nothing(query, view)} />
     ${shown === "again" && html`<${Bulk} title="Send again" action="Send again" one="delivery" path="v1/deliveries/redeliver" filter=${filter} onClose=${() => setShown(null)} onDone=${refresh}
       words=${`${pairs.join(", ") || "no filter, so every delivery"}. Each that has ended is owed again, with the same webhook-id and the whole schedule before it`} />`}

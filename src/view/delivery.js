@@ -9,7 +9,7 @@ import { href } from "./router.js";
 import { host } from "./format.js";
 import { Attempts, Body, Channel, Redeliver, Standing } from "./callbacks.js";
 
-/** `#/deliveries/dlv_…` */
+// `#/deliveries/dlv_…`
 export default function DeliveryPage({ id }) {
   const { data: one, error, reload } = useGet(`v1/deliveries/${encodeURIComponent(id)}`);
   const [chosen, setChosen] = useState(undefined);
@@ -18,19 +18,19 @@ export default function DeliveryPage({ id }) {
   });
   useEffect(() => {
     // Without the live stream the next attempt is looked for when it is due.
-    if (!["pending", "delivering"].includes(one?.status)) return undefined;
+    if (!["pending", "delivering"].includes(one?.status)) return;
     const wait = one.next_attempt_at ? Date.parse(one.next_attempt_at) - Date.now() + 1500 : 3000;
     const timer = setTimeout(reload, Math.min(Math.max(wait, 3000), 60_000));
     return () => clearTimeout(timer);
   }, [one]);
   if (!one) {
-    return html`<${Page} title="Delivery"><${Waiting} error=${error} retry=${reload} /><//>`;
+    return html`<${Page} title="Delivery"><${Waiting} ...${{ error, reload }} /><//>`;
   }
   const newest = one.attempts[one.attempts.length - 1]?.number;
   return html`<${Page} title=${html`Delivery to <bdi>${host(one.url)}</bdi>`} name="Delivery"
       lead=${html`<div class="row"><${Status} value=${one.status} /><${Badge}><${Text} value=${one.event_type} /><//>
         <${Channel} of=${one.channel} /></div>`} actions=${html`<${Redeliver} delivery=${one} onDone=${reload} />`}>
-    ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
+    <${ErrorBox} ...${{ error, reload }} />
     <p class="run-story ${tone(one.status)}"><span><${Standing} delivery=${one} /></span></p>
     <section class="panel"><${Pairs} of=${[
       ["Delivery", html`<${Copy} text=${one.id} label="delivery id" show />`],

@@ -1,11 +1,11 @@
 // One deployment: its variants and versions, code to call it, a run by hand, its settings, its secret.
 
-import { html, useMemo, useState } from "./lib/preact.js";
+import { useMemo, useState } from "./lib/preact.js";
 import { del, get, patch, post, useGet, usePages } from "./api.js";
 import { may } from "./session.js";
 import { go, href, setQuery, useRoute } from "./router.js";
-import { Badge, Button, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Text, Time, confirm, toast } from "./ui.js";
-import { Act, Form, List, Loading, Pairs, Pick, columns } from "./forms.js";
+import { Badge, Button, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Text, Time, Waiting, confirm, html, toast } from "./ui.js";
+import { Act, Form, List, Pairs, Pick, columns } from "./forms.js";
 import { Deploy } from "./deployments.js";
 import { Diff } from "./diff.js";
 import { fieldsOf, startOf, valuesOf } from "./inputs.js";
@@ -15,9 +15,7 @@ const TABS = [["", "Overview"], ["versions", "Versions"], ["run", "Run now"], ["
 const pathOf = (one) => `v1/deployments/${encodeURIComponent(one.deployment)}`;
 const placeOf = (one, variant) => `${pathOf(one)}/variants/${encodeURIComponent(variant)}`;
 
-// ---- overview ----
-
-/** Deletes a deployment or a variant; what is still open is told first. Answers whether it is gone. */
+// Deletes a deployment or a variant; what is still open is told first. Answers whether it is gone.
 async function remove(one, variant) {
   const what = variant ? `${one.deployment}/${variant}` : one.deployment;
   const path = variant ? placeOf(one, variant) : pathOf(one);
@@ -54,8 +52,6 @@ function Overview({ one, reload }) {
     ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}</div>`;
 }
 
-// ---- versions ----
-
 const backTo = (variant, current, row) => ({
   title: `Roll back to version ${row.version}?`, action: "Roll back",
   text: html`<p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>, for new runs. This changes:</p>
@@ -67,7 +63,7 @@ function Compare({ rows, query }) {
   const to = find("to", rows[0]);
   const from = find("from", rows.find((row) => row.version < to.version) ?? rows.at(-1));
   const options = rows.map((one) => [String(one.version), `v${one.version}`]);
-  const pick = (name, label, row) => html`<${Pick} label=${label} value=${String(row.version)} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
+  const pick = (name, label, row) => html`<${Pick} label=${label} value=${row.version} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
   return html`<section>${rows.length > 1 && html`<h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
     <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} />`}
     <h2>Definition of version ${to.version}</h2><${Code} text=${to.definition} label=${`definition of version ${to.version}`} /></section>`;
@@ -94,10 +90,8 @@ function Versions({ one, variant, query, reload }) {
   ]);
   return html`<div>${may("deploy") && current && html`<p><${Button} kind="primary" onClick=${() => setEditing(true)}>Deploy a new version<//></p>`}
     <${List} pages=${pages} label="Versions" columns=${table} rowKey=${(row) => row.version} />
-    ${rows.length > 0 && html`<${Compare} rows=${rows} query=${query} />`}</div>`;
+    ${rows.length > 0 && html`<${Compare} ...${{ rows, query }} />`}</div>`;
 }
-
-// ---- code ----
 
 const baseOf = (variant) => variant.webhook_url.split("/v1/workflow/webhooks/")[0];
 
@@ -117,7 +111,7 @@ function GetCode({ one, variant, query }) {
   const link = (patch) => href(["deployments", one.deployment], { ...Object.fromEntries(query), ...patch });
   const said = withUrl ? "Answered once the run is on disk; the result is sent to the URL."
     : way === "webhook" ? "The result is sent to the deployment's default callback URL." : "The answer is the result. A workflow that asks a person cannot be waited for.";
-  return html`<div><${ErrorBox} error=${error} retry=${reload} />
+  return html`<div><${ErrorBox} ...${{ error, reload }} />
     <${Tabs} label="Called by" current=${way} items=${[["invoke", "API key"], ["webhook", "Webhook"]].map(([key, label]) => ({ key, label, href: link({ way: key }) }))} />
     <p class="hint">${said}</p>
     <div class="filters"><label class="check"><input type="checkbox" checked=${withUrl} disabled=${needed} onChange=${(event) => setCalled(event.currentTarget.checked)} /> Have the result sent to a URL</label>
@@ -131,12 +125,10 @@ function GetCode({ one, variant, query }) {
     <${Code} text=${verifySnippet(language)} label=${`${language}: check a signature`} /></div>`;
 }
 
-// ---- run now ----
-
 const POLL = 250;
 const LOOKS = 40;
 
-/** Starts a run and waits no longer than it takes to know which it is: a direct answer is out until the run has ended. */
+// Starts a run and waits no longer than it takes to know which it is: a direct answer is out until the run has ended.
 async function start(one, variant, body) {
   const list = { deployment: one.deployment, variant: variant.variant, delivery: "direct", limit: 1, values: "false" };
   const newest = () => get("v1/workflow_runs", list).then(({ data }) => data[0]?.request_id, () => null);
@@ -158,7 +150,7 @@ async function start(one, variant, body) {
 function RunNow({ one, variant }) {
   const { data: version, error, reload } = useGet(`${placeOf(one, variant.variant)}/versions/${variant.version}`);
   if (!may("invoke")) return html`<p class="hint">To start runs, sign in with a key of scope <code>invoke</code> or <code>admin</code>.</p>`;
-  if (!version) return error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
+  if (!version) return html`<${Waiting} ...${{ error, reload }} />`;
   const declared = version.inputs;
   const fields = ({ result }) => [
     ...(declared ? fieldsOf(declared, "inputs/") : [["inputs", "Inputs", "A JSON object.", { rows: 8, class: "mono" }]]),
@@ -182,8 +174,6 @@ function RunNow({ one, variant }) {
     <${Form} fields=${fields} start=${{ inputs: "{}", result: "page", async: one.callback_url ?? "", user: "", ...startOf(declared ?? [], "inputs/") }} onSend=${send}
       action=${html`<${Icon} name="play" />Run`} /></div>`;
 }
-
-// ---- the secret ----
 
 const STEPS = [
   ["stage", "Stage a new secret", "Callers may use either secret, and webhook-signature holds one signature by each; X-Fetch-Hive-Signature is still made with the old one. Give the new one to all who call and receive, in your own time."],
@@ -214,8 +204,6 @@ function Secret({ one, reload }) {
       ask=${ask} act=${() => rotate(name)} done=${`Done: ${label.toLowerCase()}.`}>${label}<//>${off[name] && html`<span class="hint">${off[name]}</span>`}</span></li>`)}</ol></div>`;
 }
 
-// ---- settings ----
-
 const FIELDS = [
   ["callback_url", "Default callback URL", "Where results go if a webhook trigger names no URL.", { inputmode: "url" }],
   ["callback_hosts", "Allowed hosts", "The only hosts that callbacks may go to: api.example, *.example, api.example:8443. Empty: any."],
@@ -245,12 +233,12 @@ function Settings({ one, reload }) {
     <${Form} key=${JSON.stringify(start)} fields=${FIELDS} start=${start} readonly=${!admin} action="Save" can=${(values) => changed(values).length > 0} onSend=${save} /></div>`;
 }
 
-/** `#/deployments/NAME` */
+// `#/deployments/NAME`
 export default function Deployment({ name }) {
   const { query } = useRoute();
   const { data: one, error, reload } = useGet(`v1/deployments/${encodeURIComponent(name)}`, { secret: "false" });
   if (!one) {
-    return html`<${Page} name=${name} title=${html`<${Text} value=${name} />`}>${error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`}<//>`;
+    return html`<${Page} name=${name} title=${html`<${Text} value=${name} />`}><${Waiting} ...${{ error, reload }} /><//>`;
   }
   const tab = TABS.find(([key]) => key === query.get("tab"))?.[0] ?? "";
   const variant = one.variants.find((row) => row.variant === query.get("variant")) ?? one.variants[0];
@@ -261,5 +249,5 @@ export default function Deployment({ name }) {
     <div><${Tabs} label="Views" items=${items} current=${tab} />
     ${several && html`<div class="filters"><${Pick} label="Variant" value=${variant.variant} onPick=${(value) => setQuery({ variant: value, from: null, to: null })}
       options=${one.variants.map((row) => [row.variant, `${row.variant} (v${row.version})`])} /></div>`}
-    ${variant && html`<${Inside} key=${variant.variant} one=${one} variant=${variant} query=${query} reload=${reload} />`}</div><//>`;
+    ${variant && html`<${Inside} key=${variant.variant} ...${{ one, variant, query, reload }} />`}</div><//>`;
 }

@@ -1,11 +1,11 @@
 // Deployments: the list, and deploying a definition with its check.
 
-import { html, useRef, useState } from "./lib/preact.js";
+import { useRef, useState } from "./lib/preact.js";
 import { put, usePages } from "./api.js";
 import { may } from "./session.js";
 import { go, href, setQuery, useRoute } from "./router.js";
 import { host, plural } from "./format.js";
-import { Button, Code, Empty, ErrorBox, Field, Icon, Page, Time, toast } from "./ui.js";
+import { Button, Code, Empty, ErrorBox, Field, Icon, Page, Time, html, toast } from "./ui.js";
 import { List, columns } from "./forms.js";
 
 const SAMPLE = `name: hello
@@ -17,9 +17,7 @@ steps:
 output: "{{ greeting.output.text }}"
 `;
 
-// ---- deploying ----
-
-/** What is wrong with a definition: `[{line, column, message}]`; empty if the error is about something else. */
+// What is wrong with a definition: `[{line, column, message}]`; empty if the error is about something else.
 function problemsOf(error) {
   const { body, code, message } = error;
   if (code === "invalid_definition") return body.errors ?? [];
@@ -28,7 +26,7 @@ function problemsOf(error) {
   return [{ line: body.line ?? Number(line ?? 1), column: body.column ?? Number(column ?? 1), message }];
 }
 
-/** A text with its lines numbered, and those marked that something is wrong with. */
+// A text with its lines numbered, and those marked that something is wrong with.
 function Editor({ props, text, onText, problems, box }) {
   const gutter = useRef(null);
   const wrong = new Set(problems.map((one) => one.line));
@@ -40,7 +38,7 @@ function Editor({ props, text, onText, problems, box }) {
       }}></textarea></div>`;
 }
 
-/** Puts the cursor on a place of the text, from 1. */
+// Puts the cursor on a place of the text, from 1.
 function goTo(box, line, column) {
   const lines = box.value.split("\n");
   const start = lines.slice(0, line - 1).reduce((all, one) => all + one.length + 1, 0);
@@ -51,7 +49,7 @@ function goTo(box, line, column) {
   box.scrollTop = Math.max(0, (line - 4) * height);
 }
 
-/** A definition to paste, its check, its deploy. `place` is fixed when a deployment gets a new version. */
+// A definition to paste, its check, its deploy. `place` is fixed when a deployment gets a new version.
 export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
   const [name, setName] = useState(place?.deployment ?? "");
   const [variant, setVariant] = useState(place?.variant ?? "prod");
@@ -90,11 +88,11 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
         disabled=${!!place?.deployment} value=${name} onInput=${(event) => setName(event.currentTarget.value)} />`}<//>
       <${Field} label="Variant" error=${own("/variant")}>${(props) => html`<input ...${props} type="text" maxlength="64" spellcheck=${false} autocomplete="off" value=${variant}
         onInput=${(event) => setVariant(event.currentTarget.value)} />`}<//></div>
-    <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} props=${props} text=${text} problems=${problems} box=${box}
+    <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} ...${{ props, text, problems, box }}
       onText=${(now) => (setSound(false), setText(now))} />`}<//>
     <div role="status">${sound && html`<p class="good"><${Icon} name="check" />The definition is sound.</p>`}</div>
     ${problems.length > 0 && html`<section class="error" role="alert"><${Icon} name="warn" /><div><p><strong>${plural(problems.length, "problem")}</strong></p>
-      <ul class="plain problems">${problems.map((one, at) => html`<li key=${at}><button type="button" class="link" onClick=${() => goTo(box.current, one.line, one.column)}>Line ${one.line}, column ${one.column}</button>
+      <ul class="plain problems">${problems.map((one, at) => html`<li key=${at}><button class="link" onClick=${() => goTo(box.current, one.line, one.column)}>Line ${one.line}, column ${one.column}</button>
         <bdi class="text">${one.message}</bdi></li>`)}</ul></div></section>`}
     <${ErrorBox} error=${own("/deployment") || own("/variant") ? null : error} />
     <div class="row">
@@ -103,8 +101,6 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
       ${onCancel && html`<${Button} kind="quiet" onClick=${onCancel}>Cancel<//>`}</div>
   </form>`;
 }
-
-// ---- the list ----
 
 const faint = (text) => html`<span class="faint">${text}</span>`;
 const COLUMNS = columns([
@@ -116,7 +112,7 @@ const COLUMNS = columns([
   ["Since", (row) => html`<${Time} at=${row.created_at} />`],
 ]);
 
-/** `#/deployments` */
+// `#/deployments`
 export default function Deployments() {
   const { query } = useRoute();
   const pages = usePages("v1/deployments", { limit: 100 });

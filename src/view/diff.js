@@ -1,10 +1,11 @@
 // The difference of two texts, line by line.
 
-import { html, useMemo, useState } from "./lib/preact.js";
+import { html } from "./ui.js";
+import { useMemo, useState } from "./lib/preact.js";
 
-/** How many lines around a change stay in sight. */
+// How many lines around a change stay in sight.
 const CONTEXT = 3;
-/** Past so many pairs of lines the middle is told as removed and added, whole: finding out more would take too long. */
+// Past so many pairs of lines the middle is told as removed and added, whole: finding out more would take too long.
 const MOST_PAIRS = 4e6;
 
 const lines = (text) => {
@@ -13,7 +14,7 @@ const lines = (text) => {
   return all;
 };
 
-/** The steps from `a` to `b`, each with where it stands in both: by the longest sequence of lines that they share. */
+// The steps from `a` to `b`, each with where it stands in both: by the longest sequence of lines that they share.
 function script(a, b) {
   const [rows, wide] = [a.length, b.length + 1];
   const isLarge = rows * wide > MOST_PAIRS;
@@ -39,7 +40,7 @@ function script(a, b) {
   return steps;
 }
 
-/** The lines of both texts in order: `{kind: "same"|"removed"|"added", text, left, right}`, numbers from 1. */
+// The lines of both texts in order: `{kind: "same"|"removed"|"added", text, left, right}`, numbers from 1.
 export function diffLines(before, after) {
   const [a, b] = [lines(before), lines(after)];
   let head = 0;
@@ -58,7 +59,7 @@ export function diffLines(before, after) {
   return rows;
 }
 
-/** Stretches of rows: those near a change, and those between, which are folded. */
+// Stretches of rows: those near a change, and those between, which are folded.
 export function fold(rows) {
   const near = new Uint8Array(rows.length);
   rows.forEach((row, at) => {
@@ -85,11 +86,11 @@ function Part({ part }) {
   const [open, setOpen] = useState(!part.folded);
   if (open) return part.rows.map(line);
   return html`<tr class="diff-fold"><td colspan="3">
-    <button type="button" onClick=${() => setOpen(true)}>Show ${part.rows.length} lines that are the same</button>
+    <button onClick=${() => setOpen(true)}>Show ${part.rows.length} lines that are the same</button>
   </td></tr>`;
 }
 
-/** What changed from one text to another; `label` names it for those who cannot see it. */
+// What changed from one text to another; `label` names it for those who cannot see it.
 export function Diff({ before, after, label }) {
   const parts = useMemo(() => fold(diffLines(before, after)), [before, after]);
   const rows = parts.flatMap((part) => part.rows);

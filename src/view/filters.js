@@ -6,7 +6,7 @@ import { go, href, setQuery, useRoute } from "./router.js";
 import { Button, Icon, html } from "./ui.js";
 import { local } from "./forms.js";
 import { may } from "./session.js";
-import { cut, moment, range, words } from "./format.js";
+import { cut, labelled, moment, range, words } from "./format.js";
 
 export const STATUSES = ["queued", "running", "waiting", "awaiting_approval", "completed", "failed", "cancelled"];
 export const OPEN = STATUSES.slice(0, 4);
@@ -19,13 +19,13 @@ const DAY = 1440 * MINUTE;
 
 const lastDays = (n) => `Last ${n > 1 ? `${n} days` : "day"}`;
 
-/** The metadata that a query asks for: `[[key, value]]`, an empty value for any. */
+// The metadata that a query asks for: `[[key, value]]`, an empty value for any.
 const labels = (query) => [...query].flatMap(([name, value]) => {
   const key = /^metadata\[(.+)\]$/s.exec(name)?.[1];
   return key ? [[key, value]] : [];
 });
 
-/** The filter in an address: `params` without the status as the API's query, `object` as its bulk calls want it. */
+// The filter in an address: `params` without the status as the API's query, `object` as its bulk calls want it.
 export function read(query, now) {
   const params = new URLSearchParams();
   const object = {};
@@ -51,7 +51,7 @@ export function read(query, now) {
   return { params, object, status, days, isSet: params.size > 0 || status.length > 0 };
 }
 
-/** The filter of this page. A preset of days stays where it was until the address changes. */
+// The filter of this page. A preset of days stays where it was until the address changes.
 export function useFilter() {
   const { query } = useRoute();
   const text = query.toString();
@@ -64,7 +64,7 @@ function timeInWords({ days, object: { from, to } }) {
   return from || to ? `${from ? "Since" : "Until"} ${moment(new Date(from ?? to))}` : "Any time";
 }
 
-/** The parts of the filter without its status, for a question about all that match. */
+// The parts of the filter without its status, for a question about all that match.
 export function inWords(filter) {
   const { metadata, status, from, to, ...others } = filter.object;
   const parts = Object.entries(others).map(([name, value]) => `${words(name).toLowerCase()} ${cut([value].flat().join(" or "), 80)}`);
@@ -72,7 +72,7 @@ export function inWords(filter) {
   return [...parts, ...tags, (from || to) && timeInWords(filter).toLowerCase()].filter(Boolean);
 }
 
-/** A button that opens a panel below it; Escape, leaving it, or the function that its child gets shuts it. */
+// A button that opens a panel below it; Escape, leaving it, or the function that its child gets shuts it.
 export function Menu({ label, active, icon = "down", align, children }) {
   const box = useRef(null);
   const [open, setOpen] = useState(false);
@@ -97,7 +97,7 @@ export function Menu({ label, active, icon = "down", align, children }) {
     ${open && html`<div class="drop">${inside ? inside(close) : children}</div>`}</details>`;
 }
 
-/** What runs can be filtered by and begins with a text; nothing when the server cannot say. */
+// What runs can be filtered by and begins with a text; nothing when the server cannot say.
 function useSuggestions(kind, key, prefix) {
   const [found, set] = useState([]);
   useEffect(() => {
@@ -117,7 +117,7 @@ function useSuggestions(kind, key, prefix) {
   return found;
 }
 
-/** A text with suggestions below it. Enter takes the text, a press on a suggestion that. */
+// A text with suggestions below it. Enter takes the text, a press on a suggestion that.
 function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
   const [text, setText] = useState(value);
   const found = useSuggestions(kind, of, text);
@@ -148,7 +148,6 @@ function Choices({ legend, options, chosen, single, onChange }) {
     ${!options.length && html`<p class="hint">There are none yet.</p>`}</fieldset>`;
 }
 
-const named = (values) => values.map((one) => [one, words(one)]);
 const same = (values) => values.map((one) => [one, one]);
 
 function DeploymentChoice({ query, deployments }) {
@@ -180,7 +179,7 @@ function MetadataChoice({ query, close }) {
       : html`<${Suggest} key="key" label="Key" placeholder="A key, such as plan" onTake=${(one) => one && setKey(one)} />`}`;
 }
 
-/** The instant for what an input of local time shows. */
+// The instant for what an input of local time shows.
 const fromLocal = (text) => (text ? new Date(text).toISOString() : null);
 
 function TimeChoice({ filter, close }) {
@@ -203,7 +202,7 @@ function TimeChoice({ filter, close }) {
       <${Button} kind="primary" type="submit">Show this range<//></form>`;
 }
 
-/** The controls, in a row. What is set stands in the button. */
+// The controls, in a row. What is set stands in the button.
 export function FilterBar({ filter, keys }) {
   const { query } = filter;
   const { data } = useGet(may("read") ? "v1/deployments" : null, { limit: 500 });
@@ -215,16 +214,16 @@ export function FilterBar({ filter, keys }) {
     chosen=${several(name)} onChange=${(values) => setQuery({ [name]: values })} />`;
   const menus = [
     ["Deployment", [place].filter(Boolean), () => html`<${DeploymentChoice} query=${query} deployments=${names} />`],
-    ["Source", several("source").map(words), choice("Source", "source", named(SOURCES))],
-    ["Delivery", several("delivery").map(words), choice("Delivery", "delivery", named(DELIVERIES), true)],
+    ["Source", several("source").map(words), choice("Source", "source", labelled(SOURCES))],
+    ["Delivery", several("delivery").map(words), choice("Delivery", "delivery", labelled(DELIVERIES), true)],
     ["API key", several("api_key_id").map((id) => keys.get(id) ?? id), choice("API key", "api_key_id", [...keys])],
     ["User", several("user"), (close) => html`<${Suggest} label="User" kind="user" value=${query.get("user") ?? ""}
       any=${query.get("user") && "Any user"} placeholder="As the caller named it" onTake=${(user) => (setQuery({ user }), close())} />`],
-    ["Metadata", tags, (close) => html`<${MetadataChoice} query=${query} close=${close} />`],
+    ["Metadata", tags, (close) => html`<${MetadataChoice} ...${{ query, close }} />`],
   ];
   return html`<div class="filter-bar" role="group" aria-label="Filters">
     <${Menu} label=${timeInWords(filter)} active=${filter.object.from || filter.object.to} icon="clock">${(close) =>
-      html`<${TimeChoice} filter=${filter} close=${close} />`}<//>
+      html`<${TimeChoice} ...${{ filter, close }} />`}<//>
     ${menus.map(([title, values, inside]) => html`<${Menu} key=${title} active=${values.length} label=${html`${title}${values.length > 0 &&
       html`: <bdi class="chosen">${cut(values.join(", "), 80)}</bdi>`}`}>${inside}<//>`)}
     ${filter.isSet && html`<a class="button quiet" href=${href(["runs"])}><${Icon} name="close" size=${12} />Clear filters</a>`}</div>`;

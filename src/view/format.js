@@ -6,14 +6,16 @@ const DAY_AND_YEAR = new Intl.DateTimeFormat("en", { month: "short", day: "numer
 const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
 const LOCAL = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "long", hour12: false });
 
+export const clock = (at) => CLOCK.format(new Date(at));
+
 export const number = (n) => NUMBER.format(n);
 
-/** A count of the API, `{count, count_is_lower_bound}`, as `10,000+`. */
+// A count of the API, `{count, count_is_lower_bound}`, as `10,000+`.
 export const count = (of) => `${number(of.count)}${of.count_is_lower_bound ? "+" : ""}`;
 
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
-/** Milliseconds: `340 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`, `3 d 4 h`. */
+// Milliseconds: `340 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`, `3 d 4 h`.
 export function ms(n) {
   if (n == null) return "–";
   if (n < 1000) return `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} ms`;
@@ -28,7 +30,7 @@ export function ms(n) {
   return pair(86400, "d", 3600, "h");
 }
 
-/** Bytes: `12 B`, `3.4 KiB`, `120 MiB`. */
+// Bytes: `12 B`, `3.4 KiB`, `120 MiB`.
 export function bytes(n) {
   if (n == null) return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -40,7 +42,7 @@ export function bytes(n) {
   return `${at && n < 100 ? Math.round(n * 10) / 10 : Math.round(n)} ${units[at]}`;
 }
 
-/** How long ago, or until; a date when it is days away. */
+// How long ago, or until; a date when it is days away.
 export function relative(at, now) {
   const then = Date.parse(at);
   if (Number.isNaN(then)) return String(at);
@@ -57,22 +59,22 @@ export function relative(at, now) {
   return same ? `${DAY.format(date)}, ${CLOCK.format(date)}` : DAY_AND_YEAR.format(date);
 }
 
-/** A time in full: in UTC, and as the reader's clock has it. */
+// A time in full: in UTC, and as the reader's clock has it.
 export function absolute(at) {
   const date = new Date(at);
   return Number.isNaN(date.getTime()) ? String(at) : `${date.toISOString()} · ${LOCAL.format(date)}`;
 }
 
-/** A local date and time: `Nov 3, 14:02`. */
+// A local date and time: `Nov 3, 14:02`.
 export const moment = (date) => `${DAY.format(date)}, ${CLOCK.format(date)}`;
 
-/** Two of these; the day once when it is the same. */
+// Two of these; the day once when it is the same.
 export function range(from, to) {
   const [a, b] = [new Date(from), new Date(to)];
   return `${moment(a)} – ${a.toDateString() === b.toDateString() ? CLOCK.format(b) : moment(b)}`;
 }
 
-/** A word of the API as a label: `awaiting_approval` is `Awaiting approval`. */
+// A word of the API as a label: `awaiting_approval` is `Awaiting approval`.
 export function words(value) {
   if (value === "api") return "API";
   const text = String(value ?? "").replaceAll("_", " ");
@@ -92,3 +94,9 @@ export function cut(text, max) {
   const end = /[\uD800-\uDBFF]/.test(text[max - 1]) ? max - 1 : max;
   return text.slice(0, end);
 }
+
+// A text as a shell takes it.
+export const shell = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+// Words of the API with their labels, to choose from.
+export const labelled = (values) => values.map((one) => [one, words(one)]);

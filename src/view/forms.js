@@ -1,12 +1,10 @@
 // What the managing pages have in common: forms, buttons that act, lists with their states.
 
-import { html, useState } from "./lib/preact.js";
+import { useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
-import { Button, Dialog, ErrorBox, Field, More, Spinner, Table, confirm, toast } from "./ui.js";
+import { Button, Dialog, ErrorBox, Field, More, Table, Waiting, confirm, html, toast } from "./ui.js";
 
-export const Loading = () => html`<p class="loading"><${Spinner} label="Loading" /></p>`;
-
-/** A button that does something: asks first if there is something to `ask`, tells when it is `done` or went wrong. */
+// A button that does something: asks first if there is something to `ask`, tells when it is `done` or went wrong.
 export function Act({ act, ask, done, label, children, ...rest }) {
   const [busy, setBusy] = useState(false);
   const press = async () => {
@@ -23,24 +21,24 @@ export function Act({ act, ask, done, label, children, ...rest }) {
   return html`<${Button} ...${rest} busy=${busy} onClick=${press} aria-label=${label}>${children}<//>`;
 }
 
-/** Columns of a table from `[label, render, className]`; what is not there is left out. */
+// Columns of a table from `[label, render, className]`; what is not there is left out.
 export const columns = (all) => all.filter(Boolean)
   .map(([label, render, className]) => ({ key: label, label, render, className: className ?? null }));
 
-/** A list that `usePages` holds, in each of its states. */
+// A list that `usePages` holds, in each of its states.
 export function List({ pages, label, what = label.toLowerCase(), rowKey = (row) => row.id, empty, ...rest }) {
   const { rows, error, loading, next, reload } = pages;
-  return html`<div><${ErrorBox} error=${error} retry=${reload} />
-    ${loading && !rows.length ? html`<${Loading} />` : !error && html`<${Table} ...${rest} label=${label} rows=${rows}
+  return html`<div><${ErrorBox} ...${{ error, reload }} />
+    ${loading && !rows.length ? html`<${Waiting} />` : (rows.length > 0 || !error) && html`<${Table} ...${rest} ...${{ label, rows }}
       rowKey=${rowKey} busy=${loading} empty=${!next && empty} />`}
-    <${More} pages=${pages} what=${what} /></div>`;
+    <${More} ...${{ pages, what }} /></div>`;
 }
 
-/** Names and values: `[[name, value]]`; pairs that are not there are left out. */
+// Names and values: `[[name, value]]`; pairs that are not there are left out.
 export const Pairs = ({ of, className = "" }) => html`<dl class="pairs ${className}">${of.filter(Boolean).map(([name, value], at) =>
   html`<div key=${at}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
-/** A choice in a row of filters. */
+// A choice in a row of filters.
 export const Pick = ({ label, value, options, onPick }) => html`<label class="filter"><span>${label}</span><select value=${value}
   onChange=${(event) => onPick(event.currentTarget.value)}>${options.map(([key, text]) => html`<option key=${key}
   value=${key}>${text}</option>`)}</select></label>`;
@@ -50,20 +48,20 @@ const Radios = ({ legend, name, options, value, error, onPick }) => html`<fields
     onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}
   ${error && html`<p class="wrong" role="alert">${error}</p>`}</fieldset>`;
 
-/** One field of a form. */
+// One field of a form.
 export function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
   const enter = (event) => onValue(event.currentTarget.value);
   if (kind === "check") {
     return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
   }
-  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} value=${value} error=${error} onPick=${onValue} />`;
+  if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} ...${{ value, error }} onPick=${onValue} />`;
   const control = (props) => {
     if (Array.isArray(kind)) return html`<select ...${props} value=${value} onChange=${enter}>${kind.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`;
     const all = { autocomplete: "off", ...kind, ...props, name: key, readonly, value, onInput: enter };
     if (!kind.rows) return html`<input type="text" spellcheck=${false} ...${all} />`;
     return html`<textarea ...${all} rows=${Math.min(12, Math.max(kind.rows, value.split("\n").length))}></textarea>`;
   };
-  return html`<${Field} label=${label} hint=${hint} error=${error}>${control}<//>`;
+  return html`<${Field} ...${{ label, hint, error }}>${control}<//>`;
 }
 
 /**
@@ -98,18 +96,18 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
         disabled=${busy !== null || !can(values)} onClick=${actions.length > 1 ? () => send(name) : null}>${words}<//>`)}</footer>`}</form>`;
 }
 
-/** A form in a window. */
-export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} title=${title} onClose=${onClose}>
+// A form in a window.
+export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} ...${{ title, onClose }}>
   ${lead && html`<p class="hint">${lead}</p>`}<${Form} ...${rest} onCancel=${onClose} /><//>`;
 
-/** What stands first where one of several has to be chosen. */
+// What stands first where one of several has to be chosen.
 export const CHOOSE = ["", "Choose…"];
 
-/** The members, none before they are there. */
+// The members, none before they are there.
 export const useMembers = () => useGet("v1/members", { limit: 500 }).data?.data ?? [];
 
-/** The id and name of each, to choose from. */
+// The id and name of each, to choose from.
 export const named = (people) => people.map(({ id, name }) => [id, name]);
 
-/** A time as `datetime-local` writes it. */
+// A time as `datetime-local` writes it.
 export const local = (date) => new Date(date - date.getTimezoneOffset() * 60e3).toISOString().slice(0, 16);

@@ -5,7 +5,7 @@ import { useGet } from "./api.js";
 import { Text, html } from "./ui.js";
 import { moment, number, range, words as label } from "./format.js";
 
-/** From the foot up: what went wrong stands where it is easiest to compare. */
+// From the foot up: what went wrong stands where it is easiest to compare.
 const STACK = [["failed", "red"], ["cancelled", "grey"], ["completed", "green"], ["open", "blue"]];
 const LEAST = 2;
 
@@ -19,7 +19,7 @@ function Bar({ bar, at, most }) {
   });
 }
 
-/** A bar, or several, in words. */
+// A bar, or several, in words.
 function words(bars, span) {
   const sum = (state) => bars.reduce((n, bar) => n + bar[state], 0);
   const parts = STACK.map(([state]) => [sum(state), state]).filter(([n]) => n);
@@ -27,7 +27,7 @@ function words(bars, span) {
   return `${range(bars[0].at, Date.parse(bars.at(-1).at) + span)}: ${told}`;
 }
 
-/** The range that is being picked: `[first, last]` of the bars, and what keys and the pointer do to it. */
+// The range that is being picked: `[first, last]` of the bars, and what keys and the pointer do to it.
 function usePicking(count, onPick) {
   const [picked, set] = useState(null);
   const anchor = useRef(null);
@@ -97,7 +97,7 @@ function Chart({ bars, span, onPick }) {
       <span>${at(bars.length >> 1)}</span><span>${at(bars.length)}</span></p>`;
 }
 
-/** The chart for a filter; `tick` asks for it anew. */
+// The chart for a filter; `tick` asks for it anew.
 export function Histogram({ filter, tick, onPick }) {
   const { deployment, from, to } = filter.object;
   const bars = matchMedia("(max-width: 760px)").matches ? 40 : 80;

@@ -1,7 +1,7 @@
 // Typed values in the fields of a form: the inputs of a workflow, the form of an approval. Both are declared the same
 // way: `{name, type, required, default, description, enum}`.
 
-import { html } from "./lib/preact.js";
+import { html } from "./ui.js";
 
 const IS = {
   number: (value) => typeof value === "number",
@@ -30,17 +30,17 @@ function kindOf(input) {
   return input.type === "text" ? { rows: 1 } : { rows: 3, class: "mono" };
 }
 
-/** The fields for what is declared, as `Form` takes them; their keys begin with `prefix`. */
+// The fields for what is declared, as `Form` takes them; their keys begin with `prefix`.
 export const fieldsOf = (declared, prefix) => declared.map((input) => [
   prefix + input.name,
   html`<bdi class="input-name">${input.name}</bdi> <span class="input-type">${input.type}${isNeeded(input) ? ", required" : ""}</span>`,
   input.description && html`<bdi>${input.description}</bdi>`, kindOf(input),
 ]);
 
-/** What stands in them at first. */
+// What stands in them at first.
 export const startOf = (declared, prefix) => Object.fromEntries(declared.map((input) => [prefix + input.name, textOf(input)]));
 
-/** The values that were entered. Throws `{fields: {key: what is wrong}}` if some cannot be taken. */
+// The values that were entered. Throws `{fields: {key: what is wrong}}` if some cannot be taken.
 export function valuesOf(declared, prefix, texts) {
   const values = {};
   const fields = {};

@@ -5,18 +5,18 @@ import { useEffect, useMemo, useRef, useState } from "./lib/preact.js";
 import { Button, Icon, copy, html, toast } from "./ui.js";
 import { bytes, cut, number } from "./format.js";
 
-/** Drawn until more is asked for: members of one list or object, and characters of one text. */
+// Drawn until more is asked for: members of one list or object, and characters of one text.
 const MEMBERS = 100;
 const LETTERS = 400;
 const MORE = 10_000;
-/** The most lines of one tree; where the search stops. */
+// The most lines of one tree; where the search stops.
 const LINES = 4_000;
 const VISITS = 500_000;
 const FOUND = 500;
 
 const NAME = /^[A-Za-z_]\w*$/;
 
-/** Text in which what was searched for is marked. */
+// Text in which what was searched for is marked.
 function marked(text, needle) {
   const low = needle ? text.toLowerCase() : "";
   // What grows or shrinks in lower case cannot be marked where it stands.
@@ -30,17 +30,17 @@ function marked(text, needle) {
   return [...parts, text.slice(from)];
 }
 
-/** The mark of what folds. */
+// The mark of what folds.
 export const Fold = ({ open, some = true, onClick }) => html`<span class="fold ${open ? "open" : ""}" onClick=${onClick}>${
   some && html`<${Icon} name="down" size=${12} />`}</span>`;
 
-/** A button that copies what `text` answers. */
+// A button that copies what `text` answers.
 export function CopyButton({ text, children }) {
   const press = () => Promise.resolve(text()).then(copy).then(() => toast("Copied."), (error) => toast(error.message, "bad"));
   return html`<${Button} kind="quiet" onClick=${press}>${children}<//>`;
 }
 
-/** What a key does, of those in `keys`; the others are left to the page. */
+// What a key does, of those in `keys`; the others are left to the page.
 export const pressed = (keys) => (event) => {
   const action = !event.ctrlKey && !event.metaKey && !event.altKey && event.target === event.currentTarget && keys[event.key];
   if (!action) return;
@@ -52,17 +52,17 @@ export const pressed = (keys) => (event) => {
 const isBranch = (value) => value !== null && typeof value === "object";
 const namesOf = (value) => (Array.isArray(value) ? null : Object.keys(value));
 const keyOf = (path) => JSON.stringify(path);
-/** A value as somebody would paste it. */
+// A value as somebody would paste it.
 const pasted = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
-/** The path as templates write it. */
+// The path as templates write it.
 const written = (root, path) => path.reduce((text, key) => {
   if (typeof key === "number") return `${text}[${key}]`;
   if (!NAME.test(key)) return `${text}[${JSON.stringify(key)}]`;
   return text ? `${text}.${key}` : key;
 }, root);
 
-/** The lines that are drawn, as a flat list. */
+// The lines that are drawn, as a flat list.
 function lines(root, folds, windows) {
   const out = [];
   const walk = (value, path, key) => {
@@ -88,7 +88,7 @@ function lines(root, folds, windows) {
   return out;
 }
 
-/** Where the needle is, in keys and scalars. */
+// Where the needle is, in keys and scalars.
 function search(root, needle) {
   const found = [];
   const stack = [[root, []]];
@@ -107,7 +107,7 @@ function search(root, needle) {
   return found;
 }
 
-/** Unfolds and moves windows, so that the path can be seen. */
+// Unfolds and moves windows, so that the path can be seen.
 function reveal(root, { path, at }, folds, windows) {
   let value = root;
   path.forEach((key, depth) => {
@@ -142,7 +142,7 @@ function Line({ line: { key, value, size, open, word, left, id }, windows, setWi
   const name = key !== null && html`<bdi class=${typeof key === "number" ? "faint" : "j-key"}>${
     typeof key === "number" ? key : marked(cut(key, 200), needle)}</bdi><span class="faint">: </span>`;
   if (size === undefined) {
-    return html`${fold}${name}<${Scalar} value=${value} needle=${needle} window=${windows.get(id)}
+    return html`${fold}${name}<${Scalar} ...${{ value, needle }} window=${windows.get(id)}
       onMore=${(window) => setWindow(id, window)} />`;
   }
   const [head, tail] = Array.isArray(value) ? "[]" : "{}";
@@ -221,13 +221,13 @@ function Tree({ value, root, label }) {
       <${CopyButton} text=${() => pasted(here.word ? null : here.value)}>Copy value<//></div>
     <div class="j-box" ref=${box} role="tree" tabindex="0" aria-label=${label} aria-activedescendant=${prefix + index}
       onKeyDown=${pressed(keys)}>${all.map((line, at) => html`<div key=${line.id} id=${prefix + at} class="j-line" role="treeitem"
-        aria-level=${line.depth + 1} aria-selected=${String(at === index)}
+        aria-level=${line.depth + 1} aria-selected=${at === index}
         aria-expanded=${line.size > 0 ? String(line.open) : null} style=${{ "--d": Math.min(line.depth, 12) }}
         onClick=${() => click(line)}><${Line} ...${{ line, windows, setWindow, needle }} /></div>`)}</div>
     ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
 }
 
-/** A text in its own lines. */
+// A text in its own lines.
 export function Plain({ text, label }) {
   const [shown, setShown] = useState(4_000);
   const left = text.length - shown;
@@ -237,15 +237,15 @@ export function Plain({ text, label }) {
       >Show more (${number(left)} characters left)<//>`}`;
 }
 
-/** A value. `root` heads the paths that are copied, `label` names it for screen readers. */
+// A value. `root` heads the paths that are copied, `label` names it for screen readers.
 export default function Json({ value, root = "", label }) {
   const [raw, setRaw] = useState(false);
   const size = useMemo(() => JSON.stringify(value)?.length ?? 0, [value]);
   const text = useMemo(() => (raw ? pasted(value) : ""), [raw, value]);
   if (!isBranch(value) && typeof value !== "string") return html`<code>${String(value)}</code>`;
-  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${String(raw === is)} onClick=${() => setRaw(is)}>${word}<//>`;
+  const kind = (is, word) => html`<${Button} kind="quiet" aria-pressed=${raw === is} onClick=${() => setRaw(is)}>${word}<//>`;
   return html`<div class="json"><div class="row" role="group" aria-label=${`How ${label} is shown`}>
       ${kind(false, isBranch(value) ? "Tree" : "Value")}${kind(true, "Text")}<span class="hint">${bytes(size)}</span>
       ${raw && html`<span class="gap"></span><${CopyButton} text=${() => text}>Copy<//>`}</div>
-    ${raw ? html`<${Plain} text=${text} label=${label} />` : html`<${Tree} ...${{ value, root, label }} />`}</div>`;
+    ${raw ? html`<${Plain} ...${{ text, label }} />` : html`<${Tree} ...${{ value, root, label }} />`}</div>`;
 }

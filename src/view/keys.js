@@ -38,7 +38,7 @@ function pressed(event) {
 }
 addEventListener("keydown", pressed);
 
-/** Bind keys while the component is there: `{j: fn, "g r": [fn, words]}`. A function that answers false lets the key through. */
+// Bind keys while the component is there: `{j: fn, "g r": [fn, words]}`. A function that answers false lets the key through.
 export function useKeys(map) {
   const layer = useRef(map);
   layer.current = map;

@@ -6,12 +6,12 @@ import { toParams, url } from "./api.js";
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
-/** The server speaks every 15 s; what is silent for longer is dead. */
+// The server speaks every 15 s; what is silent for longer is dead.
 const SILENCE = 40_000;
-/** A hidden page gives its connection back after this long (a browser has six for one server). */
+// A hidden page gives its connection back after this long (a browser has six for one server).
 const HIDDEN = 20_000;
 
-/** The events in a piece of the stream, and what is left over: `[[{kind, id, data}], rest]`. */
+// The events in a piece of the stream, and what is left over: `[[{kind, id, data}], rest]`.
 export function parse(text) {
   const blocks = text.split(/\r?\n\r?\n/);
   const rest = blocks.pop();

@@ -1,10 +1,10 @@
 // Members: the people who may answer approvals.
 
-import { html, useState } from "./lib/preact.js";
+import { useState } from "./lib/preact.js";
 import { del, patch, post, usePages } from "./api.js";
 import { may } from "./session.js";
 import { host } from "./format.js";
-import { Badge, Button, Empty, Icon, Page, Status, Time, toast } from "./ui.js";
+import { Badge, Button, Empty, Icon, Page, Status, Time, html, toast } from "./ui.js";
 import { Act, CHOOSE, FormDialog, List, columns, local, named } from "./forms.js";
 
 const LANGUAGES = [["en", "English"], ["de", "German"], ["es", "Spanish"]];
@@ -18,14 +18,14 @@ const FIELDS = [
   ["active", "May be asked and may answer", null, "check"],
 ];
 
-/** What is sent: an empty address is none. */
+// What is sent: an empty address is none.
 const wanted = (values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [key, value === "" && key !== "name" ? null : value]));
 
 function Edit({ member, onClose, onSaved }) {
   const start = Object.fromEntries(Object.keys(NONE).map((key) => [key, member?.[key] ?? NONE[key]]));
   const fields = LANGUAGES.some(([tag]) => tag === start.language) ? FIELDS
     : FIELDS.map((field) => (field[3] === LANGUAGES ? [...field.slice(0, 3), [...LANGUAGES, [start.language, start.language]]] : field));
-  return html`<${FormDialog} title=${member ? `Change ${member.name}` : "Add a member"} fields=${fields} start=${start} action=${member ? "Save" : "Add"} onClose=${onClose}
+  return html`<${FormDialog} title=${member ? `Change ${member.name}` : "Add a member"} ...${{ fields, start }} action=${member ? "Save" : "Add"} onClose=${onClose}
     can=${({ name }) => name.trim()} onSend=${async (values) => onSaved(await (member ? patch(`v1/members/${member.id}`, wanted(values)) : post("v1/members", wanted(values))))} />`;
 }
 
@@ -53,7 +53,7 @@ const deletion = ({ name }) => ({
   title: `Delete ${name}?`, action: "Delete", danger: true, text: "They can no longer be asked. Approvals and the audit go on naming them.",
 });
 
-/** `#/members` */
+// `#/members`
 export default function Members() {
   const pages = usePages("v1/members", { limit: 200 });
   const { rows, setRows } = pages;
@@ -89,5 +89,5 @@ export default function Members() {
     <${List} pages=${pages} label="Members" columns=${table} rowClass=${(row) => (row.active ? "" : "ended-row")} empty=${html`<${Empty} title="No members yet">
       <p>Members are the people whom workflows may ask. Only they can be named as a <code>recipient</code>, so that no workflow can send mail to just anyone.</p><//>`} />
     ${what === "edit" && html`<${Edit} member=${member} onClose=${close} onSaved=${saved} />`}
-    ${what === "delegate" && html`<${Delegate} member=${member} rows=${rows} onClose=${close} onSaved=${saved} />`}</div><//>`;
+    ${what === "delegate" && html`<${Delegate} ...${{ member, rows }} onClose=${close} onSaved=${saved} />`}</div><//>`;
 }

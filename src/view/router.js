@@ -26,7 +26,7 @@ function moved() {
 }
 addEventListener("hashchange", moved);
 
-/** The route, `{path: [..], query: URLSearchParams}`. */
+// The route, `{path: [..], query: URLSearchParams}`.
 export function useRoute() {
   const [route, set] = useState(here);
   useEffect(() => {
@@ -37,23 +37,23 @@ export function useRoute() {
   return route;
 }
 
-/** The same outside components. */
+// The same outside components.
 export const route = () => here;
 
-/** The address of a page: `href(["runs", id], {status: "failed"})`. Empty values of an object are left out. */
+// The address of a page: `href(["runs", id], {status: "failed"})`. Empty values of an object are left out.
 export function href(path, query) {
   const text = toParams(query).toString();
   return `#/${path.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
 
-/** Go to an address that `href` made; with `replace`, without a step in the history. */
+// Go to an address that `href` made; with `replace`, without a step in the history.
 export function go(to, { replace = false } = {}) {
   if (to === location.hash) return;
   history[replace ? "replaceState" : "pushState"](null, "", to);
   moved();
 }
 
-/** Change parts of the query: `null` or `""` takes one away, an array sets several. Others stay. */
+// Change parts of the query: `null` or `""` takes one away, an array sets several. Others stay.
 export function setQuery(patch, how) {
   const query = new URLSearchParams(here.query);
   for (const [key, value] of Object.entries(patch)) {

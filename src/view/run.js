@@ -15,17 +15,17 @@ import Waterfall, { FINAL } from "./waterfall.js";
 import Step from "./step.js";
 import Json from "./json.js";
 
-/** Steps that one call asks for, and that the run itself carries. */
+// Steps that one call asks for, and that the run itself carries.
 const PAGE = 500;
 const CARRIED = 100;
-/** Changes are looked up at most this often; the run anyway, with a live stream (its story tells times) and without. */
+// Changes are looked up at most this often; the run anyway, with a live stream (its story tells times) and without.
 const PACE = 1_000;
 const STORY = 30_000;
 const LOOK = 3_000;
-/** Values up to this size are asked for unasked. */
+// Values up to this size are asked for unasked.
 const FREELY = 256 * 1024;
 
-/** The steps with changes as the stream tells them: enough to draw, until the rows themselves are here. */
+// The steps with changes as the stream tells them: enough to draw, until the rows themselves are here.
 function merged(steps, changes) {
   const news = new Map(changes.map((change) => [change.path, change]));
   const patched = (step, { path, type, status, at }) => ({
@@ -39,7 +39,7 @@ function merged(steps, changes) {
   return out.concat([...news.values()].map((change) => patched(null, change)));
 }
 
-/** The run and its steps, kept up to date while it moves. */
+// The run and its steps, kept up to date while it moves.
 function useRun(id) {
   const path = `v1/workflow_runs/${encodeURIComponent(id)}`;
   const [state, set] = useState({ run: null, steps: [], error: null });
@@ -68,7 +68,6 @@ function useRun(id) {
     } catch (error) {
       if (!signal.aborted) set((was) => ({ ...was, error }));
     }
-    return undefined;
   }, [path]);
   const soon = (whole = false) => {
     at.whole ||= whole;
@@ -94,7 +93,7 @@ function useRun(id) {
   });
   const moves = run && (!FINAL.has(run.status) || run.deliveries?.some((one) => ["pending", "delivering"].includes(one.status)));
   useEffect(() => {
-    if (!moves) return undefined;
+    if (!moves) return;
     // What happened between the answer and the opening of the stream was told to nobody.
     if (live === "live") soon();
     const timer = setInterval(() => document.hidden || soon(), live === "live" ? STORY : LOOK);
@@ -129,7 +128,7 @@ function Ids({ run }) {
       ${run.retries.length > 5 && `and ${run.retries.length - 5} more`}</span>`}</div>`;
 }
 
-/** What the callback has come to, so that its codes are in sight at the head of the page. */
+// What the callback has come to, so that its codes are in sight at the head of the page.
 function CallbackFigure({ run }) {
   const one = (run.deliveries ?? []).find((each) => (each.channel ?? "callback") === "callback");
   if (!one) return html`<span class="faint">${run.delivery === "direct" ? "None: direct" : "Not yet"}</span>`;
@@ -186,7 +185,7 @@ function Values({ run }) {
     if (view === "callback") return html`<${Configuration} run=${run} />`;
     if (view === "output" && run.status !== "completed") return html`<p class="faint">There is no output${FINAL.has(run.status) ? "" : " yet"}.</p>`;
     if (!values) {
-      return error || loading ? html`<${Waiting} error=${error} retry=${reload} />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
+      return error || loading ? html`<${Waiting} ...${{ error, reload }} />` : html`<${Button} onClick=${() => ask(true)}>Load ${bytes(size)}<//>`;
     }
     return view === "inputs" ? html`<${Json} key="in" value=${values.start_inputs} root="start" label="Inputs" />`
       : html`<${Json} key="out" value=${values.output} label="Output" />`;
@@ -211,17 +210,17 @@ function Steps({ run, steps, total, chosen, now, onPick, onRetry }) {
         onRetry=${FINAL.has(run.status) && may("invoke") ? onRetry : null} /></div>`}</div></section>`;
 }
 
-/** Whether the callback is what the reader has come for. */
+// Whether the callback is what the reader has come for.
 const isTroubled = ({ status, deliveries = [] }) => FINAL.has(status) &&
   deliveries.some((one) => ["dead", "gone"].includes(one.status) || (one.status === "pending" && one.attempts?.length));
 
-/** `#/runs/req_…` */
+// `#/runs/req_…`
 export default function RunPage({ id }) {
   const { query } = useRoute();
   const { run, steps, error, live, reload } = useRun(id);
   const [dialog, setDialog] = useState(null);
   const now = useTick(500, !!run && !FINAL.has(run.status));
-  if (!run) return html`<${Page} title="Run"><${Waiting} error=${error} retry=${reload} /><//>`;
+  if (!run) return html`<${Page} title="Run"><${Waiting} ...${{ error, reload }} /><//>`;
   const total = Math.max(run.steps_count ?? 0, steps.length);
   const pick = (step) => setQuery({ step }, { replace: true });
   const close = () => setDialog(null);
@@ -230,11 +229,11 @@ export default function RunPage({ id }) {
   const body = html`<${Steps} key="steps" chosen=${query.get("step")} onPick=${pick} onRetry=${(from) => setDialog({ from })}
     ...${{ run, steps, total, now }} />`;
   return html`<${Page} title=${html`<a href=${href(["runs"], { deployment: run.deployment })}><bdi>${run.deployment}</bdi></a> / <bdi>${run.variant}</bdi>`}
-      name=${`${run.deployment} / ${run.variant}`} lead=${html`<${Badges} run=${run} live=${live} />`}
+      name=${`${run.deployment} / ${run.variant}`} lead=${html`<${Badges} ...${{ run, live }} />`}
       actions=${html`<${Actions} run=${run} onCancel=${() => setDialog("cancel")} onRetry=${() => setDialog({})} />`}><div class="run">
-      <${Ids} run=${run} /><${ErrorBox} error=${error} retry=${reload} />
+      <${Ids} run=${run} /><${ErrorBox} ...${{ error, reload }} />
       <${Story} run=${run} onStep=${pick} /><${Strip} ...${{ run, steps, total, now }} />
       ${isTroubled(run) ? [log, body] : [body, log]}<${Values} key=${FINAL.has(run.status)} run=${run} /></div>
     ${dialog === "cancel" && html`<${Cancel} run=${run} onClose=${close} onDone=${reload} />`}
-    ${dialog && dialog !== "cancel" && html`<${Retry} run=${run} steps=${steps} from=${dialog.from} onClose=${close} />`}<//>`;
+    ${dialog && dialog !== "cancel" && html`<${Retry} ...${{ run, steps }} from=${dialog.from} onClose=${close} />`}<//>`;
 }

@@ -6,21 +6,22 @@ import { href, setQuery } from "./router.js";
 import { may } from "./session.js";
 import { useLive } from "./live.js";
 import { FilterBar, FINAL, inWords, Menu, OPEN, STATUSES, useFilter } from "./filters.js";
+import { List } from "./forms.js";
 import { Histogram } from "./histogram.js";
 import { Bulk, Export } from "./bulk.js";
-import { Button, Code, Copy, Duration, Empty, ErrorBox, Icon, More, Page, Status, Table, Tabs, Time, Waiting, html } from "./ui.js";
+import { Button, Code, Copy, Duration, Empty, Icon, Page, Status, Tabs, Time, Waiting, html } from "./ui.js";
 import { count, cut, number, words } from "./format.js";
 
 const STORE = "skep.runs.hidden";
 const MOST_ROWS = 500;
-/** How often the counts and the chart are asked for while things change (with a filter they cost more), and the list while there is no stream. */
+// How often the counts and the chart are asked for while things change (with a filter they cost more), and the list while there is no stream.
 const COUNT_EVERY = 5_000;
 const FILTERED_EVERY = 15_000;
 const LOOK_EVERY = 15_000;
-/** Nearer to the top than this, and new rows come in by themselves. */
+// Nearer to the top than this, and new rows come in by themselves.
 const AT_TOP = 120;
 
-/** What a row says below its name: why it failed, or what it waits for. */
+// What a row says below its name: why it failed, or what it waits for.
 function why({ error, waiting_on: on }) {
   if (error) return html`<span class="why red"><bdi>${cut(error, 160)}</bdi></span>`;
   const what = on?.recipient ? html`waits for <bdi>${cut(on.recipient, 60)}</bdi>` : on?.step && html`waits at <bdi>${cut(on.step, 60)}</bdi>`;
@@ -44,7 +45,7 @@ const COLUMNS = [
   ["request_id", "Request id", (run) => html`<${Copy} text=${run.request_id} label="request id"><code>req_…${run.request_id.slice(-8)}</code><//>`],
 ].map(([key, label, render, className]) => ({ key, label, render, className }));
 
-/** Which columns are hidden; kept in this browser. The name stays: it is the link. */
+// Which columns are hidden; kept in this browser. The name stays: it is the link.
 function useHidden() {
   const [hidden, set] = useState(() => (localStorage.getItem(STORE) ?? "").split(","));
   const flip = (key) => {
@@ -61,7 +62,7 @@ function asked({ params, status }) {
   return all;
 }
 
-/** Rows with newer states of them put in, newest first. What is older than the last row belongs to a later page. */
+// Rows with newer states of them put in, newest first. What is older than the last row belongs to a later page.
 function merged(rows, news, next) {
   const by = new Map(rows.map((row) => [row.run_id, row]));
   const last = rows.at(-1)?.run_id ?? "";
@@ -71,13 +72,13 @@ function merged(rows, news, next) {
   return [...by.values()].sort((a, b) => (a.run_id < b.run_id ? 1 : -1));
 }
 
-/** Whether rows may move under the reader: at the top of the page, with nothing of the table in hand. */
+// Whether rows may move under the reader: at the top of the page, with nothing of the table in hand.
 function mayMove() {
   if (scrollY > AT_TOP || !getSelection().isCollapsed) return false;
   return !document.activeElement?.closest("table, .menu") && !document.querySelector("dialog[open]");
 }
 
-/** The list, kept new. What would make rows jump waits until it is asked for. */
+// The list, kept new. What would make rows jump waits until it is asked for.
 function useLiveRuns(filter) {
   const params = asked(filter);
   params.set("values", "false");
@@ -177,7 +178,7 @@ const RETRY_FIELDS = [
 ];
 const CANCEL_FIELDS = [["reason", "Reason", "Told to whoever waits for the result.", { maxlength: 500 }]];
 
-/** What is done with all that match: the states it can be done to, and those that are meant when none is chosen. */
+// What is done with all that match: the states it can be done to, and those that are meant when none is chosen.
 const ACTIONS = {
   cancel: { title: "Cancel runs", action: "Cancel", danger: true, fields: CANCEL_FIELDS, on: OPEN, usual: OPEN, which: "open" },
   retry: {
@@ -210,7 +211,7 @@ function Actions({ filter, reload, hidden, flip }) {
     ${open in ACTIONS && html`<${BulkDialog} name=${open} filter=${filter} onClose=${shut} onDone=${reload} />`}`;
 }
 
-/** Where the page's server is, without the slash at its end. */
+// Where the page's server is, without the slash at its end.
 const base = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 
 const FIRST_LINES = () => `export SKEP=${base()} KEY=…   # an API key
@@ -219,7 +220,7 @@ curl $SKEP/v1/workflow/invoke -H "Authorization: Bearer $KEY" -d '{"deployment":
 curl $SKEP/v1/workflow/invoke -H "Authorization: Bearer $KEY" -d '{"deployment": "hello", "async": {"enabled": true, "callback_url": "https://example.com/hook"}}'
 curl "$SKEP/v1/workflow_runs?limit=5" -H "Authorization: Bearer $KEY"`;
 
-/** Nothing to show, for one of three reasons; each says how to go on. */
+// Nothing to show, for one of three reasons; each says how to go on.
 function Nothing({ filter }) {
   const { data, loading } = useGet(may("read") && !filter.isSet ? "v1/deployments" : null, { limit: 1 });
   const first = data?.data[0]?.deployment;
@@ -250,15 +251,11 @@ export default function Runs() {
   const isEmpty = !rows.length && !loading && !error && !pages.next && !pages.from;
   return html`<${Page} title="Runs" lead=${html`<${Liveness} state=${live} reload=${reload} />`}
       actions=${html`<${Actions} ...${{ filter, reload, hidden, flip }} />`}><div class="runs">
-      ${(!isEmpty || filter.isSet) && html`<${FilterBar} filter=${filter} keys=${keys} />
-        ${may("read") && html`<${Histogram} filter=${filter} tick=${tick} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
-        <${States} filter=${filter} tick=${tick} />`}
+      ${(!isEmpty || filter.isSet) && html`<${FilterBar} ...${{ filter, keys }} />
+        ${may("read") && html`<${Histogram} ...${{ filter, tick }} onPick=${(from, to) => setQuery({ days: null, from, to })} />`}
+        <${States} ...${{ filter, tick }} />`}
       <div class="fresh" role="status">${waiting > 0 && html`<${Button} kind="primary" onClick=${show}><${Icon} name="up" size=${12} />
         ${number(waiting)} new<//>`}</div>
-      <${ErrorBox} error=${error} retry=${reload} />
-      ${isEmpty && html`<${Nothing} filter=${filter} />`}
-      ${rows.length > 0 && html`<${Table} label="Runs" columns=${columns} rows=${rows} rowKey=${(run) => run.run_id} rowClass=${past}
-        rowHref=${(run) => href(["runs", run.request_id])} />`}
-      ${loading && !rows.length && html`<${Waiting} />`}
-      <${More} pages=${pages} what="runs" /></div><//>`;
+      <${List} label="Runs" ...${{ pages, columns }} rowKey=${(run) => run.run_id} rowClass=${past}
+        rowHref=${(run) => href(["runs", run.request_id])} empty=${html`<${Nothing} filter=${filter} />`} /></div><//>`;
 }

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "./lib/preact.js";
 import { del, get, post, setCredentials } from "./api.js";
 
-/** What each scope may do, by the contract's table. */
+// What each scope may do, by the contract's table.
 const MAY = {
   invoke: ["invoke"],
   read: ["read"],
@@ -22,7 +22,7 @@ function become(next) {
   for (const tell of listeners) tell(next);
 }
 
-/** Ask once whether there is a session. An error that is not "signed out" is thrown. */
+// Ask once whether there is a session. An error that is not "signed out" is thrown.
 export async function resume() {
   try {
     become(await get("v1/session", null, { quiet: true }));
@@ -41,7 +41,7 @@ export async function signOut() {
   become(null);
 }
 
-/** `{name, scope, expires_at}`, null when signed out, undefined while that is not known yet. */
+// `{name, scope, expires_at}`, null when signed out, undefined while that is not known yet.
 export function useSession() {
   const [now, set] = useState(session);
   useEffect(() => {
@@ -52,5 +52,5 @@ export function useSession() {
   return now;
 }
 
-/** Whether the session's key has a scope: `may("admin")`. */
+// Whether the session's key has a scope: `may("admin")`.
 export const may = (scope) => (MAY[session?.scope] ?? []).includes(scope);

@@ -1,14 +1,14 @@
 // Code that starts a run and checks a signature, in six languages. Pure: texts in, text out.
 
-/** The languages, in the order of their tabs. */
+import { shell } from "./format.js";
+
+// The languages, in the order of their tabs.
 export const LANGUAGES = [
   ["curl", "curl"], ["python", "Python"], ["javascript", "JavaScript"], ["rust", "Rust"], ["php", "PHP"], ["ruby", "Ruby"],
 ];
 
 const KEY = "SKEP_KEY";
 const SECRET = "SKEP_WEBHOOK_SECRET";
-
-// ---- literals ----
 
 const CONTROL = /[\u0000-\u001f\u007f]/g;
 const hex = (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
@@ -23,7 +23,7 @@ const WORDS = {
   php: { ": ": " => ", "{": "[", "}": "]", "{}": "new stdClass()" },
 };
 
-/** A JSON value as the language writes it. */
+// A JSON value as the language writes it.
 export function literal(language, value, pad = "") {
   const token = /"(?:[^"\\]|\\.)*"|true|false|null|: |\{\}|[{}]/g;
   const text = JSON.stringify(value, null, 4).replace(token, (one) => (one[0] === '"' && quoted[language]
@@ -31,12 +31,8 @@ export function literal(language, value, pad = "") {
   return text.replaceAll("\n", `\n${pad}`);
 }
 
-const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-
-// ---- starting a run ----
-
-/** What has to be sent, and where. */
-function exchange({ way, base, webhookUrl, deployment, variant, inputs, callbackUrl }) {
+// What has to be sent, and where.
+function exchange({ way, base, webhookUrl, deployment, variant, inputs, callbackUrl, more }) {
   const given = callbackUrl ? { callback_url: callbackUrl } : null;
   if (way === "webhook") {
     return {
@@ -46,7 +42,7 @@ function exchange({ way, base, webhookUrl, deployment, variant, inputs, callback
   }
   return {
     url: `${base}/v1/workflow/invoke`, header: "Authorization", variable: KEY, prefix: "Bearer ",
-    body: { deployment, variant, inputs, ...(given && { async: { enabled: true, ...given } }) },
+    body: { deployment, variant, inputs, ...more, ...(given && { async: { enabled: true, ...given } }) },
   };
 }
 
@@ -129,11 +125,10 @@ puts JSON.parse(response.body)
 
 /**
  * Code that starts a run. `way`: `invoke` (by API key) or `webhook` (by the deployment's secret). `callbackUrl`: where
- * the result goes; empty: an invoke waits for it, a webhook's goes to the deployment's default.
+ * the result goes; empty: an invoke waits for it, a webhook's goes to the deployment's default. `more`: what else an
+ * invoke names.
  */
 export const startSnippet = (language, wanted) => START[language](exchange(wanted));
-
-// ---- checking a signature ----
 
 const VERIFY = {
   curl: `# The body as it came, byte for byte, in body.json; the headers of the same request in three variables.
@@ -250,14 +245,12 @@ end
 `,
 };
 
-/** Code that tells whether a callback is from this deployment. */
+// Code that tells whether a callback is from this deployment.
 export const verifySnippet = (language) => VERIFY[language];
-
-// ---- inputs that show what is wanted ----
 
 const SOME = { text: "…", number: 1, boolean: true, array: [], object: {} };
 
-/** Inputs to fill in: those that are required, or, where none is, all. `declared`: as a version tells them. */
+// Inputs to fill in: those that are required, or, where none is, all. `declared`: as a version tells them.
 export function sampleInputs(declared) {
   const wanted = declared.filter((input) => input.required && input.default == null);
   const value = (input) => input.default ?? input.enum?.[0] ?? SOME[input.type] ?? null;

@@ -9,12 +9,12 @@ import { Cause, Countdown } from "./callbacks.js";
 import { FINAL, parts } from "./waterfall.js";
 import Json from "./json.js";
 
-/** Values larger than this are asked for by a press. */
+// Values larger than this are asked for by a press.
 const FREELY = 512 * 1024;
 
 const took = (one) => one.ended_at && ms(Date.parse(one.ended_at) - Date.parse(one.started_at));
 
-/** The attempts of a step, one below the other. */
+// The attempts of a step, one below the other.
 function Tries({ step }) {
   if (!step.attempts.length) return html`<p class="faint">None: it was done without leaving the process.</p>`;
   return html`<ol class="plain">${step.attempts.map((one) => {
@@ -34,10 +34,10 @@ function View({ step, view, name }) {
   return html`<${Json} key=${view} value=${step[view] ?? null} root=${view === "input" ? "" : `${name}.${view}`} label=${words(view)} />`;
 }
 
-/** A run that this step started, if the step tells one. */
+// A run that this step started, if the step tells one.
 const childOf = (step) => [step.child_request_id, step.meta?.request_id].find((id) => /^req_[0-9a-f]{32}$/.test(id));
 
-/** The panel of one step: `row` is what the list has of it; `onRetry(path)` is null where that cannot be. */
+// The panel of one step: `row` is what the list has of it; `onRetry(path)` is null where that cannot be.
 export default function Step({ run, row, onClose, onRetry }) {
   const size = (row.input_bytes ?? 0) + (row.output_bytes ?? 0);
   const [asked, setAsked] = useState(null);
@@ -65,7 +65,7 @@ export default function Step({ run, row, onClose, onRetry }) {
     <${Cause} error=${shown.error} kind=${shown.error_class} />
     ${onRetry && html`<p><${Button} onClick=${() => onRetry(row.path)}>Retry from here…<//></p>`}
     <${Tabs} label="Of this step" items=${tabs} current=${current} onSelect=${setView} />
-    <${ErrorBox} error=${error} retry=${reload} />
+    <${ErrorBox} ...${{ error, reload }} />
     ${current === "attempts" ? html`<${Tries} step=${shown} />`
       : step ? html`<${View} key=${row.path} step=${step} view=${current} name=${parts(row.path).pop()} />`
       : loading ? html`<${Waiting} />`

@@ -1,14 +1,14 @@
 // The state of the server: what is wrong, what is going on, how large it is, how it is set.
 
-import { html, useEffect, useState } from "./lib/preact.js";
+import { useEffect, useState } from "./lib/preact.js";
 import { useGet } from "./api.js";
 import { href, useRoute } from "./router.js";
-import { bytes, ms, number } from "./format.js";
-import { Badge, Bytes, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Time } from "./ui.js";
+import { bytes, ms, number, shell } from "./format.js";
+import { Badge, Bytes, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Time, Waiting, html } from "./ui.js";
 import { Chart } from "./charts.js";
-import { Loading, Pairs, columns } from "./forms.js";
+import { Pairs, columns } from "./forms.js";
 
-/** How often it is asked for, while the page is in sight. */
+// How often it is asked for, while the page is in sight.
 const EVERY = 10_000;
 
 const COUNTS = [
@@ -40,7 +40,7 @@ function Charts({ stats, scope }) {
       <${Chart} ...${frame} title="Runs" series=${of(COUNTS, (span, key) => span[key])} />
       <${Chart} ...${frame} title="Deliveries" series=${of(SENT, (span, key) => span[key])} />
       <${Chart} ...${frame} title="Backlog" series=${of(OPEN, (span, key) => span.backlog[key])} note="What was open at the end of each span." />
-      ${LAGS.map(([name, title, note]) => html`<${Chart} key=${name} ...${frame} title=${title} note=${note} format=${ms}
+      ${LAGS.map(([name, title, note]) => html`<${Chart} key=${name} ...${frame} ...${{ title, note }} format=${ms}
         series=${of(HALVES, (span, key) => span[name]?.[key] ?? null)} />`)}
     </div></div>`;
 }
@@ -81,8 +81,6 @@ const About = ({ one }) => html`<section class="panel"><h2>About</h2><${Pairs} o
   ["Largest request", html`<${Bytes} n=${one.body_limit} />`],
 ]} /></section>`;
 
-const shell = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
-
 function Backup({ one }) {
   return html`<section class="panel"><h2>Backup</h2>
     <p>One file holds everything. This copies it beside the running server, and checks the copy before it gets its name:</p>
@@ -105,7 +103,7 @@ function Settings({ settings }) {
       empty=${html`<p class="hint">Nothing is set: all is at its default.</p>`} /></section>`;
 }
 
-/** `#/system` */
+// `#/system`
 export default function System() {
   const { query } = useRoute();
   const system = useGet("v1/system");
@@ -121,10 +119,9 @@ export default function System() {
   }, []);
   const one = system.data;
   return html`<${Page} title="System"><div>
-    <${ErrorBox} error=${system.error} retry=${system.reload} />
-    ${!one && !system.error && html`<${Loading} />`}
+    ${one ? html`<${ErrorBox} ...${system} />` : html`<${Waiting} ...${system} />`}
     ${one && html`<${Health} one=${one} /><${Tiles} one=${one} />`}
-    ${system.error?.status !== 403 && html`<${ErrorBox} error=${stats.error} retry=${stats.reload} />`}
+    ${system.error?.status !== 403 && html`<${ErrorBox} ...${stats} />`}
     ${stats.data && html`<${Tabs} label="Over the last" current=${scope} items=${[{ key: "hour", label: "Last hour" }, { key: "day", label: "Last day" }].map((tab) => ({ ...tab, href: href(["system"], { span: tab.key === "day" ? "day" : null }) }))} />
       <${Charts} stats=${stats.data} scope=${scope} />`}
     ${one && html`<div class="columns"><${About} one=${one} /><${Backup} one=${one} /></div><${Settings} settings=${one.settings} />`}</div><//>`;

@@ -3,7 +3,7 @@
 import { html as draw, useEffect, useLayoutEffect, useRef, useState } from "./lib/preact.js";
 import { absolute, bytes, cut, ms as inMs, number, relative, words as inWords } from "./format.js";
 
-/** Characters of one text until more is asked for, of a title or label, and how many a press adds. */
+// Characters of one text until more is asked for, of a title or label, and how many a press adds.
 const TEXT_MAX = 1000;
 const LABEL_MAX = 400;
 const MORE = 20_000;
@@ -29,7 +29,7 @@ function tame(node) {
   return node;
 }
 
-/** The tag of every template: what it draws turns nothing beside it round, and a button sends a form only if it says so. */
+// The tag of every template: what it draws turns nothing beside it round, and a button sends a form only if it says so.
 export const html = (...parts) => tame(draw(...parts));
 
 let ids = 0;
@@ -69,7 +69,7 @@ const SHAPES = {
   moon: "M13.5 9.5A6 6 0 0 1 6.5 2.5a6 6 0 1 0 7 7z",
 };
 
-/** A shape. A screen reader reads the word beside it. */
+// A shape. A screen reader reads the word beside it.
 export function Icon({ name, size = 16 }) {
   return html`<svg class="icon" width=${size} height=${size} viewBox="0 0 16 16" aria-hidden="true">
     <path d=${SHAPES[name] ?? SHAPES.dots} /></svg>`;
@@ -86,7 +86,7 @@ const STATES = {
   revoked: ["grey", "slash"], ok: ["green", "check"], warning: ["amber", "warn"], error: ["red", "cross"],
 };
 
-/** The tone of a state, which is also its class. */
+// The tone of a state, which is also its class.
 export const tone = (value) => (STATES[value] ?? ["grey"])[0];
 
 export function Status({ value, label }) {
@@ -98,7 +98,7 @@ export function Badge({ tone: colour = "grey", title, children }) {
   return html`<span class="badge ${colour}" title=${title}>${children}</span>`;
 }
 
-/** Text that a user gave: in its own direction, cut at `max` with a button to see more. */
+// Text that a user gave: in its own direction, cut at `max` with a button to see more.
 export function Text({ value, max = TEXT_MAX }) {
   const [size, setSize] = useState(max);
   if (value == null || value === "") return html`<span class="faint">–</span>`;
@@ -120,14 +120,14 @@ export function useNow() {
   return now;
 }
 
-/** How long ago; the title has the time in full. */
+// How long ago; the title has the time in full.
 export function Time({ at }) {
   const now = useNow();
   if (!at) return html`<span class="faint">–</span>`;
   return html`<time datetime=${at} title=${absolute(at)}>${relative(at, now)}</time>`;
 }
 
-/** Milliseconds; with `since`, those that have passed until now. */
+// Milliseconds; with `since`, those that have passed until now.
 export function Duration({ ms, since }) {
   const now = useNow();
   const value = ms ?? (since ? Math.max(0, now - Date.parse(since)) : null);
@@ -137,7 +137,7 @@ export function Duration({ ms, since }) {
 export const Bytes = ({ n }) => html`<span class="num" title=${n == null ? null : `${number(n)} bytes`}
   >${bytes(n)}</span>`;
 
-/** Put text on the clipboard, also on a page that came by plain http. */
+// Put text on the clipboard, also on a page that came by plain http.
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -152,7 +152,7 @@ export async function copy(text) {
   }
 }
 
-/** Put a file into the reader's downloads. */
+// Put a file into the reader's downloads.
 export function save(name, type, parts) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(parts, { type }));
@@ -161,7 +161,7 @@ export function save(name, type, parts) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** A button that copies `text` (or what it answers); `label` says what that is. With `show`, the text stands in it. */
+// A button that copies `text` (or what it answers); `label` says what that is. With `show`, the text stands in it.
 export function Copy({ text, label = "", show, children = show && html`<code>${text}</code>` }) {
   const [done, setDone] = useState(false);
   const press = async () => {
@@ -174,10 +174,10 @@ export function Copy({ text, label = "", show, children = show && html`<code>${t
     >${done ? "Copied" : words} </span>${children}<${Icon} name=${done ? "check" : "copy"} /></button>`;
 }
 
-/** A button; kinds are `primary`, `danger`, `quiet` and none. */
+// A button; kinds are `primary`, `danger`, `quiet` and none.
 export function Button({ kind = "", busy = false, disabled, children, ...rest }) {
   return html`<button ...${rest} class="button ${kind} ${rest.class ?? ""}"
-    aria-busy=${busy ? "true" : null} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
+    aria-busy=${busy} disabled=${disabled || busy}>${busy && html`<${Spinner} />`}${children}</button>`;
 }
 
 export const Spinner = ({ label }) => html`<span class="spinner" role=${label ? "status" : null}
@@ -188,7 +188,7 @@ export function Progress({ value, max, label }) {
     <span class="num">${number(value)} of ${number(max)}</span></div>`;
 }
 
-/** A page with its head; `name` is the document's title where `title` is no text. */
+// A page with its head; `name` is the document's title where `title` is no text.
 export function Page({ title, name, actions, lead, children }) {
   const words = name ?? (typeof title === "string" ? title : "");
   useEffect(() => {
@@ -198,7 +198,7 @@ export function Page({ title, name, actions, lead, children }) {
     ${actions && html`<div class="actions">${actions}</div>`}</header>${children}`;
 }
 
-/** Nothing to show: what would be here, and how it gets here. */
+// Nothing to show: what would be here, and how it gets here.
 export function Empty({ title, children }) {
   return html`<section class="empty"><h2>${title}</h2>${children}</section>`;
 }
@@ -212,20 +212,20 @@ const ADVICE = {
   unavailable: "The server is stopping, or its disk is full. See System.",
 };
 
-/** What went wrong, and what to do about it. */
-export function ErrorBox({ error, retry }) {
+// What went wrong, and what to do about it.
+export function ErrorBox({ error, reload }) {
   if (!error) return null;
   return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
     <p><strong><${Text} value=${error.message} /></strong>${error.field && html` (<bdi>${error.field}</bdi>)`}</p>
     ${ADVICE[error.code] && html`<p>${ADVICE[error.code]}</p>`}
-    ${retry && html`<p><${Button} onClick=${retry}>Try again<//></p>`}</div></div>`;
+    ${reload && html`<p><${Button} onClick=${reload}>Try again<//></p>`}</div></div>`;
 }
 
-/** In the place of what is asked for: that it comes, or why it does not. */
-export const Waiting = ({ error, retry }) => (error ? html`<${ErrorBox} ...${{ error, retry }} />`
+// In the place of what is asked for: that it comes, or why it does not.
+export const Waiting = ({ error, reload }) => (error ? html`<${ErrorBox} ...${{ error, reload }} />`
   : html`<div class="loading"><${Spinner} label="Loading" /></div>`);
 
-/** A label with its input: a function of the properties that it must have. */
+// A label with its input: a function of the properties that it must have.
 export function Field({ label, hint, error, children }) {
   const id = useUid("f");
   const described = [hint && `${id}h`, error && `${id}e`].filter(Boolean).join(" ") || null;
@@ -236,7 +236,7 @@ export function Field({ label, hint, error, children }) {
     ${error && html`<p class="wrong" id="${id}e"><${Icon} name="warn" />${error}</p>`}</div>`;
 }
 
-/** Views of one thing, `{key, label, count, href}`. With `href` the address holds the view, without it the page. */
+// Views of one thing, `{key, label, count, href}`. With `href` the address holds the view, without it the page.
 export function Tabs({ label, items, current, onSelect }) {
   const inside = (item) => html`${item.label}${item.count != null &&
     html` <span class="tally">${item.count}</span>`}`;
@@ -253,16 +253,16 @@ export function Tabs({ label, items, current, onSelect }) {
     event.currentTarget.children[at].focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>${items.map((item) =>
-    html`<button role="tab" key=${item.key} aria-selected=${String(item.key === current)}
+    html`<button role="tab" key=${item.key} aria-selected=${item.key === current}
       tabindex=${item.key === current ? 0 : -1} onClick=${() => onSelect(item.key)}>${inside(item)}</button>`)}</div>`;
 }
 
 export function Code({ text, label = "code" }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
-    <${Copy} text=${text} label=${label} /></div>`;
+    <${Copy} ...${{ text, label }} /></div>`;
 }
 
-/** A table of `{key, label, render(row), className}`. The first column carries the row's link. */
+// A table of `{key, label, render(row), className}`. The first column carries the row's link.
 export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, busy }) {
   if (!rows.length && empty) return empty;
   const cell = (column, row) => {
@@ -271,7 +271,7 @@ export function Table({ columns, rows, rowKey, rowHref, rowClass, empty, label, 
     return html`<td role="cell" class=${column.className} data-label=${column.label} key=${column.key}
       >${to ? html`<a class="rowlink" href=${to}>${inside}</a>` : inside}</td>`;
   };
-  return html`<div class="scroll"><table role="table" aria-label=${label} aria-busy=${busy ? "true" : null}>
+  return html`<div class="scroll"><table role="table" aria-label=${label} aria-busy=${busy}>
     <thead role="rowgroup"><tr role="row">${columns.map((column) => html`<th role="columnheader" scope="col"
       key=${column.key} class=${column.className}>${column.label}</th>`)}</tr></thead>
     <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" key=${rowKey(row)} class=${rowClass?.(row)}
@@ -287,7 +287,7 @@ export function More({ pages, what = "rows" }) {
     ${from > 0 && html`<${Button} kind="quiet" onClick=${reload}>Back to the newest<//>`}</div>`;
 }
 
-/** A window over the page. The browser keeps the focus in it, and gives it back. */
+// A window over the page. The browser keeps the focus in it, and gives it back.
 export function Dialog({ title, onClose, children, wide }) {
   const box = useRef(null);
   const id = useUid("d");
@@ -318,7 +318,7 @@ export function confirm({ title, text, action = "Continue", danger = false }) {
   });
 }
 
-/** Tell in passing that something is done (`good`) or was not (`bad`). */
+// Tell in passing that something is done (`good`) or was not (`bad`).
 export function toast(text, kind = "good") {
   const id = (toastIds += 1);
   overlays.toasts = [...overlays.toasts.slice(-3), { id, text, kind }];
@@ -331,7 +331,7 @@ function dismiss(id) {
   redraw();
 }
 
-/** Draws what `confirm` and `toast` ask for. Once in the page. */
+// Draws what `confirm` and `toast` ask for. Once in the page.
 export function Overlays() {
   const [, again] = useState(0);
   useEffect(() => {

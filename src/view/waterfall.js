@@ -6,30 +6,30 @@ import { cut, ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
 import { Fold, pressed } from "./json.js";
 
-/** Kinds whose tries are waiting, not work. */
+// Kinds whose tries are waiting, not work.
 const PARKED = new Set(["delay", "human", "wait_signal"]);
 export const FINAL = new Set(["completed", "failed", "skipped", "cancelled"]);
-/** Up to how many rows all begin unfolded, and up to how many items a loop does in more rows than that. */
+// Up to how many rows all begin unfolded, and up to how many items a loop does in more rows than that.
 const UNFOLDED = 300;
 const ITEMS = 24;
-/** Heights of a row: one line, and two on a phone. Rows kept beyond the edges; attempts drawn: the newest. */
+// Heights of a row: one line, and two on a phone. Rows kept beyond the edges; attempts drawn: the newest.
 const ROW = 30;
 const ROW_NARROW = 46;
 const SPARE = 8;
 const TRIES = 60;
 const SLOTS = 128;
-/** Waits that the axis shortens: how many, what each keeps of the width, how long one must be. */
+// Waits that the axis shortens: how many, what each keeps of the width, how long one must be.
 const CUTS = 8;
 const CUT_SHARE = 0.06;
 const CUT_LEAST = 1_000;
 const TICK = 90;
 
-/** `each[3].fetch` as `["each", "[3]", "fetch"]`. */
+// `each[3].fetch` as `["each", "[3]", "fetch"]`.
 export const parts = (path) => path.split(/\.|(?=\[)/).filter(Boolean);
 const joined = (path, label) => (label[0] === "[" ? path + label : path ? `${path}.${label}` : label);
 const item = (one) => (one.label[0] === "[" ? Number(one.label.slice(1, -1)) : -1);
 
-/** Where a group without a row of its own stands: what matters most in it. */
+// Where a group without a row of its own stands: what matters most in it.
 const gathered = (kids) =>
   ["failed", "running", "pending", "waiting", "cancelled", "completed"].find((word) => kids.some((kid) => kid.status === word)) ?? "skipped";
 
@@ -51,7 +51,7 @@ function sum(one, now) {
   if (one.isLoop) kids.sort((a, b) => item(a) - item(b));
 }
 
-/** The tree of the paths, in order of execution; loops by item. */
+// The tree of the paths, in order of execution; loops by item.
 function tree(steps, now) {
   const node = (path, label, parent) => ({ path, label, parent, step: null, kids: [], by: new Map() });
   const root = node("", "", null);
@@ -72,7 +72,7 @@ function tree(steps, now) {
   return root;
 }
 
-/** The rows that folding leaves; with `fits`, what fits, and what that hangs under. */
+// The rows that folding leaves; with `fits`, what fits, and what that hangs under.
 function rowsOf(root, folds, fits) {
   const rows = [];
   const keep = (one) => one.kids.reduce((any, kid) => keep(kid) || any, !!one.step && fits(one)) && (one.kept = fits);
@@ -91,7 +91,7 @@ function rowsOf(root, folds, fits) {
   return rows;
 }
 
-/** The segments of a row: `{from, to, kind}` with kind `ok`, `bad`, `live`, `wait`, `idle`. */
+// The segments of a row: `{from, to, kind}` with kind `ok`, `bad`, `live`, `wait`, `idle`.
 function segments(one, now) {
   const { step } = one;
   if (!step || one.reused) return [];
@@ -114,7 +114,7 @@ function segments(one, now) {
   return out;
 }
 
-/** When something was done: what the axis must not shorten. */
+// When something was done: what the axis must not shorten.
 function busy(root, now) {
   const spans = [];
   const walk = (one) => {
@@ -125,7 +125,7 @@ function busy(root, now) {
   return spans.sort((a, b) => a[0] - b[0]);
 }
 
-/** Times to places, in percent. Long waits are shortened: three days for a person must not turn work into hairlines. */
+// Times to places, in percent. Long waits are shortened: three days for a person must not turn work into hairlines.
 function scale(t0, t1, spans) {
   const gaps = [];
   let at = t0;
@@ -163,7 +163,7 @@ function scale(t0, t1, spans) {
 const UNITS = [1, 10, 100].flatMap((n) => [n, 2 * n, 5 * n])
   .concat([1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].map((s) => s * 1000));
 
-/** The marks of the axis: `{x, wide?, label}`; those with a width are shortened waits. */
+// The marks of the axis: `{x, wide?, label}`; those with a width are shortened waits.
 function ticks({ pieces, left, share }, t0, most) {
   const unit = UNITS.find((each) => left / each <= most) ?? Math.ceil(left / most / 86_400_000) * 86_400_000;
   const marks = [];
@@ -203,7 +203,7 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     onFold(row, !row.open);
   };
   return html`<div id=${id} class="wf-line wf-row ${active ? "active" : ""} ${chosen ? "chosen" : ""}" role="treeitem"
-    aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${String(chosen)}
+    aria-level=${row.depth + 1} aria-posinset=${row.at} aria-setsize=${row.of} aria-selected=${chosen}
     aria-expanded=${kids.length ? String(row.open) : null} title=${told.filter(Boolean).join(" · ")}
     style=${{ top: `${top}px` }} onClick=${() => onPick(row)}>
     <div class="wf-name" style=${{ "--d": Math.min(row.depth, 8) }}>
@@ -214,13 +214,13 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
       ${tries > 1 && html`<span class="badge">${number(tries)}×</span>`}
       ${kids.length > 0 && !row.open && html`<span class="hint">${plural(one.size - (step ? 1 : 0), "step")}</span>
         ${one.failed > 0 && html`<b class="red">${number(one.failed)} failed</b>`}`}</div>
-    <div class="wf-bar"><${Bar} one=${one} axis=${axis} now=${now} /></div>
+    <div class="wf-bar"><${Bar} ...${{ one, axis, now }} /></div>
     <div class="wf-ms">${length != null && ms(length)}</div></div>`;
 }
 
 let falls = 0;
 
-/** The steps of a run, one at least. `chosen` is the path that is open, `onPick(path)` opens one. */
+// The steps of a run, one at least. `chosen` is the path that is open, `onPick(path)` opens one.
 export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const box = useRef(null);
   const placed = useRef(null);
