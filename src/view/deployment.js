@@ -58,6 +58,16 @@ const backTo = (variant, current, row) => ({
     <${Diff} before=${current?.definition ?? ""} after=${row.definition} label="What changes" />`,
 });
 
+/** A definition as it can be read: JSON that came on one line, on several. */
+function readable({ definition }) {
+  if (!definition.startsWith("{") || definition.trim().includes("\n")) return definition;
+  try {
+    return JSON.stringify(JSON.parse(definition), null, 2);
+  } catch {
+    return definition;
+  }
+}
+
 function Compare({ rows, query }) {
   const find = (name, otherwise) => rows.find((row) => String(row.version) === query.get(name)) ?? otherwise;
   const to = find("to", rows[0]);
@@ -65,8 +75,8 @@ function Compare({ rows, query }) {
   const options = rows.map((one) => [String(one.version), `v${one.version}`]);
   const pick = (name, label, row) => html`<${Pick} label=${label} value=${row.version} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
   return html`<section>${rows.length > 1 && html`<h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
-    <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} />`}
-    <h2>Definition of version ${to.version}</h2><${Code} text=${to.definition} label=${`definition of version ${to.version}`} /></section>`;
+    <${Diff} before=${readable(from)} after=${readable(to)} label=${`Changes from version ${from.version} to ${to.version}`} />`}
+    <h2>Definition of version ${to.version}</h2><${Code} text=${readable(to)} label=${`definition of version ${to.version}`} /></section>`;
 }
 
 function Versions({ one, variant, query, reload }) {

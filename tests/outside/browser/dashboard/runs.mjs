@@ -132,7 +132,7 @@ async function retried(visitor, scene) {
     await page.getByRole("radio", { name: from }).check();
     await page.getByRole("radio", { name: version }).check();
     if (from === "A step") await page.getByLabel("The step's path").fill("fetch");
-    if (from === "A step") await visitor.see(page, "retry", "The latest of prod");
+    if (from === "A step") await visitor.see(page, "retry", "The latest of");
     await dialog(page).getByRole("button", { name: "Retry", exact: true }).click();
     await page.waitForURL((url) => /req_/.test(url.hash) && !url.hash.includes(id));
     await visitor.says(page, "Retry of", "fetch");

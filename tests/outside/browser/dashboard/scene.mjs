@@ -88,8 +88,9 @@ export class Scene {
     let seen;
     const fits = (run) => run.status === status && (!delivery || run.deliveries[0]?.status === delivery);
     return until(`${id} is ${status}, its delivery ${delivery}`, async () => {
-      seen = await this.shown(id);
-      return fits(seen) && seen;
+      // Without its values, which can be large.
+      seen = (await this.world.call("GET", `/v1/workflow_runs/${id}?values=false`)).workflow_run;
+      return fits(seen) && this.shown(id);
     }).catch((fault) => {
       fault.message += `: it is ${seen.status}, ${String(seen.error).slice(0, 500)}, ${seen.deliveries[0]?.status}`;
       throw fault;
@@ -190,6 +191,7 @@ export class Scene {
     await Promise.all([this.completed(), this.troubled(), this.open(), this.questions()]);
     const again = await this.world.call("POST", `/v1/workflow_runs/${this.failed}/retry`, {});
     await this.ended(again.request_id, "failed");
+    this.at = new Date().toISOString();
     this.delivery = (await this.shown(this.dead)).deliveries[0].id;
     return this;
   }
