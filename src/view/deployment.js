@@ -52,14 +52,8 @@ function Overview({ one, reload }) {
     ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}</div>`;
 }
 
-const backTo = (variant, current, row) => ({
-  title: `Roll back to version ${row.version}?`, action: "Roll back",
-  text: html`<p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>, for new runs. This changes:</p>
-    <${Diff} before=${current?.definition ?? ""} after=${row.definition} label="What changes" />`,
-});
-
 /** A definition as it can be read: JSON that came on one line, on several. */
-function readable({ definition }) {
+function readable({ definition = "" } = {}) {
   if (!definition.startsWith("{") || definition.trim().includes("\n")) return definition;
   try {
     return JSON.stringify(JSON.parse(definition), null, 2);
@@ -67,6 +61,12 @@ function readable({ definition }) {
     return definition;
   }
 }
+
+const backTo = (variant, current, row) => ({
+  title: `Roll back to version ${row.version}?`, action: "Roll back",
+  text: html`<p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>, for new runs. This changes:</p>
+    <${Diff} before=${readable(current)} after=${readable(row)} label="What changes" />`,
+});
 
 function Compare({ rows, query }) {
   const find = (name, otherwise) => rows.find((row) => String(row.version) === query.get(name)) ?? otherwise;

@@ -16,7 +16,10 @@ async function ask(visitor, scene, name, human) {
   return { ...asked, page, card };
 }
 
-const output = async (scene, { run }) => (await scene.ended(run, "completed")).output;
+async function output(scene, { run }) {
+  await scene.ended(run, "completed");
+  return (await scene.shown(run)).output;
+}
 
 async function approval(visitor, scene) {
   const asked = await ask(visitor, scene, "approval", QUESTIONS.approval);

@@ -99,7 +99,8 @@ async function taken(visitor, scene) {
   assert.ok(address.includes(scene.done), "it holds the request id");
   const command = await visitor.copied(page, button(page, "Copy as curl"));
   const answer = JSON.parse(await shell(command.replace("curl ", "curl -sS "), { SKEP_KEY: ADMIN }));
-  const again = await scene.ended(answer.request_id, "completed", "delivered");
+  await scene.ended(answer.request_id, "completed", "delivered");
+  const again = await scene.shown(answer.request_id);
   const first = await scene.shown(scene.done);
   for (const name of ["start_inputs", "user", "user_metadata", "async_webhook_url", "variant"]) {
     assert.deepEqual(again[name], first[name], `${name} is the same again`);
@@ -144,7 +145,8 @@ async function retried(visitor, scene) {
   await visitor.go(page, `#/runs/${id}?step=prepare`);
   await button(page, "Retry from here…").click();
   assert.equal(await page.getByLabel("The step's path").inputValue(), "prepare");
-  await button(page, "Keep as it is").click();
+  await page.keyboard.press("Escape");
+  await dialog(page).waitFor({ state: "detached" });
   await visitor.says(page, "Retried as");
   await visitor.go(page, `#/runs/${(await scene.shown(id)).retries[0]}`);
   await visitor.see(page, "run-retried", "reused", "Retry of");

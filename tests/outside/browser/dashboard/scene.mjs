@@ -83,16 +83,16 @@ export class Scene {
     return (await this.world.call("GET", `/v1/workflow_runs/${id}`)).workflow_run;
   }
 
-  /** Waits until a run stands so, and what it owes as well. */
+  /** Waits until a run stands so, and what it owes as well; the run without its values. */
   ended(id, status, delivery) {
     let seen;
     const fits = (run) => run.status === status && (!delivery || run.deliveries[0]?.status === delivery);
     return until(`${id} is ${status}, its delivery ${delivery}`, async () => {
       // Without its values, which can be large.
       seen = (await this.world.call("GET", `/v1/workflow_runs/${id}?values=false`)).workflow_run;
-      return fits(seen) && this.shown(id);
+      return fits(seen) && seen;
     }).catch((fault) => {
-      fault.message += `: it is ${seen.status}, ${String(seen.error).slice(0, 500)}, ${seen.deliveries[0]?.status}`;
+      fault.message += `: it is ${seen?.status}, ${String(seen?.error).slice(0, 500)}, ${seen?.deliveries[0]?.status}`;
       throw fault;
     });
   }
