@@ -45,7 +45,6 @@ async function gathered(run) {
 
 const REASON = [["reason", "Reason", "Shown on the run, and sent with the event. It may be left out.", { rows: 3, maxlength: 500 }]];
 
-// Asks for a reason, and cancels.
 export function Cancel({ run, onClose, onDone }) {
   const send = async ({ reason }) => {
     const { workflow_run: now } = await post(`${address(run)}/cancel`, { reason: reason.trim() || undefined });
@@ -57,7 +56,6 @@ export function Cancel({ run, onClose, onDone }) {
     onClose=${onClose} lead="What it is doing is stopped and its result dropped. Nothing after it starts; the callback tells." />`;
 }
 
-// Starts a final run again: from where, and in which version.
 export function Retry({ run, steps, from, onClose }) {
   const fields = (values) => [
     ["from", "From", null, { radio: [
@@ -80,7 +78,6 @@ export function Retry({ run, steps, from, onClose }) {
     <datalist id="run-steps">${steps.slice(0, SUGGESTED).map((one) => html`<option value=${one.path}></option>`)}</datalist><//>`;
 }
 
-// The row of actions at the head of the page.
 export function Actions({ run, onCancel, onRetry }) {
   const allowed = may("invoke");
   const rest = { disabled: !allowed, title: allowed ? null : "Needs a key with the scope invoke or admin" };

@@ -33,7 +33,6 @@ const revocation = ({ name }) => ({
   text: "It is refused from now on, for ever, and dashboards that are signed in with it are signed out. What it started goes on.",
 });
 
-// `#/keys`
 export default function Keys() {
   const pages = usePages("v1/keys");
   const [creating, setCreating] = useState(false);

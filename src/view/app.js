@@ -19,7 +19,6 @@ const PLACES = {
 };
 const seen = () => Object.entries(PLACES).filter(([, [, , , scopes]]) => scopes.split(" ").some(may));
 
-// Ids that can be gone to, by what they look like.
 const JUMPS = [
   [/^(req_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i, "runs"],
   [/^dlv_\w+$/, "deliveries"],

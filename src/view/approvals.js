@@ -15,9 +15,7 @@ const VIEWS = [
   ["pending", "Waiting", ["pending"]], ["decided", "Decided", ["approved", "rejected", "answered"]],
   ["over", "Timed out or cancelled", ["timed_out", "cancelled"]], ["all", "All", []],
 ];
-// With less left than this, a question is urgent.
 const SOON = 3600e3;
-// More options than this are a list to pick from.
 const MANY = 12;
 const NAME_KEY = "skep.answers-as";
 
@@ -66,7 +64,6 @@ function answerers(one, members) {
   });
 }
 
-// The fields of an answer, by the mode of its question.
 const FIELDS = {
   approval: () => [],
   choices: ({ options }) => {
@@ -79,7 +76,6 @@ const FIELDS = {
   },
   form: ({ fields }) => fieldsOf(fields, "form/"),
 };
-// What is sent of it.
 const READ = {
   approval: (ask, values, decision) => ({ decision }),
   choices: ({ options }, { choice }) => {
@@ -180,15 +176,14 @@ function useApproval(id) {
 const Inside = ({ of: { one, error, reload, set }, onDone }) => (one ? html`<${Whole} one=${one} onDone=${(now) => (set(now), onDone?.(now))} />`
   : html`<${Waiting} ...${{ error, reload }} />`);
 
-// A row of the inbox; it opens in place.
 function Card({ row, open, onToggle, onChange }) {
   const own = useApproval(open ? row.id : null);
   useEffect(() => {
     if (own.one) own.reload();
   }, [row.status, row.answered, row.recipient]);
-  return html`<li class="card"><button class="card-head rowlink" aria-expanded=${open} onClick=${onToggle}>
+  return html`<li class="card"><button class="row card-head rowlink" aria-expanded=${open} onClick=${onToggle}>
       <${Icon} name="down" /><span class="card-title"><bdi>${cut(row.question || "No question", 300)}</bdi></span>
-      <span class="card-facts"><${Standing} row=${row} /><bdi class="faint">${row.recipient || "anyone who may decide"}</bdi><bdi class="faint">${row.deployment}/${row.variant}</bdi>
+      <span class="row card-facts"><${Standing} row=${row} /><bdi class="faint">${row.recipient || "anyone who may decide"}</bdi><bdi class="faint">${row.deployment}/${row.variant}</bdi>
         <${Badge}>${words(row.mode)}<//>${row.need > 1 && html`<${Badge}>${row.answered} of ${row.need}<//>`}</span></button>
     ${open && html`<div class="card-body"><${Inside} of=${own} onDone=${onChange} /><a href=${href(["approvals", row.id])}>Its own page</a></div>`}</li>`;
 }
@@ -254,7 +249,6 @@ function One({ id }) {
     <div><${Inside} of=${own} /><a href=${href(["approvals"])}>All that waits</a></div><//>`;
 }
 
-// `#/approvals`, `#/approvals/apr_…`
 export default function Approvals({ id }) {
   return id ? html`<${One} id=${id} />` : html`<${Inbox} />`;
 }

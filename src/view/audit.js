@@ -8,7 +8,6 @@ import { List, columns } from "./forms.js";
 
 const LONG = 140;
 
-// Where the page of a target is, by how it looks.
 const PLACES = [
   [/^req_/, (id) => ["runs", id]], [/^dlv_/, (id) => ["deliveries", id]], [/^apr_/, (id) => ["approvals", id]],
   [/^mem_/, () => ["members"]], [/^key_/, () => ["keys"]],
@@ -36,7 +35,6 @@ const COLUMNS = columns([
   ["Row", (row) => html`<span class="num">${row.id} <${Copy} text=${row.hash} label=${`hash of row ${row.id}`} /></span>`],
 ]);
 
-// `#/audit`
 export default function Audit() {
   const admin = may("admin");
   const pages = usePages(admin ? "v1/audit" : null, { limit: 100 });

@@ -13,7 +13,6 @@ import Json, { Fold, Plain } from "./json.js";
 const HEX = 2048;
 const FEW = 6;
 
-// The time now, anew every so many milliseconds while `when`.
 export function useTick(every, when = true) {
   const [now, set] = useState(Date.now);
   useEffect(() => {
@@ -24,13 +23,11 @@ export function useTick(every, when = true) {
   return now;
 }
 
-// How long it is until then, second by second.
 export function Countdown({ at }) {
   const left = Date.parse(at) - useTick(1000);
   return html`<time datetime=${at} title=${at}>${left > 0 ? `in ${ms(Math.max(1000, left - (left % 1000)))}` : "due now"}</time>`;
 }
 
-// What each class of failure means, and what to do about it.
 const CAUSES = {
   dns: "The host's name could not be resolved. Is it spelled right?",
   connect: "Nobody took the connection. Is the server up, and its port open to Skep?",
@@ -126,14 +123,13 @@ const SIGNED = {
   none: ["cross", "red", "no secret that the deployment has now."],
 };
 
-// All that is on record of one attempt.
 function Attempt({ attempt, delivery }) {
   const parts = phases(attempt);
   const [shape, colour, signed] = SIGNED[attempt.signed_with] ?? [];
   const { response_status: code, response_headers: headers } = attempt;
   return html`<div class="cb-attempt"><${Cause} error=${attempt.error} kind=${attempt.error_class} />
     ${parts.length > 0 && html`<h4>Timing</h4><${TimingBar} parts=${parts} /><dl class="legend">${parts.map((part) =>
-      html`<div class="row"><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
+      html`<div><dt><i class="is-${part.kind}"></i>${part.label}</dt><dd class="num">${ms(part.ms)}${part.cut && " until it ended"}</dd></div>`)}</dl>`}
     ${signed && html`<p class="status ${colour} cb-signed"><${Icon} name=${shape} /><span><b>Signature check:</b> it verifies with ${signed}</span></p>`}
     <div class="cb-pair"><section><h4>Request</h4><p><code>POST</code> <${Text} value=${delivery.url} max=${300} /></p>
         <${Headers} headers=${attempt.request_headers} label="Request headers" />
@@ -179,7 +175,6 @@ const STANDING = {
   gone: "The receiver answered 410 Gone, so it is not sent again.", cancelled: "It was taken back.",
 };
 
-// Where a delivery stands, in a sentence.
 export function Standing({ delivery: { status, next_attempt_at: next, attempts } }) {
   if (status !== "pending" || !next) return STANDING[status] ?? null;
   return html`${attempts?.length ? "Next" : "First"} attempt <strong><${Countdown} at=${next} /></strong>.`;

@@ -19,7 +19,6 @@ export function ticks(most, isTime) {
   return Array.from({ length: Math.max(1, Math.ceil(most / step)) + 1 }, (_, at) => at * step);
 }
 
-// The pieces of a line between gaps, as a path.
 export function linePath(points) {
   let path = "";
   let down = false;

@@ -85,7 +85,6 @@ function nothing(query, view) {
     <p><a href=${href(["deliveries"])}>Show all deliveries</a></p><//>`;
 }
 
-// `#/deliveries`
 export default function Deliveries() {
   const { query } = useRoute();
   const key = query.toString();

@@ -9,7 +9,6 @@ import { href } from "./router.js";
 import { host } from "./format.js";
 import { Attempts, Body, Channel, Redeliver, Standing } from "./callbacks.js";
 
-// `#/deliveries/dlv_…`
 export default function DeliveryPage({ id }) {
   const { data: one, error, reload } = useGet(`v1/deliveries/${encodeURIComponent(id)}`);
   const [chosen, setChosen] = useState(undefined);

@@ -243,7 +243,6 @@ function Settings({ one, reload }) {
     <${Form} key=${JSON.stringify(start)} fields=${FIELDS} start=${start} readonly=${!admin} action="Save" can=${(values) => changed(values).length > 0} onSend=${save} /></div>`;
 }
 
-// `#/deployments/NAME`
 export default function Deployment({ name }) {
   const { query } = useRoute();
   const { data: one, error, reload } = useGet(`v1/deployments/${encodeURIComponent(name)}`, { secret: "false" });

@@ -26,7 +26,6 @@ function problemsOf(error) {
   return [{ line: body.line ?? Number(line ?? 1), column: body.column ?? Number(column ?? 1), message }];
 }
 
-// A text with its lines numbered, and those marked that something is wrong with.
 function Editor({ props, text, onText, problems, box }) {
   const gutter = useRef(null);
   const wrong = new Set(problems.map((one) => one.line));
@@ -38,7 +37,6 @@ function Editor({ props, text, onText, problems, box }) {
       }}></textarea></div>`;
 }
 
-// Puts the cursor on a place of the text, from 1.
 function goTo(box, line, column) {
   const lines = box.value.split("\n");
   const start = lines.slice(0, line - 1).reduce((all, one) => all + one.length + 1, 0);
@@ -90,9 +88,9 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
         onInput=${(event) => setVariant(event.currentTarget.value)} />`}<//></div>
     <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} ...${{ props, text, problems, box }}
       onText=${(now) => (setSound(false), setText(now))} />`}<//>
-    <div role="status">${sound && html`<p class="good"><${Icon} name="check" />The definition is sound.</p>`}</div>
+    <div role="status">${sound && html`<p class="status green"><${Icon} name="check" />The definition is sound.</p>`}</div>
     ${problems.length > 0 && html`<section class="error" role="alert"><${Icon} name="warn" /><div><p><strong>${plural(problems.length, "problem")}</strong></p>
-      <ul class="plain problems">${problems.map((one, at) => html`<li key=${at}><button class="link" onClick=${() => goTo(box.current, one.line, one.column)}>Line ${one.line}, column ${one.column}</button>
+      <ul class="plain">${problems.map((one, at) => html`<li class="row" key=${at}><button class="link" onClick=${() => goTo(box.current, one.line, one.column)}>Line ${one.line}, column ${one.column}</button>
         <bdi class="text">${one.message}</bdi></li>`)}</ul></div></section>`}
     <${ErrorBox} error=${own("/deployment") || own("/variant") ? null : error} />
     <div class="row">
@@ -112,7 +110,6 @@ const COLUMNS = columns([
   ["Since", (row) => html`<${Time} at=${row.created_at} />`],
 ]);
 
-// `#/deployments`
 export default function Deployments() {
   const { query } = useRoute();
   const pages = usePages("v1/deployments", { limit: 100 });

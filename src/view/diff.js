@@ -3,7 +3,6 @@
 import { html } from "./ui.js";
 import { useMemo, useState } from "./lib/preact.js";
 
-// How many lines around a change stay in sight.
 const CONTEXT = 3;
 // Past so many pairs of lines the middle is told as removed and added, whole: finding out more would take too long.
 const MOST_PAIRS = 4e6;
@@ -77,15 +76,15 @@ export function fold(rows) {
 
 const SAID = { removed: "removed: ", added: "added: " };
 
-const line = (row) => html`<tr class=${`diff-${row.kind}`}>
-  <td class="diff-number">${row.left}</td><td class="diff-number">${row.right}</td>
-  <td class="diff-text">${SAID[row.kind] && html`<span class="away">${SAID[row.kind]}</span>`}<bdi>${row.text}</bdi></td>
+const line = (row) => html`<tr class=${row.kind}>
+  <td class="at">${row.left}</td><td class="at">${row.right}</td>
+  <td class="says">${SAID[row.kind] && html`<span class="away">${SAID[row.kind]}</span>`}<bdi>${row.text}</bdi></td>
 </tr>`;
 
 function Part({ part }) {
   const [open, setOpen] = useState(!part.folded);
   if (open) return part.rows.map(line);
-  return html`<tr class="diff-fold"><td colspan="3">
+  return html`<tr class="folded"><td colspan="3">
     <button onClick=${() => setOpen(true)}>Show ${part.rows.length} lines that are the same</button>
   </td></tr>`;
 }
@@ -96,12 +95,12 @@ export function Diff({ before, after, label }) {
   const rows = parts.flatMap((part) => part.rows);
   const count = (kind) => rows.filter((row) => row.kind === kind).length;
   const [added, removed] = [count("added"), count("removed")];
-  if (!added && !removed) return html`<p class="quiet">The two texts are the same.</p>`;
-  return html`<div class="diff">
-    <p class="diff-count"><span class="diff-plus">+${added}</span> <span class="diff-minus">−${removed}</span>
+  if (!added && !removed) return html`<p class="faint">The two texts are the same.</p>`;
+  return html`<div>
+    <p class="diff-count"><span class="green">+${added}</span> <span class="red">−${removed}</span>
       <span class="away"> (lines added, lines removed)</span></p>
     <div class="diff-scroll" role="region" tabindex="0" aria-label=${label}>
-      <table class="diff-table">
+      <table class="diff">
         <thead class="away"><tr><th scope="col">Before</th><th scope="col">After</th><th scope="col">Line</th></tr></thead>
         <tbody>${parts.map((part) => html`<${Part} key=${`${before.length}-${after.length}-${part.rows[0].left}-${part.rows[0].right}`} part=${part} />`)}</tbody>
       </table>

@@ -179,7 +179,6 @@ function MetadataChoice({ query, close }) {
       : html`<${Suggest} key="key" label="Key" placeholder="A key, such as plan" onTake=${(one) => one && setKey(one)} />`}`;
 }
 
-// The instant for what an input of local time shows.
 const fromLocal = (text) => (text ? new Date(text).toISOString() : null);
 
 function TimeChoice({ filter, close }) {
@@ -202,7 +201,6 @@ function TimeChoice({ filter, close }) {
       <${Button} kind="primary" type="submit">Show this range<//></form>`;
 }
 
-// The controls, in a row. What is set stands in the button.
 export function FilterBar({ filter, keys }) {
   const { query } = filter;
   const { data } = useGet(may("read") ? "v1/deployments" : null, { limit: 500 });

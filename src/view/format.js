@@ -95,8 +95,6 @@ export function cut(text, max) {
   return text.slice(0, end);
 }
 
-// A text as a shell takes it.
 export const shell = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
-// Words of the API with their labels, to choose from.
 export const labelled = (values) => values.map((one) => [one, words(one)]);

@@ -38,7 +38,6 @@ export function List({ pages, label, what = label.toLowerCase(), rowKey = (row) 
 export const Pairs = ({ of, className = "" }) => html`<dl class="pairs ${className}">${of.filter(Boolean).map(([name, value], at) =>
   html`<div key=${at}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
-// A choice in a row of filters.
 export const Pick = ({ label, value, options, onPick }) => html`<label class="filter"><span>${label}</span><select value=${value}
   onChange=${(event) => onPick(event.currentTarget.value)}>${options.map(([key, text]) => html`<option key=${key}
   value=${key}>${text}</option>`)}</select></label>`;
@@ -48,7 +47,6 @@ const Radios = ({ legend, name, options, value, error, onPick }) => html`<fields
     onChange=${() => onPick(one)} /><span>${words}${more && html`<span class="faint">${more}</span>`}</span></label>`)}
   ${error && html`<p class="wrong" role="alert">${error}</p>`}</fieldset>`;
 
-// One field of a form.
 export function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
   const enter = (event) => onValue(event.currentTarget.value);
   if (kind === "check") {
@@ -96,17 +94,13 @@ export function Form({ fields, start, action, actions = [["", action, "primary"]
         disabled=${busy !== null || !can(values)} onClick=${actions.length > 1 ? () => send(name) : null}>${words}<//>`)}</footer>`}</form>`;
 }
 
-// A form in a window.
 export const FormDialog = ({ title, lead, onClose, ...rest }) => html`<${Dialog} ...${{ title, onClose }}>
   ${lead && html`<p class="hint">${lead}</p>`}<${Form} ...${rest} onCancel=${onClose} /><//>`;
 
-// What stands first where one of several has to be chosen.
 export const CHOOSE = ["", "Choose…"];
 
-// The members, none before they are there.
 export const useMembers = () => useGet("v1/members", { limit: 500 }).data?.data ?? [];
 
-// The id and name of each, to choose from.
 export const named = (people) => people.map(({ id, name }) => [id, name]);
 
 // A time as `datetime-local` writes it.

@@ -19,7 +19,6 @@ function Bar({ bar, at, most }) {
   });
 }
 
-// A bar, or several, in words.
 function words(bars, span) {
   const sum = (state) => bars.reduce((n, bar) => n + bar[state], 0);
   const parts = STACK.map(([state]) => [sum(state), state]).filter(([n]) => n);
@@ -97,7 +96,6 @@ function Chart({ bars, span, onPick }) {
       <span>${at(bars.length >> 1)}</span><span>${at(bars.length)}</span></p>`;
 }
 
-// The chart for a filter; `tick` asks for it anew.
 export function Histogram({ filter, tick, onPick }) {
   const { deployment, from, to } = filter.object;
   const bars = matchMedia("(max-width: 760px)").matches ? 40 : 80;

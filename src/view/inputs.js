@@ -37,7 +37,6 @@ export const fieldsOf = (declared, prefix) => declared.map((input) => [
   input.description && html`<bdi>${input.description}</bdi>`, kindOf(input),
 ]);
 
-// What stands in them at first.
 export const startOf = (declared, prefix) => Object.fromEntries(declared.map((input) => [prefix + input.name, textOf(input)]));
 
 // The values that were entered. Throws `{fields: {key: what is wrong}}` if some cannot be taken.

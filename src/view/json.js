@@ -16,7 +16,6 @@ const FOUND = 500;
 
 const NAME = /^[A-Za-z_]\w*$/;
 
-// Text in which what was searched for is marked.
 function marked(text, needle) {
   const low = needle ? text.toLowerCase() : "";
   // What grows or shrinks in lower case cannot be marked where it stands.
@@ -30,11 +29,9 @@ function marked(text, needle) {
   return [...parts, text.slice(from)];
 }
 
-// The mark of what folds.
 export const Fold = ({ open, some = true, onClick }) => html`<span class="fold ${open ? "open" : ""}" onClick=${onClick}>${
   some && html`<${Icon} name="down" size=${12} />`}</span>`;
 
-// A button that copies what `text` answers.
 export function CopyButton({ text, children }) {
   const press = () => Promise.resolve(text()).then(copy).then(() => toast("Copied."), (error) => toast(error.message, "bad"));
   return html`<${Button} kind="quiet" onClick=${press}>${children}<//>`;
@@ -52,7 +49,6 @@ export const pressed = (keys) => (event) => {
 const isBranch = (value) => value !== null && typeof value === "object";
 const namesOf = (value) => (Array.isArray(value) ? null : Object.keys(value));
 const keyOf = (path) => JSON.stringify(path);
-// A value as somebody would paste it.
 const pasted = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
 // The path as templates write it.
@@ -62,7 +58,6 @@ const written = (root, path) => path.reduce((text, key) => {
   return text ? `${text}.${key}` : key;
 }, root);
 
-// The lines that are drawn, as a flat list.
 function lines(root, folds, windows) {
   const out = [];
   const walk = (value, path, key) => {
@@ -88,7 +83,6 @@ function lines(root, folds, windows) {
   return out;
 }
 
-// Where the needle is, in keys and scalars.
 function search(root, needle) {
   const found = [];
   const stack = [[root, []]];
@@ -227,7 +221,6 @@ function Tree({ value, root, label }) {
     ${all.length >= LINES && html`<p class="hint">Fold something to see the rest.</p>`}`;
 }
 
-// A text in its own lines.
 export function Plain({ text, label }) {
   const [shown, setShown] = useState(4_000);
   const left = text.length - shown;

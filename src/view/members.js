@@ -18,7 +18,6 @@ const FIELDS = [
   ["active", "May be asked and may answer", null, "check"],
 ];
 
-// What is sent: an empty address is none.
 const wanted = (values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [key, value === "" && key !== "name" ? null : value]));
 
 function Edit({ member, onClose, onSaved }) {
@@ -53,7 +52,6 @@ const deletion = ({ name }) => ({
   title: `Delete ${name}?`, action: "Delete", danger: true, text: "They can no longer be asked. Approvals and the audit go on naming them.",
 });
 
-// `#/members`
 export default function Members() {
   const pages = usePages("v1/members", { limit: 200 });
   const { rows, setRows } = pages;

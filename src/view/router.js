@@ -37,7 +37,6 @@ export function useRoute() {
   return route;
 }
 
-// The same outside components.
 export const route = () => here;
 
 // The address of a page: `href(["runs", id], {status: "failed"})`. Empty values of an object are left out.

@@ -22,7 +22,6 @@ const CARRIED = 100;
 const PACE = 1_000;
 const STORY = 30_000;
 const LOOK = 3_000;
-// Values up to this size are asked for unasked.
 const FREELY = 256 * 1024;
 
 // The steps with changes as the stream tells them: enough to draw, until the rows themselves are here.
@@ -218,7 +217,6 @@ function Steps({ run, steps, total, chosen, now, onPick, onRetry }) {
 const isTroubled = ({ status, deliveries = [] }) => FINAL.has(status) &&
   deliveries.some((one) => ["dead", "gone"].includes(one.status) || (one.status === "pending" && one.attempts?.length));
 
-// `#/runs/req_…`
 export default function RunPage({ id }) {
   const { query } = useRoute();
   const { run, steps, error, live, reload } = useRun(id);

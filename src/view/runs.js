@@ -21,7 +21,6 @@ const LOOK_EVERY = 15_000;
 // Nearer to the top than this, and new rows come in by themselves.
 const AT_TOP = 120;
 
-// What a row says below its name: why it failed, or what it waits for.
 function why({ error, waiting_on: on }) {
   if (error) return html`<span class="why red"><bdi>${cut(error, 160)}</bdi></span>`;
   const what = on?.recipient ? html`waits for <bdi>${cut(on.recipient, 60)}</bdi>` : on?.step && html`waits at <bdi>${cut(on.step, 60)}</bdi>`;
@@ -211,7 +210,6 @@ function Actions({ filter, reload, hidden, flip }) {
     ${open in ACTIONS && html`<${BulkDialog} name=${open} filter=${filter} onClose=${shut} onDone=${reload} />`}`;
 }
 
-// Where the page's server is, without the slash at its end.
 const base = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 
 const FIRST_LINES = () => `export SKEP=${base()} KEY=…   # an API key
@@ -220,7 +218,6 @@ curl $SKEP/v1/workflow/invoke -H "Authorization: Bearer $KEY" -d '{"deployment":
 curl $SKEP/v1/workflow/invoke -H "Authorization: Bearer $KEY" -d '{"deployment": "hello", "async": {"enabled": true, "callback_url": "https://example.com/hook"}}'
 curl "$SKEP/v1/workflow_runs?limit=5" -H "Authorization: Bearer $KEY"`;
 
-// Nothing to show, for one of three reasons; each says how to go on.
 function Nothing({ filter }) {
   const { data, loading } = useGet(may("read") && !filter.isSet ? "v1/deployments" : null, { limit: 1 });
   const first = data?.data[0]?.deployment;

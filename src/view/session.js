@@ -3,7 +3,6 @@
 import { useEffect, useState } from "./lib/preact.js";
 import { del, get, post, setCredentials } from "./api.js";
 
-// What each scope may do, by the contract's table.
 const MAY = {
   invoke: ["invoke"],
   read: ["read"],

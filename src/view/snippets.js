@@ -2,7 +2,6 @@
 
 import { shell } from "./format.js";
 
-// The languages, in the order of their tabs.
 export const LANGUAGES = [
   ["curl", "curl"], ["python", "Python"], ["javascript", "JavaScript"], ["rust", "Rust"], ["php", "PHP"], ["ruby", "Ruby"],
 ];
@@ -31,7 +30,6 @@ export function literal(language, value, pad = "") {
   return text.replaceAll("\n", `\n${pad}`);
 }
 
-// What has to be sent, and where.
 function exchange({ way, base, webhookUrl, deployment, variant, inputs, callbackUrl, more }) {
   const given = callbackUrl ? { callback_url: callbackUrl } : null;
   if (way === "webhook") {
@@ -245,7 +243,6 @@ end
 `,
 };
 
-// Code that tells whether a callback is from this deployment.
 export const verifySnippet = (language) => VERIFY[language];
 
 const SOME = { text: "…", number: 1, boolean: true, array: [], object: {} };

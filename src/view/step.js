@@ -9,12 +9,10 @@ import { Cause, Countdown } from "./callbacks.js";
 import { FINAL, parts } from "./waterfall.js";
 import Json from "./json.js";
 
-// Values larger than this are asked for by a press.
 const FREELY = 512 * 1024;
 
 const took = (one) => one.ended_at && ms(Date.parse(one.ended_at) - Date.parse(one.started_at));
 
-// The attempts of a step, one below the other.
 function Tries({ step }) {
   if (!step.attempts.length) return html`<p class="faint">None: it was done without leaving the process.</p>`;
   return html`<ol class="plain">${step.attempts.map((one) => {
@@ -34,7 +32,6 @@ function View({ step, view, name }) {
   return html`<${Json} key=${view} value=${step[view] ?? null} root=${view === "input" ? "" : `${name}.${view}`} label=${words(view)} />`;
 }
 
-// A run that this step started, if the step tells one.
 const childOf = (step) => [step.child_request_id, step.meta?.request_id].find((id) => /^req_[0-9a-f]{32}$/.test(id));
 
 // The panel of one step: `row` is what the list has of it; `onRetry(path)` is null where that cannot be.

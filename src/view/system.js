@@ -8,7 +8,6 @@ import { Badge, Bytes, Code, Copy, ErrorBox, Icon, Page, Status, Table, Tabs, Ti
 import { Chart } from "./charts.js";
 import { Pairs, columns } from "./forms.js";
 
-// How often it is asked for, while the page is in sight.
 const EVERY = 10_000;
 
 const COUNTS = [
@@ -62,9 +61,9 @@ function Tiles({ one }) {
 }
 
 function Health({ one }) {
-  if (one.status === "ok" && !one.problems.length) return html`<p class="health"><${Status} value="ok" label="All is well" /></p>`;
-  return html`<section class="health panel bad" aria-label="Problems"><h2><${Icon} name="warn" />${one.problems.length === 1 ? "One thing is wrong" : "Some things are wrong"}</h2>
-    <ul>${one.problems.map((text) => html`<li key=${text}><bdi>${text}</bdi></li>`)}</ul></section>`;
+  if (one.status === "ok" && !one.problems.length) return html`<p class="hint"><${Status} value="ok" label="All is well" /></p>`;
+  return html`<section class="error" aria-label="Problems"><${Icon} name="warn" /><div><h2>${one.problems.length === 1 ? "One thing is wrong" : "Some things are wrong"}</h2>
+    <ul class="plain">${one.problems.map((text) => html`<li key=${text}><bdi>${text}</bdi></li>`)}</ul></div></section>`;
 }
 
 const kept = (n) => (n == null ? "kept for ever" : `kept for ${ms(n)}`);
@@ -103,7 +102,6 @@ function Settings({ settings }) {
       empty=${html`<p class="hint">Nothing is set: all is at its default.</p>`} /></section>`;
 }
 
-// `#/system`
 export default function System() {
   const { query } = useRoute();
   const system = useGet("v1/system");

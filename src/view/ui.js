@@ -120,7 +120,6 @@ export function useNow() {
   return now;
 }
 
-// How long ago; the title has the time in full.
 export function Time({ at }) {
   const now = useNow();
   if (!at) return html`<span class="faint">–</span>`;
@@ -152,7 +151,6 @@ export async function copy(text) {
   }
 }
 
-// Put a file into the reader's downloads.
 export function save(name, type, parts) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(parts, { type }));
@@ -198,7 +196,6 @@ export function Page({ title, name, actions, lead, children }) {
     ${actions && html`<div class="actions">${actions}</div>`}</header>${children}`;
 }
 
-// Nothing to show: what would be here, and how it gets here.
 export function Empty({ title, children }) {
   return html`<section class="empty"><h2>${title}</h2>${children}</section>`;
 }
@@ -212,7 +209,6 @@ const ADVICE = {
   unavailable: "The server is stopping, or its disk is full. See System.",
 };
 
-// What went wrong, and what to do about it.
 export function ErrorBox({ error, reload }) {
   if (!error) return null;
   return html`<div class="error" role="alert"><${Icon} name="warn" /><div>
@@ -288,7 +284,7 @@ export function More({ pages, what = "rows" }) {
 }
 
 // A window over the page. The browser keeps the focus in it, and gives it back.
-export function Dialog({ title, onClose, children, wide }) {
+export function Dialog({ title, onClose, children }) {
   const box = useRef(null);
   const id = useUid("d");
   useLayoutEffect(() => {
@@ -300,7 +296,7 @@ export function Dialog({ title, onClose, children, wide }) {
     event.preventDefault();
     onClose();
   };
-  return html`<dialog ref=${box} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${cancelled}
+  return html`<dialog ref=${box} aria-labelledby=${id} onCancel=${cancelled}
     onMouseDown=${(event) => event.target === box.current && onClose()}>
     <div class="inside"><header><h2 id=${id}>${title}</h2><button class="close" onClick=${onClose}
       aria-label="Close"><${Icon} name="close" /></button></header>${children}</div></dialog>`;

@@ -6,7 +6,6 @@ import { cut, ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
 import { Fold, pressed } from "./json.js";
 
-// Kinds whose tries are waiting, not work.
 const PARKED = new Set(["delay", "human", "wait_signal"]);
 export const FINAL = new Set(["completed", "failed", "skipped", "cancelled"]);
 // Up to how many rows all begin unfolded, and up to how many items a loop does in more rows than that.
