@@ -78,7 +78,7 @@ export function range(from, to) {
 export function words(value) {
   if (value === "api") return "API";
   const text = String(value ?? "").replaceAll("_", " ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return text.replace(/^(api|dns|http|smtp|tls)\b|^./, (head) => head.toUpperCase());
 }
 
 export function host(url) {

@@ -6,6 +6,9 @@ import { join } from "node:path";
 import { ADMIN, until } from "../world.mjs";
 import { button, dialog, link, shell } from "./visitor.mjs";
 
+/** How large the README's picture is. */
+const PICTURE = { width: 1440, height: 950 };
+
 /** The README's way: from the list to why a callback failed, in three clicks. */
 async function cause(visitor, scene) {
   const page = await visitor.open();
@@ -19,6 +22,7 @@ async function cause(visitor, scene) {
   await visitor.says(page, "Dead: 503, 503, 503", "was given up after 3 attempts");
   await button(page, /^#3/).click();
   await visitor.says(page, "There was an answer, but not a 2xx.", "closed for the winter", "the present secret");
+  await page.setViewportSize(PICTURE);
   await page.locator("h1").hover();
   await page.screenshot({ path: join(visitor.folder, "failed-callback.png"), animations: "disabled" });
   // Each way to fail has words of its own.
