@@ -74,9 +74,8 @@ export function range(from, to) {
   return `${moment(a)} – ${a.toDateString() === b.toDateString() ? CLOCK.format(b) : moment(b)}`;
 }
 
-// A word of the API as a label: `awaiting_approval` is `Awaiting approval`.
+// A word of the API as a label: `awaiting_approval` is `Awaiting approval`, `http_status` is `HTTP status`.
 export function words(value) {
-  if (value === "api") return "API";
   const text = String(value ?? "").replaceAll("_", " ");
   return text.replace(/^(api|dns|http|smtp|tls)\b|^./, (head) => head.toUpperCase());
 }

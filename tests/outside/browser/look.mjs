@@ -5,6 +5,8 @@ import { join } from "node:path";
 
 /** What the page is held to: WCAG 2.2, A and AA. */
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+/** The rules that look at colours. */
+const COLOURS = ["color-contrast", "link-in-text-block"];
 export const PHONE = { width: 390, height: 844 };
 /** The narrowest screen that nothing may need to be scrolled sideways on (WCAG 1.4.10). */
 const NARROW = { width: 320, height: 640 };
@@ -50,6 +52,8 @@ export class Watcher {
   refused = new Set();
   /** Whether contrast that axe cannot tell is left to those who look at the pictures. */
   lenient = false;
+  /** Whether colours alone are judged, where all else was in another scheme. */
+  coloursOnly = false;
 
   constructor(context, { origin, axe }) {
     Object.assign(this, { context, origin, axe });
@@ -89,7 +93,8 @@ export class Watcher {
   }
 
   async judge(page, where) {
-    const options = { runOnly: { type: "tag", values: TAGS }, resultTypes: ["violations", "incomplete"] };
+    const runOnly = this.coloursOnly ? { type: "rule", values: COLOURS } : { type: "tag", values: TAGS };
+    const options = { runOnly, resultTypes: ["violations", "incomplete"] };
     const found = await page.evaluate((options) => window.axe.run(document, options), options);
     for (const rule of [...found.passes, ...found.violations]) Watcher.rules.add(rule.id);
     const broken = violations(found, this.lenient);

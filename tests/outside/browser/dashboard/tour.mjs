@@ -119,4 +119,10 @@ async function signing(visitor) {
   await stranger.leave();
 }
 
-export const TOURS = { full, opened, empty, signing };
+/** The same in dark: what is not of colours has been judged in light. */
+const toured = (tell) => (visitor, ...rest) => {
+  visitor.coloursOnly = visitor.look.startsWith("dark");
+  return tell(visitor, ...rest);
+};
+
+export const TOURS = Object.fromEntries(Object.entries({ full, opened, empty, signing }).map(([name, tell]) => [name, toured(tell)]));
