@@ -59,11 +59,11 @@ export function Cancel({ run, onClose, onDone }) {
 export function Retry({ run, steps, from, onClose }) {
   const fields = (values) => [
     ["from", "From", null, { radio: [
-      run.error_step && ["failed", html`The failed step, <code><bdi>${cut(run.error_step, 80)}</bdi></code>`],
+      run.error_step && ["failed", html`<span>The failed step, <code><bdi>${cut(run.error_step, 80)}</bdi></code></span>`],
       ["start", "The start"], ["step", "A step"],
     ].filter(Boolean) }],
     values.from === "step" && ["step", "The step's path", null, { list: "run-steps", class: "mono" }],
-    ["version", "Version", null, { radio: [["same", `The same, v${run.version}`], ["latest", html`The latest of <bdi>${run.variant}</bdi>`]] }],
+    ["version", "Version", null, { radio: [["same", `The same, v${run.version}`], ["latest", html`<span>The latest of <bdi>${run.variant}</bdi></span>`]] }],
   ];
   const send = async ({ from: kind, step, version }) => {
     if (kind === "step" && !step.trim()) throw { fields: { step: "Name the step to start from." } };

@@ -88,8 +88,7 @@ function Search({ box }) {
     go(href([jump[1], text]));
   };
   return html`<form class="search" role="search" onSubmit=${submit}><${Icon} name="search" />
-    <input ref=${box} type="search" aria-label="Go to an id" placeholder="Go to req_…" spellcheck=${false}
-      autocomplete="off" enterkeyhint="go" aria-describedby=${wrong ? "search-wrong" : null}
+    <input ref=${box} type="search" aria-label="Go to an id" placeholder="Go to req_…" enterkeyhint="go" aria-describedby=${wrong ? "search-wrong" : null}
       onInput=${() => setWrong(null)} /><kbd>/</kbd>
     ${wrong && html`<p class="wrong" id="search-wrong" role="alert">${wrong}</p>`}</form>`;
 }
@@ -192,7 +191,7 @@ function SignIn() {
   }, []);
   return html`<main class="sign"><form onSubmit=${submit}><img src="view/icon.svg" alt="" width="40" height="40" />
     <h1>Skep</h1><${Field} label="API key" error=${error}>${(props) => html`<input ...${props} name="key"
-      type="password" autocomplete="current-password" spellcheck=${false} autofocus required />`}<//>
+      type="password" autocomplete="current-password" autofocus required />`}<//>
     <button type="submit" class="button primary" disabled=${busy} aria-busy=${busy ? "true" : null}
       >${busy && html`<${Spinner} />`}Sign in</button>
     <p class="hint">The admin key is SKEP_ADMIN_KEY, or was shown at the first start (or stands in the file beside the

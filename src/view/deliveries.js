@@ -49,7 +49,7 @@ function Job({ first, onEnd }) {
 
 // A text of the filter: it counts once it is left, or Enter is pressed.
 const Entry = ({ name, label, query, placeholder }) => html`<label class="filter"><span>${label}</span><input type="text" value=${query.get(name) ?? ""}
-  placeholder=${placeholder} spellcheck=${false} autocomplete="off" onChange=${(event) => setQuery({ [name]: event.currentTarget.value.trim() })} /></label>`;
+  placeholder=${placeholder} onChange=${(event) => setQuery({ [name]: event.currentTarget.value.trim() })} /></label>`;
 
 function Filters({ query }) {
   const pick = (name, label, all) => html`<${Pick} label=${label} value=${query.get(name) ?? ""} options=${[["", "Any"], ...all]} onPick=${(value) => setQuery({ [name]: value })} />`;

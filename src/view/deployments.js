@@ -6,7 +6,7 @@ import { may } from "./session.js";
 import { go, href, setQuery, useRoute } from "./router.js";
 import { host, plural } from "./format.js";
 import { Button, Code, Empty, ErrorBox, Field, Icon, Page, Time, html, toast } from "./ui.js";
-import { List, columns } from "./forms.js";
+import { Entry, List, columns } from "./forms.js";
 
 const SAMPLE = `name: hello
 inputs:
@@ -82,10 +82,9 @@ export function Deploy({ place, definition = SAMPLE, onDone, onCancel }) {
   const own = (field) => (error?.field === field ? error.message : null);
   return html`<form class="deploy" onSubmit=${(event) => (event.preventDefault(), act(false))} noValidate>
     <div class="row start">
-      <${Field} label="Deployment" error=${own("/deployment")}>${(props) => html`<input ...${props} type="text" maxlength="64" placeholder="research" spellcheck=${false} autocomplete="off"
-        disabled=${!!place?.deployment} value=${name} onInput=${(event) => setName(event.currentTarget.value)} />`}<//>
-      <${Field} label="Variant" error=${own("/variant")}>${(props) => html`<input ...${props} type="text" maxlength="64" spellcheck=${false} autocomplete="off" value=${variant}
-        onInput=${(event) => setVariant(event.currentTarget.value)} />`}<//></div>
+      <${Entry} field=${["deployment", "Deployment", null, { maxlength: 64, placeholder: "research", disabled: !!place?.deployment }]} value=${name}
+        error=${own("/deployment")} onValue=${setName} />
+      <${Entry} field=${["variant", "Variant", null, { maxlength: 64 }]} value=${variant} error=${own("/variant")} onValue=${setVariant} /></div>
     <${Field} label="Definition" hint="YAML or JSON. Its schema is at schema/workflow.json.">${(props) => html`<${Editor} ...${{ props, text, problems, box }}
       onText=${(now) => (setSound(false), setText(now))} />`}<//>
     <div role="status">${sound && html`<p class="status green"><${Icon} name="check" />The definition is sound.</p>`}</div>

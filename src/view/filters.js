@@ -129,7 +129,7 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
   };
   const pick = (one, inside) => html`<li key=${one}><button onClick=${() => onTake(one)}>${inside}</button></li>`;
   return html`<form onSubmit=${submit}><label class="over"><span>${label}</span><input ref=${box} type="text"
-      value=${text} placeholder=${placeholder} autocomplete="off" spellcheck=${false}
+      value=${text} placeholder=${placeholder}
       onInput=${(event) => setText(event.currentTarget.value)} /></label>
     <ul class="picks" aria-label="Suggestions">${any && !text && pick("", any)}
       ${found.map((one) => pick(one, html`<bdi>${cut(one, 80)}</bdi>`))}</ul>

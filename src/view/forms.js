@@ -56,7 +56,7 @@ export function Entry({ field: [key, label, hint, kind = {}], value, error, read
   const control = (props) => {
     if (Array.isArray(kind)) return html`<select ...${props} value=${value} onChange=${enter}>${kind.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`;
     const all = { autocomplete: "off", ...kind, ...props, name: key, readonly, value, onInput: enter };
-    if (!kind.rows) return html`<input type="text" spellcheck=${false} ...${all} />`;
+    if (!kind.rows) return html`<input type="text" ...${all} />`;
     return html`<textarea ...${all} rows=${Math.min(12, Math.max(kind.rows, value.split("\n").length))}></textarea>`;
   };
   return html`<${Field} ...${{ label, hint, error }}>${control}<//>`;

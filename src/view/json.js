@@ -2,7 +2,7 @@
 // value can become markup.
 
 import { useEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Button, Icon, copy, html, toast } from "./ui.js";
+import { Button, Icon, copy, html, toast, useUid } from "./ui.js";
 import { bytes, cut, number } from "./format.js";
 
 // Drawn until more is asked for: members of one list or object, and characters of one text.
@@ -144,15 +144,13 @@ function Line({ line: { key, value, size, open, word, left, id }, windows, setWi
     size > 0 && ` ${number(size)} ${Array.isArray(value) ? "item" : "key"}${size === 1 ? "" : "s"}`}</span>`;
 }
 
-let trees = 0;
-
 function Tree({ value, root, label }) {
   const [folds, setFolds] = useState(() => new Map());
   const [windows, setWindows] = useState(() => new Map());
   const [active, setActive] = useState(null);
   const [asked, setAsked] = useState("");
   const [{ needle, hit }, seek] = useState({ needle: "", hit: 0 });
-  const [prefix] = useState(() => `j${(trees += 1)}-`);
+  const prefix = `${useUid("j")}-`;
   const box = useRef(null);
   const all = useMemo(() => lines(value, folds, windows), [value, folds, windows]);
   const result = useMemo(() => (needle ? search(value, needle) : null), [value, needle]);

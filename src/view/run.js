@@ -136,7 +136,8 @@ function CallbackFigure({ run }) {
   const one = (run.deliveries ?? []).find((each) => (each.channel ?? "callback") === "callback");
   if (!one) return html`<span class="faint">${run.delivery === "direct" ? "None: direct" : "Not yet"}</span>`;
   const codes = (one.attempts ?? []).slice(-3).map(verdict);
-  return html`<span class=${one.status === "pending" && codes.length ? "amber" : tone(one.status)}>${[words(one.status), codes.join(", ")].filter(Boolean).join(": ")}</span>`;
+  return html`<span class=${one.status === "pending" && codes.length ? "amber" : tone(one.status)}>${words(one.status)}</span> <span
+    class="faint">${codes.join(", ")}</span>`;
 }
 
 function Strip({ run, steps, total, now }) {

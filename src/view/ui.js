@@ -25,11 +25,16 @@ function tame(node) {
     if (props[name]) props[name] = plain(String(props[name]), LABEL_MAX);
   }
   if (type === "button") props.type ??= "button";
+  if (type === "input") {
+    props.autocomplete ??= "off";
+    props.spellcheck ??= false;
+  }
   if (props.children) props.children = tame(props.children);
   return node;
 }
 
-// The tag of every template: what it draws turns nothing beside it round, and a button sends a form only if it says so.
+// The tag of every template: what it draws turns nothing beside it round; buttons send no form, and inputs complete
+// and spell nothing, unless they say so.
 export const html = (...parts) => tame(draw(...parts));
 
 let ids = 0;

@@ -1,7 +1,7 @@
 // A run's steps as a waterfall: a tree by path, a time axis, a bar a row. Only the rows in sight are in the page.
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib/preact.js";
-import { Button, Status, html } from "./ui.js";
+import { Button, Status, html, useUid } from "./ui.js";
 import { cut, ms, number, plural } from "./format.js";
 import { useKeys } from "./keys.js";
 import { Fold, pressed } from "./json.js";
@@ -217,8 +217,6 @@ function Row({ row, top, id, chosen, active, axis, now, onFold, onPick }) {
     <div class="wf-ms">${length != null && ms(length)}</div></div>`;
 }
 
-let falls = 0;
-
 // The steps of a run, one at least. `chosen` is the path that is open, `onPick(path)` opens one.
 export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const box = useRef(null);
@@ -227,7 +225,7 @@ export default function Waterfall({ run, steps, chosen, onPick, now }) {
   const [asked, setAsked] = useState("");
   const [only, setOnly] = useState(false);
   const [active, setActive] = useState(null);
-  const [prefix] = useState(() => `w${(falls += 1)}-`);
+  const prefix = `${useUid("w")}-`;
   const [sight, setSight] = useState({ top: 0, height: 800, width: 900 });
   const look = () => {
     const { scrollTop: top, clientHeight: height, clientWidth: width } = box.current;
