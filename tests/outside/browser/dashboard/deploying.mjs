@@ -159,7 +159,7 @@ async function runNow(visitor, scene) {
   await page.getByLabel("Callback URL").fill(`${scene.origin}/ok`);
   await button(page, "Run").click();
   await page.waitForURL((url) => /#\/runs\/req_/.test(url.hash));
-  await visitor.says(page, "Delivered: 200");
+  await visitor.says(page, "The receiver took it.");
 }
 
 async function settings(visitor, scene) {

@@ -10,7 +10,7 @@ const pages = (scene) => [
   ["runs-none", "#/runs?user=nobody", "No run matches"],
   ["run-completed", `#/runs/${scene.done}`, "completed", "feed", "Delivered"],
   ["run-failed", `#/runs/${scene.failed}`, "Show the failed step", "fetch"],
-  ["run-dead-callback", `#/runs/${scene.dead}`, "Dead: 503, 503, 503", "Callback log"],
+  ["run-dead-callback", `#/runs/${scene.dead}`, "503, 503, 503", "Callback log"],
   ["run-waiting", `#/runs/${scene.slow}`, "wait", "Cancel"],
   ["run-approval", `#/runs/${scene.asked.approval.run}`, "Open the approval"],
   ["run-running", `#/runs/${scene.running}`, "Running"],
