@@ -106,7 +106,7 @@ function Answer({ one, onDone }) {
       toast(now.status === "pending" ? `Counted: ${now.answered} of ${now.need}.` : "The answer is on record; the run goes on.");
       onDone(now);
     } catch (failure) {
-      toast(failure.message, "bad");
+      if (!failure.field) toast(failure.message, "bad");
       if (failure.body?.approval) onDone(failure.body.approval);
       throw failure;
     }
@@ -210,23 +210,32 @@ function Inbox() {
   const names = named(useMembers());
   const { rows, error, loading, reload, setRows } = pages;
   const [opened, setOpened] = useState(null);
+  const [kept, setKept] = useState([]);
+  useEffect(() => setKept([]), [view, recipient, run]);
   const waiting = useRef(0);
   useLive({ kinds: ["approval"] }, () => {
     clearTimeout(waiting.current);
     waiting.current = setTimeout(reload, 400);
   });
   // The most overdue first, then those with the least time left.
-  const sorted = useMemo(() => (view === "pending" ? [...rows].sort((a, b) => Date.parse(a.expires_at) - Date.parse(b.expires_at)) : rows), [rows, view]);
+  const shown = useMemo(() => {
+    const all = [...rows, ...kept.filter((one) => !rows.some((row) => row.id === one.id))];
+    return view === "pending" ? all.sort((a, b) => Date.parse(a.expires_at) - Date.parse(b.expires_at)) : all;
+  }, [rows, kept, view]);
   // What has just been answered stays in sight, as it is now.
-  const change = ({ id, status: now, answered, recipient: asked, decided_at }) => setRows((was) => was.map((row) => (row.id === id ? { ...row, status: now, answered, recipient: asked, decided_at } : row)));
+  const change = ({ id, status: now, answered, recipient: asked, decided_at }) => {
+    const next = { ...shown.find((row) => row.id === id), status: now, answered, recipient: asked, decided_at };
+    setRows((was) => was.map((row) => (row.id === id ? next : row)));
+    if (now !== "pending") setKept((was) => [...was.filter((one) => one.id !== id), next]);
+  };
   const tabs = VIEWS.map(([key, label]) => ({ key, label, href: href(["approvals"], { show: key === "pending" ? null : key, recipient, run }) }));
   return html`<${Page} title="Approvals" actions=${html`<${Button} kind="quiet" onClick=${reload} busy=${loading && rows.length > 0}>Refresh<//>`}><div>
     <${Tabs} label="Views" items=${tabs} current=${view} />
     <div class="filters">${names.length > 0 && html`<${Pick} label="Asked of" value=${recipient} options=${[["", "Anyone"], ...names]} onPick=${(value) => setQuery({ recipient: value })} />`}
       ${run && html`<span><${Badge}>run <bdi>${run}</bdi><//> <button class="link" onClick=${() => setQuery({ run: null })}>Of all runs</button></span>`}</div>
     <${ErrorBox} ...${{ error, reload }} />
-    ${loading && !rows.length ? html`<${Waiting} />` : !error && !rows.length && !pages.next ? nothing(view, recipient || run)
-      : html`<ul class="cards" aria-label="Approvals">${sorted.map((row) => html`<${Card} key=${row.id} row=${row} open=${opened === row.id}
+    ${loading && !shown.length ? html`<${Waiting} />` : !error && !shown.length && !pages.next ? nothing(view, recipient || run)
+      : html`<ul class="cards" aria-label="Approvals">${shown.map((row) => html`<${Card} key=${row.id} row=${row} open=${opened === row.id}
           onToggle=${() => setOpened(opened === row.id ? null : row.id)} onChange=${change} />`)}</ul>`}
     <${More} pages=${pages} what="approvals" /></div><//>`;
 }

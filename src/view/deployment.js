@@ -52,10 +52,20 @@ function Overview({ one, reload }) {
     ${may("admin") && html`<p><${Act} kind="danger" act=${() => drop(null)}>Delete the deployment<//></p>`}</div>`;
 }
 
+/** A definition as it can be read: JSON that came on one line, on several. */
+function readable({ definition = "" } = {}) {
+  if (!definition.startsWith("{") || definition.trim().includes("\n")) return definition;
+  try {
+    return JSON.stringify(JSON.parse(definition), null, 2);
+  } catch {
+    return definition;
+  }
+}
+
 const backTo = (variant, current, row) => ({
   title: `Roll back to version ${row.version}?`, action: "Roll back",
   text: html`<p>Its definition becomes version ${variant.version + 1} of <bdi>${variant.variant}</bdi>, for new runs. This changes:</p>
-    <${Diff} before=${current?.definition ?? ""} after=${row.definition} label="What changes" />`,
+    <${Diff} before=${readable(current)} after=${readable(row)} label="What changes" />`,
 });
 
 function Compare({ rows, query }) {
@@ -65,8 +75,8 @@ function Compare({ rows, query }) {
   const options = rows.map((one) => [String(one.version), `v${one.version}`]);
   const pick = (name, label, row) => html`<${Pick} label=${label} value=${row.version} options=${options} onPick=${(value) => setQuery({ [name]: value }, { replace: true })} />`;
   return html`<section>${rows.length > 1 && html`<h2>What changed</h2><div class="filters">${pick("from", "From", from)}${pick("to", "To", to)}</div>
-    <${Diff} before=${from.definition} after=${to.definition} label=${`Changes from version ${from.version} to ${to.version}`} />`}
-    <h2>Definition of version ${to.version}</h2><${Code} text=${to.definition} label=${`definition of version ${to.version}`} /></section>`;
+    <${Diff} before=${readable(from)} after=${readable(to)} label=${`Changes from version ${from.version} to ${to.version}`} />`}
+    <h2>Definition of version ${to.version}</h2><${Code} text=${readable(to)} label=${`definition of version ${to.version}`} /></section>`;
 }
 
 function Versions({ one, variant, query, reload }) {

@@ -74,11 +74,10 @@ export function range(from, to) {
   return `${moment(a)} – ${a.toDateString() === b.toDateString() ? CLOCK.format(b) : moment(b)}`;
 }
 
-// A word of the API as a label: `awaiting_approval` is `Awaiting approval`.
+// A word of the API as a label: `awaiting_approval` is `Awaiting approval`, `http_status` is `HTTP status`.
 export function words(value) {
-  if (value === "api") return "API";
   const text = String(value ?? "").replaceAll("_", " ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return text.replace(/^(api|dns|http|smtp|tls)\b|^./, (head) => head.toUpperCase());
 }
 
 export function host(url) {

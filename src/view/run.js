@@ -90,6 +90,10 @@ function useRun(id) {
     if (changes.length) keep(merged(at.steps, changes.map((event) => event.data)));
     soon(events.some(({ kind, data }) => kind === "reset" || kind === "skipped" || (kind === "run" && FINAL.has(data.status))));
   });
+  // What happened between the first look and the opening of the stream is in neither.
+  useEffect(() => {
+    if (live === "live") soon();
+  }, [live]);
   const moves = run && (!FINAL.has(run.status) || run.deliveries?.some((one) => ["pending", "delivering"].includes(one.status)));
   useEffect(() => {
     if (!moves) return;

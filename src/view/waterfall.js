@@ -105,7 +105,7 @@ function segments(one, now) {
   for (const attempt of shown) {
     const from = Date.parse(attempt.started_at);
     const to = attempt.ended_at ? Date.parse(attempt.ended_at) : FINAL.has(step.status) ? one.end : now;
-    const isBad = attempt !== shown[shown.length - 1] || attempt.error_class || attempt.error;
+    const isBad = attempt !== shown[shown.length - 1] || (step.status !== "cancelled" && (attempt.error_class || attempt.error));
     if (last && from > last.to) out.push({ from: last.to, to: from, kind: "wait" });
     out.push(last = { from, to, kind: kindOf(isBad ? "bad" : (ended ?? "live")) });
   }

@@ -32,7 +32,9 @@ const HANDS = 4;
 const SETTINGS = ["--body-limit", "4MiB", "--shutdown-grace", "100ms"];
 
 /** Rules that must have had something to look at: an axe that looks at nothing finds nothing. */
-const NEEDED = ["color-contrast", "label", "target-size", "html-has-lang", "document-title", "button-name", "link-name", "aria-required-children"];
+const NEEDED = [
+  "color-contrast", "label", "target-size", "html-has-lang", "document-title", "button-name", "link-name", "aria-required-children",
+];
 
 /** Every story: its name, the look that it is walked in, and what is done. Those seen in all four come first: they take longest. */
 const STORIES = [

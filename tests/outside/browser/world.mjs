@@ -45,8 +45,9 @@ class Receiver {
     if (first === "flaky") this.patience.set(path, refused - 1);
     const status = first === "flaky" && refused <= 0 ? 200 : (ANSWERS[first] ?? 200);
     const type = first === "binary" ? "application/octet-stream" : "application/json";
-    answer.writeHead(status, { "content-type": type });
-    answer.end(first === "binary" ? BYTES : status === 200 ? "{}" : JSON.stringify({ error: "closed for the winter" }));
+    const said = first === "binary" ? BYTES : status === 200 ? "{}" : JSON.stringify({ error: "closed for the winter" });
+    answer.sendDate = false;
+    answer.writeHead(status, { "content-type": type, "content-length": said.length }).end(said);
   }
 
   async start() {

@@ -48,7 +48,7 @@ async function deployed(visitor, scene) {
   await button(page, "Roll back to version 1").click();
   await visitor.see(page, "rollback", "becomes version 3");
   await dialog(page).getByRole("button", { name: "Roll back" }).click();
-  await visitor.says(page, "Version 3 is equal to version 1.");
+  await visitor.says(page, "Definition of version 3");
   const { data } = await scene.world.call("GET", "/v1/deployments/walk-greet/variants/prod/versions");
   assert.equal(data[0].version, 3);
   assert.equal(data[0].definition, FIRST);
@@ -159,7 +159,7 @@ async function runNow(visitor, scene) {
   await page.getByLabel("Callback URL").fill(`${scene.origin}/ok`);
   await button(page, "Run").click();
   await page.waitForURL((url) => /#\/runs\/req_/.test(url.hash));
-  await visitor.says(page, "Delivered: 200");
+  await visitor.says(page, "The receiver took it.");
 }
 
 async function settings(visitor, scene) {

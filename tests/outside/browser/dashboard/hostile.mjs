@@ -7,7 +7,7 @@ import { ANNA } from "./scene.mjs";
 import { button, dialog } from "./visitor.mjs";
 
 const ALL = [SCRIPT, IMAGE, BREAKOUT, TURNED, STACKED, LONG].join(" ");
-const MEGABYTE = `${ALL} ${"sweet as honey ".repeat(70_000)}`;
+const MEGABYTE = `${ALL} ${"sweet as honey ".repeat(67_000)}`;
 const TREE = { [SCRIPT]: IMAGE, [TURNED]: [BREAKOUT, LONG, { [LONG]: STACKED }], many: Array.from({ length: 3000 }, (_, at) => `${at} ${IMAGE}`) };
 
 /** What an invoke takes: as much of it as each field lets in. */
@@ -34,7 +34,8 @@ async function set(scene) {
     name: ALL.slice(0, 200),
     inputs: { text: { type: "text", required: true, description: ALL.slice(0, 500) }, tree: { type: "object", default: TREE } },
     steps: [
-      { id: "copy", name: ALL.slice(0, 200), set: { text: "{{ text }}", tree: "{{ tree }}" } },
+      { id: "copy", name: ALL.slice(0, 200), set: { text: "{{ text }}", title: SCRIPT } },
+      { id: "again", set: { tree: "{{ tree }}" } },
       { id: "fail", http: { method: "POST", url: `${origin}/echo/503`, json: { text: "{{ tree }}" } }, on_failure: "continue" },
       { id: "missing", set: { x: "{{ tree.nothing.at.all }}" } },
     ],
@@ -47,14 +48,14 @@ async function set(scene) {
   const [slow] = await scene.waiting("walk-hostile-slow", 1);
   await world.call("POST", `/v1/workflow_runs/${slow}/cancel`, { reason: ALL.slice(0, 500) });
   await scene.ended(ids[0], "failed", "dead");
-  await scene.ended(ids[1], "completed", "dead");
+  const { deliveries: [delivery] } = await scene.ended(ids[1], "completed", "dead");
   const asked = await scene.asking("walk-hostile-ask", {
     mode: "choices", question: ALL.slice(0, 900), recipient: ANNA, label: "label", value: "value", description: "about",
     options: [SCRIPT, BREAKOUT, TURNED, LONG].map((label) => ({ label, about: `${label} ${IMAGE}`, value: 1 })),
-    context: { [SCRIPT]: IMAGE, [LONG.slice(0, 100)]: LONG, [TURNED]: TREE },
+    context: { [SCRIPT]: IMAGE, [LONG.slice(0, 100)]: LONG, [TURNED]: { ...TREE, many: [IMAGE] } },
   });
   await world.call("POST", "/v1/keys", { name: `${SCRIPT} ${TURNED}`, environment: "staging", scope: "invoke" });
-  return { failed: ids[0], done: ids[1], slow, asked, dead: (await scene.shown(ids[1])).deliveries[0].id };
+  return { failed: ids[0], done: ids[1], slow, asked, dead: delivery.id };
 }
 
 async function hostile(visitor, scene) {
@@ -82,13 +83,16 @@ async function hostile(visitor, scene) {
   }
   await visitor.go(page, `#/runs/${done}?step=copy`);
   await button(page, /^Load/).first().click();
+  await page.getByRole("tree", { name: "Output" }).first().getByText("show more").first().click();
   await page.getByRole("tree", { name: "Output" }).first().getByText("sweet as honey").first().waitFor();
   await page.getByRole("searchbox", { name: "Search in Output" }).first().fill("<script>");
   await visitor.see(page, "hostile-values", "1 of");
   await harmless(page, "values");
+  await button(page, "Close the step").click();
   await button(page, "Retry…").click();
   await harmless(page, "retry");
-  await button(dialog(page), "Keep as it is").click();
+  await page.keyboard.press("Escape");
+  await dialog(page).waitFor({ state: "detached" });
   await visitor.go(page, `#/runs?user=${encodeURIComponent(CALL.user)}&deployment=${encodeURIComponent(SCRIPT)}&status=${encodeURIComponent(BREAKOUT)}`);
   await harmless(page, "address");
   await visitor.go(page, `#/${encodeURIComponent(SCRIPT)}/${encodeURIComponent(IMAGE)}`);

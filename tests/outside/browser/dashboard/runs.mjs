@@ -6,6 +6,9 @@ import { join } from "node:path";
 import { ADMIN, until } from "../world.mjs";
 import { button, dialog, link, shell } from "./visitor.mjs";
 
+/** How large the README's picture is. */
+const PICTURE = { width: 1440, height: 950 };
+
 /** The README's way: from the list to why a callback failed, in three clicks. */
 async function cause(visitor, scene) {
   const page = await visitor.open();
@@ -16,9 +19,10 @@ async function cause(visitor, scene) {
   await visitor.says(page, "Given up", "503", "closed for the winter");
   await visitor.go(page, "#/runs?deployment=orders");
   await page.locator(`main .rowlink[href$="${scene.dead}"]`).click();
-  await visitor.says(page, "Dead: 503, 503, 503", "was given up after 3 attempts");
+  await visitor.says(page, "503, 503, 503", "was given up after 3 attempts");
   await button(page, /^#3/).click();
   await visitor.says(page, "There was an answer, but not a 2xx.", "closed for the winter", "the present secret");
+  await page.setViewportSize(PICTURE);
   await page.locator("h1").hover();
   await page.screenshot({ path: join(visitor.folder, "failed-callback.png"), animations: "disabled" });
   // Each way to fail has words of its own.
@@ -99,7 +103,8 @@ async function taken(visitor, scene) {
   assert.ok(address.includes(scene.done), "it holds the request id");
   const command = await visitor.copied(page, button(page, "Copy as curl"));
   const answer = JSON.parse(await shell(command.replace("curl ", "curl -sS "), { SKEP_KEY: ADMIN }));
-  const again = await scene.ended(answer.request_id, "completed", "delivered");
+  await scene.ended(answer.request_id, "completed", "delivered");
+  const again = await scene.shown(answer.request_id);
   const first = await scene.shown(scene.done);
   for (const name of ["start_inputs", "user", "user_metadata", "async_webhook_url", "variant"]) {
     assert.deepEqual(again[name], first[name], `${name} is the same again`);
@@ -132,7 +137,7 @@ async function retried(visitor, scene) {
     await page.getByRole("radio", { name: from }).check();
     await page.getByRole("radio", { name: version }).check();
     if (from === "A step") await page.getByLabel("The step's path").fill("fetch");
-    if (from === "A step") await visitor.see(page, "retry", "The latest of prod");
+    if (from === "A step") await visitor.see(page, "retry", "The latest of");
     await dialog(page).getByRole("button", { name: "Retry", exact: true }).click();
     await page.waitForURL((url) => /req_/.test(url.hash) && !url.hash.includes(id));
     await visitor.says(page, "Retry of", "fetch");
@@ -144,7 +149,8 @@ async function retried(visitor, scene) {
   await visitor.go(page, `#/runs/${id}?step=prepare`);
   await button(page, "Retry from here…").click();
   assert.equal(await page.getByLabel("The step's path").inputValue(), "prepare");
-  await button(page, "Keep as it is").click();
+  await page.keyboard.press("Escape");
+  await dialog(page).waitFor({ state: "detached" });
   await visitor.says(page, "Retried as");
   await visitor.go(page, `#/runs/${(await scene.shown(id)).retries[0]}`);
   await visitor.see(page, "run-retried", "reused", "Retry of");
@@ -156,7 +162,7 @@ async function redelivered(visitor, scene) {
   await button(page, "Redeliver").click();
   await visitor.see(page, "redeliver", "Send it again?", "fresh budget");
   await dialog(page).getByRole("button", { name: "Redeliver" }).click();
-  await visitor.says(page, "Delivered: ", "The receiver took it.");
+  await visitor.says(page, "The receiver took it.");
   const run = await scene.ended(id, "completed", "delivered");
   assert.equal(run.deliveries[0].attempts.at(-1).response_status, 200);
 }

@@ -83,15 +83,16 @@ export class Scene {
     return (await this.world.call("GET", `/v1/workflow_runs/${id}`)).workflow_run;
   }
 
-  /** Waits until a run stands so, and what it owes as well. */
+  /** Waits until a run stands so, and what it owes as well; the run without its values. */
   ended(id, status, delivery) {
     let seen;
     const fits = (run) => run.status === status && (!delivery || run.deliveries[0]?.status === delivery);
     return until(`${id} is ${status}, its delivery ${delivery}`, async () => {
-      seen = await this.shown(id);
+      // Without its values, which can be large.
+      seen = (await this.world.call("GET", `/v1/workflow_runs/${id}?values=false`)).workflow_run;
       return fits(seen) && seen;
     }).catch((fault) => {
-      fault.message += `: it is ${seen.status}, ${String(seen.error).slice(0, 500)}, ${seen.deliveries[0]?.status}`;
+      fault.message += `: it is ${seen?.status}, ${String(seen?.error).slice(0, 500)}, ${seen?.deliveries[0]?.status}`;
       throw fault;
     });
   }
@@ -126,9 +127,8 @@ export class Scene {
   async asking(deployment, human, invoke = {}) {
     await this.deploy(deployment, asks(human));
     const run = await this.run(deployment, invoke);
-    const approval = await until(`${run} asks`, async () =>
-      (await this.world.call("GET", `/v1/approvals?run=${run}`)).data[0]);
-    return { run, id: approval.id };
+    const { waiting_on: on } = await this.ended(run, "awaiting_approval");
+    return { run, id: on.approval_id };
   }
 
   async completed() {
@@ -191,6 +191,7 @@ export class Scene {
     await Promise.all([this.completed(), this.troubled(), this.open(), this.questions()]);
     const again = await this.world.call("POST", `/v1/workflow_runs/${this.failed}/retry`, {});
     await this.ended(again.request_id, "failed");
+    this.at = new Date().toISOString();
     this.delivery = (await this.shown(this.dead)).deliveries[0].id;
     return this;
   }

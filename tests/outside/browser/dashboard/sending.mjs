@@ -22,13 +22,14 @@ async function agrees(visitor, page, filter) {
 }
 
 async function found(visitor, scene) {
-  const page = await visitor.open("#/deliveries");
+  // What others do meanwhile is later.
+  const page = await visitor.open(`#/deliveries?to=${scene.at}`);
   const states = page.getByRole("navigation", { name: "States" });
   for (const [tab, status] of [["Dead letters", "dead"], ["Delivered", "delivered"], ["Gone", "gone"]]) {
     await states.getByRole("link", { name: tab }).click();
     await agrees(visitor, page, { status });
   }
-  await visitor.go(page, "#/deliveries?status=dead");
+  await visitor.go(page, `#/deliveries?status=dead&to=${scene.at}`);
   await page.getByLabel("Newest failure").selectOption("timeout");
   await agrees(visitor, page, { status: "dead", class: "timeout" });
   await page.getByLabel("Newest failure").selectOption("");

@@ -10,7 +10,7 @@ const pages = (scene) => [
   ["runs-none", "#/runs?user=nobody", "No run matches"],
   ["run-completed", `#/runs/${scene.done}`, "completed", "feed", "Delivered"],
   ["run-failed", `#/runs/${scene.failed}`, "Show the failed step", "fetch"],
-  ["run-dead-callback", `#/runs/${scene.dead}`, "Dead: 503, 503, 503", "Callback log"],
+  ["run-dead-callback", `#/runs/${scene.dead}`, "503, 503, 503", "Callback log"],
   ["run-waiting", `#/runs/${scene.slow}`, "wait", "Cancel"],
   ["run-approval", `#/runs/${scene.asked.approval.run}`, "Open the approval"],
   ["run-running", `#/runs/${scene.running}`, "Running"],
@@ -119,4 +119,10 @@ async function signing(visitor) {
   await stranger.leave();
 }
 
-export const TOURS = { full, opened, empty, signing };
+/** The same in dark: what is not of colours has been judged in light. */
+const toured = (tell) => (visitor, ...rest) => {
+  visitor.coloursOnly = visitor.look.startsWith("dark");
+  return tell(visitor, ...rest);
+};
+
+export const TOURS = Object.fromEntries(Object.entries({ full, opened, empty, signing }).map(([name, tell]) => [name, toured(tell)]));

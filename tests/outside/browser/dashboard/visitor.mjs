@@ -43,7 +43,7 @@ export async function shell(command, variables) {
 }
 
 export class Visitor extends Watcher {
-  overlaps = true;
+  lenient = true;
 
   /** Begins a visit. Without `key` nobody is signed in. */
   static async come(browser, world, { look, axe, folder, origin, key = ADMIN }) {
@@ -58,9 +58,10 @@ export class Visitor extends Watcher {
   }
 
   /** The same, by somebody else. */
-  also(options) {
-    const { look, axe, folder } = this;
-    return Visitor.come(this.browser, options.world ?? this.world, { look, axe, folder, ...options });
+  async also(options) {
+    const { look, axe, folder, coloursOnly } = this;
+    const other = await Visitor.come(this.browser, options.world ?? this.world, { look, axe, folder, ...options });
+    return Object.assign(other, { coloursOnly });
   }
 
   /** The cookie of a session, as signing in gives it. */
