@@ -108,7 +108,7 @@ function useRun(id) {
 function Story({ run, onStep }) {
   const { waiting_on: on, error_step: failed } = run;
   const show = (step, label) => step && html`<button class="link" onClick=${() => onStep(step)}>${label}</button>`;
-  return html`<div class="run-story ${tone(run.status)}"><p><${Text} value=${run.story} max=${800} /></p>
+  return html`<div class="run-story ${isTroubled(run) ? "red" : tone(run.status)}"><p><${Text} value=${run.story} max=${800} /></p>
     <div class="row">${show(failed, "Show the failed step")}${show(on?.step, "Show the step")}
       ${on?.approval_id && html`<a href=${href(["approvals", on.approval_id])}>Open the approval</a>`}
       ${run.status === "failed" && html`<span class="faint">${run.error_code}</span>`}</div></div>`;

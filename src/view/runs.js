@@ -24,7 +24,7 @@ const AT_TOP = 120;
 function why({ error, waiting_on: on }) {
   if (error) return html`<span class="why red"><bdi>${cut(error, 160)}</bdi></span>`;
   const what = on?.recipient ? html`waits for <bdi>${cut(on.recipient, 60)}</bdi>` : on?.step && html`waits at <bdi>${cut(on.step, 60)}</bdi>`;
-  return what && html`<span class="why">${what}${on.until && html` until <${Time} at=${on.until} />`}</span>`;
+  return what && html`<span class="why">${what}${on.until && html`, ${on.recipient ? "times out" : "goes on"} <${Time} at=${on.until} />`}</span>`;
 }
 
 const given = (text) => (text ? html`<bdi class="text" title=${cut(text, 300)}>${cut(text, 60)}</bdi>` : html`<span class="faint">–</span>`);
