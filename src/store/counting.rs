@@ -24,8 +24,8 @@ pub const ENOUGH: i64 = 10_000;
 const ROWS: i64 = 20_000;
 
 /// How many blocks are looked at for all ended states together, and then for each.
-const BLOCKS: usize = 24;
-const MORE_BLOCKS: usize = 8;
+const BLOCKS: usize = 16;
+const MORE_BLOCKS: usize = 6;
 
 /// The last time that a run's id can tell, about; a whole minute.
 const LAST: i64 = (1 << 47) / MINUTE * MINUTE;
