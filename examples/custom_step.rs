@@ -32,6 +32,11 @@ impl StepKind for Shout {
     }
 
     fn perform(&self, context: &StepContext<'_>) -> Outcome {
+        // Stands in the logs of the step, on the page of its run.
+        context.log(format_args!(
+            "breathing in, for the {}. time",
+            context.attempt
+        ));
         // Fails once on purpose: the engine records it, waits, and tries again with the next idempotency key.
         if context.attempt == 1 {
             return failed(ErrorClass::Connect, "no voice yet");

@@ -247,6 +247,43 @@ output: 1
 }
 
 #[test]
+fn each_try_writes_down_what_was_sent_and_what_came() {
+    let (house, receiver) = ready(
+        "
+steps:
+  - id: call
+    http: {method: POST, url: 'RECEIVER/logged', json: {a: 1}}
+    retry: {max: 1, backoff: 10ms..10ms, on: [5xx]}
+output: 1
+",
+    );
+    receiver.on("/logged", [status(503), status(200)]);
+    let run = text(&house.direct("flow", &json!({}))["run_id"]);
+    let logs: Vec<String> = house.steps(&run)[0]["attempts"]
+        .as_array()
+        .expect("its tries")
+        .iter()
+        .map(|one| {
+            let lines = one["logs"].as_array().expect("its lines");
+            assert_eq!(lines.len(), 1, "{one}");
+            let at = lines[0]["at"].as_str().expect("when");
+            assert!(Some(at) >= one["started_at"].as_str(), "{one}");
+            lines[0]["text"].as_str().expect("what").to_owned()
+        })
+        .collect();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    for (line, status) in logs.iter().zip(["503", "200"]) {
+        let to = receiver.url().replace("http://", "POST ");
+        let begin = format!("{to}/logged, 7 bytes: {status} after ");
+        assert!(line.starts_with(&begin), "{line}");
+        assert!(line.contains("first byte "), "{line}");
+    }
+    let path = format!("/v1/workflow_runs/{run}/steps?values=false");
+    let bare = house.get(&path);
+    assert_eq!(bare["data"][0]["attempts"][1]["logs"], json!([]), "{bare}");
+}
+
+#[test]
 fn a_step_that_hangs_is_cut_at_its_timeout() {
     let (house, receiver) = ready(
         "

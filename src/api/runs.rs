@@ -9,7 +9,7 @@ use crate::api::fields;
 use crate::api::query::Query;
 use crate::api::story;
 use crate::api::wire::{
-    OwedAttempt, OwedDelivery, Run, ShownRun, Step, StepTry, WaitingOn, WholeRun,
+    OwedAttempt, OwedDelivery, Run, ShownRun, Step, StepLog, StepTry, WaitingOn, WholeRun,
 };
 use crate::error::{Error, Result};
 use crate::flow::run::RunStatus;
@@ -350,6 +350,14 @@ fn try_of_step(attempt: &StepAttempt) -> StepTry<'_> {
         ended_at: attempt.ended_at,
         error_class: attempt.error_class.as_deref(),
         error: attempt.error.as_deref(),
+        logs: attempt
+            .logs
+            .iter()
+            .map(|line| StepLog {
+                at: line.at,
+                text: &line.text,
+            })
+            .collect(),
     }
 }
 

@@ -37,7 +37,7 @@ pub use overview::{
 };
 pub use runs::{
     Accepted, Ended, OwedAttempt, OwedDelivery, RequestData, RequestMetadata, Run, ShownRequest,
-    ShownRun, Step, StepTry, WaitingOn, WholeRun,
+    ShownRun, Step, StepLog, StepTry, WaitingOn, WholeRun,
 };
 pub use session::Session;
 pub use stats::{OpenWork, Quantiles, Stats, StatsSpan, StatsTrack};

@@ -125,6 +125,15 @@ pub struct StepStart {
     pub host_from_template: bool,
 }
 
+/// One line that a step wrote down while it was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub text: String,
+}
+
 /// Why a step's try failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepError {

@@ -14,11 +14,14 @@ use crate::error::Code;
 use crate::flow::expr::SecretMark;
 use crate::flow::retry::next_try;
 use crate::flow::run::Ending;
-use crate::flow::step::{ErrorClass, Outcome, StepError, StepRecord, StepStart, StepStatus};
+use crate::flow::step::{
+    ErrorClass, LogLine, Outcome, StepError, StepRecord, StepStart, StepStatus,
+};
 use crate::flow::workflow::Workflow;
 use crate::id::{Dice, Id};
 use crate::loops::wait_out;
 use crate::outbound::Outside;
+use crate::steps::logs::Logs;
 use crate::steps::secrets::Secrets;
 use crate::steps::{Registry, StepContext, perform};
 use crate::store::ahead::note_turn;
@@ -171,7 +174,7 @@ impl Worker {
                     start
                 }
             };
-            let Some(outcome) = self.try_step(workflow, &claim, &start) else {
+            let Some((outcome, logs)) = self.try_step(workflow, &claim, &start) else {
                 return ControlFlow::Break(None);
             };
             if claim.stop.is_asked() && matches!(outcome, Outcome::Failed { .. }) {
@@ -179,7 +182,7 @@ impl Worker {
                 return ControlFlow::Break(None);
             }
             let (done, due) = self.settle(workflow, &mut claim.steps, &start, outcome);
-            finished = Some(done);
+            finished = Some(Finished { logs, ..done });
             if let Some(due) = due {
                 return ControlFlow::Break(self.leave(claim, finished, due));
             }
@@ -248,11 +251,16 @@ impl Worker {
         start.timeout.or_else(default).unwrap_or(TIMEOUT)
     }
 
-    /// One try. `None`: the server stops, and it was not made.
-    fn try_step(&self, workflow: &Workflow, claim: &Claim, start: &StepStart) -> Option<Outcome> {
+    /// One try, and what it wrote down. `None`: the server stops, and it was not made.
+    fn try_step(
+        &self,
+        workflow: &Workflow,
+        claim: &Claim,
+        start: &StepStart,
+    ) -> Option<(Outcome, Vec<LogLine>)> {
         let Some(kind) = self.kinds.get(&start.kind) else {
             let why = format!("the step kind `{}` is not available", start.kind);
-            return Some(step_failed(why));
+            return Some((step_failed(why), Vec::new()));
         };
         // All that the workflow knows, not only what this step sends: any service may echo what another was sent.
         let mut secrets = Secrets::none(self.mark.clone());
@@ -270,12 +278,12 @@ impl Worker {
                     }
                 }
                 Err(fault) => {
-                    return Some(step_failed(format!(
-                        "the secrets cannot be opened: {fault}"
-                    )));
+                    let why = format!("the secrets cannot be opened: {fault}");
+                    return Some((step_failed(why), Vec::new()));
                 }
             }
         }
+        let logs = Logs::new(self.clock.clone());
         let context = StepContext {
             input: &start.input,
             run_id: claim.run_id,
@@ -287,6 +295,7 @@ impl Worker {
             stop: &claim.stop,
             outside: self.outside.as_ref(),
             secrets: &secrets,
+            logs: &logs,
         };
         let begun = Instant::now();
         let outcome = perform(kind.as_ref(), &context);
@@ -296,7 +305,7 @@ impl Worker {
         };
         let metrics = self.store.metrics();
         metrics.step_tried(&start.kind, what, begun.elapsed());
-        Some(outcome)
+        Some((outcome, logs.take()))
     }
 
     /// What an outcome means for the step: its record, and, if it is to be tried again, when.
@@ -346,6 +355,7 @@ impl Worker {
                 meta,
                 error,
                 due_at,
+                logs: Vec::new(),
             },
             due_at,
         )

@@ -2,9 +2,10 @@
 //!
 //! Owns how fields become a request and an answer becomes an output. Deadlines, caps and addresses are `outbound`'s.
 //!
-//! What an answer's body becomes is `body`'s.
+//! What an answer's body becomes is `body`'s; what is told of it in the log of the try, `line`'s.
 
 mod body;
+mod line;
 
 use serde_json::{Map, Value, json};
 use url::{Url, form_urlencoded};
@@ -121,6 +122,11 @@ impl StepKind for Http {
             },
             context.stop,
         );
+        context.log(line::line(
+            &parts.name(context.secrets),
+            parts.body.len(),
+            &exchange,
+        ));
         let meta = exchange.response.as_ref().map(meta_of);
         match (exchange.error, exchange.response) {
             (None, Some(response)) => outcome(context, &parts, &response),

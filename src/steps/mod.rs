@@ -3,6 +3,7 @@
 //! A step gets a [`StepContext`] and no store: it cannot write rows. It leaves the process only through `outbound`.
 
 pub mod http;
+pub mod logs;
 pub mod secrets;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::flow::step::{ErrorClass, Outcome, StepError};
 use crate::flow::workflow::{COMMON_KEYS, FUTURE_KINDS, KindSpec, PURE_KINDS};
 use crate::id::Id;
 use crate::outbound::Outside;
+use crate::steps::logs::Logs;
 use crate::steps::secrets::Secrets;
 
 /// One kind of step, named by its action key in a definition.
@@ -58,6 +60,17 @@ pub struct StepContext<'a> {
     pub outside: &'a dyn Outside,
     /// The secrets that the step uses.
     pub secrets: &'a Secrets,
+    /// What the try writes down: by [`StepContext::log`].
+    pub logs: &'a Logs,
+}
+
+impl StepContext<'_> {
+    /// Writes a line down for whoever looks at the run, with the time. Secrets are masked. It is kept when the try is
+    /// recorded, so that nothing is left of a try that the process did not survive; at most [`logs::MOST_LINES`] lines and
+    /// [`logs::MOST_BYTES`] bytes of a try are.
+    pub fn log(&self, line: impl fmt::Display) {
+        self.logs.add(&self.secrets.mask_text(&line.to_string()));
+    }
 }
 
 impl fmt::Debug for StepContext<'_> {

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::flow::expr::SecretMark;
+use crate::flow::step::LogLine;
 use crate::id::Dice;
 use crate::outbound::{Exchange, Request};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 struct Nowhere;
 
@@ -35,6 +36,7 @@ impl StepKind for Own {
             "api.example",
             443,
         );
+        context.log(format_args!("used {value:?}"));
         match context.path {
             "panics" => panic!("with {value:?}"),
             "fails" => failed(ErrorClass::Step, format!("refused {value:?}")),
@@ -46,10 +48,11 @@ impl StepKind for Own {
     }
 }
 
-fn try_at(path: &str) -> Outcome {
+fn try_at(path: &str) -> (Outcome, Vec<LogLine>) {
     let mark = SecretMark::new([7; 16]);
     let input = json!(mark.of("KEY"));
     let secrets = Secrets::none(mark).with("KEY", "hunter22", &["api.example".to_owned()]);
+    let logs = Logs::new(Clock::manual(Timestamp(5)));
     let context = StepContext {
         input: &input,
         run_id: Id::new(Timestamp(0), &Dice::seeded(1)),
@@ -61,22 +64,26 @@ fn try_at(path: &str) -> Outcome {
         stop: &Stop::default(),
         outside: &Nowhere,
         secrets: &secrets,
+        logs: &logs,
     };
-    perform(&Own("own"), &context)
+    let outcome = perform(&Own("own"), &context);
+    (outcome, logs.take())
 }
 
 #[test]
 fn a_panic_is_a_failure_of_the_step() {
     assert_eq!(
-        try_at("panics"),
+        try_at("panics").0,
         failed(ErrorClass::Step, "the step panicked")
     );
 }
 
 #[test]
 fn no_value_of_a_secret_comes_back_from_a_step() {
-    for path in ["works", "fails"] {
-        let outcome = format!("{:?}", try_at(path));
+    for path in ["works", "fails", "panics"] {
+        let (outcome, logs) = try_at(path);
+        assert_eq!(logs.len(), 1, "{logs:?}");
+        let outcome = format!("{outcome:?} {logs:?}");
         assert!(!outcome.contains("hunter22"), "{outcome}");
         assert!(outcome.contains("KEY"), "{outcome}");
     }

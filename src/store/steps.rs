@@ -1,10 +1,10 @@
 //! Rows of steps: opened before they are tried, closed with what they came to, listed as the trace.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::Result;
-use crate::flow::step::{StepError, StepRecord, StepResult, StepStatus};
+use crate::flow::step::{LogLine, StepError, StepRecord, StepResult, StepStatus};
 use crate::store::Store;
 use crate::store::page::{Page, Paged, weight};
 use crate::store::runs::{Values, json_column, time_column};
@@ -40,6 +40,8 @@ pub struct Finished {
     pub error: Option<StepError>,
     /// When the next try is, if it waits.
     pub due_at: Option<Timestamp>,
+    /// What the try wrote down.
+    pub logs: Vec<LogLine>,
 }
 
 /// A step as it stands in the file. Its bytes are those of input and output as compact JSON; 0 of none.
@@ -81,6 +83,29 @@ pub struct StepAttempt {
     pub error_class: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// What it wrote down, in order.
+    pub logs: Vec<LogLine>,
+}
+
+/// What a try wrote down, as a past try has it: `[[when, what], …]`.
+fn logs_json(logs: &[LogLine]) -> String {
+    let lines: Value = logs
+        .iter()
+        .map(|line| json!([line.at.0, line.text]))
+        .collect();
+    lines.to_string()
+}
+
+fn logs_of(value: Option<&Value>) -> Vec<LogLine> {
+    let lines = value.and_then(Value::as_array).into_iter().flatten();
+    lines
+        .filter_map(|line| {
+            Some(LogLine {
+                at: Timestamp(line.get(0)?.as_i64()?),
+                text: line.get(1)?.as_str()?.to_owned(),
+            })
+        })
+        .collect()
 }
 
 fn cut(text: &str) -> &str {
@@ -108,6 +133,7 @@ fn attempt(value: &Map<String, Value>) -> StepAttempt {
         ended_at: time("ended_at"),
         error_class: text("error_class"),
         error: text("error"),
+        logs: logs_of(value.get("logs")),
     }
 }
 
@@ -129,6 +155,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepRow> {
             ended_at,
             error_class: error_class.clone(),
             error: error.clone(),
+            logs: Vec::new(),
         });
     }
     Ok(StepRow {
@@ -168,12 +195,12 @@ const SELECT: &str = select_step!("input, output, meta");
 
 /// SQL that moves the last try into the list of past ones, with its end and its error.
 macro_rules! put_away {
-    ($ended_at:literal, $class:literal, $error:literal) => {
+    ($ended_at:literal, $class:literal, $error:literal $(, $logs:literal)?) => {
         concat!(
             "attempts = CASE WHEN tried_at IS NULL THEN attempts ELSE
                  json_insert(coalesce(attempts, '[]'), '$[#]', json_object(
                      'number', json_array_length(coalesce(attempts, '[]')) + 1, 'started_at', tried_at,
-                     'ended_at', ", $ended_at, ", 'error_class', ", $class, ", 'error', ", $error, ")) END,
+                     'ended_at', ", $ended_at, ", 'error_class', ", $class, ", 'error', ", $error, $(" , 'logs', json(", $logs, ")",)? ")) END,
              tried_at = NULL"
         )
     };
@@ -261,7 +288,16 @@ impl Tx<'_> {
             finished.status.is_final().then_some(now.0),
             failed.is_some(),
         ])?;
-        if finished.due_at.is_some() {
+        // The last try of a step stands in its row alone, unless it has more to say than the row has room for.
+        if !finished.logs.is_empty() {
+            let logs = logs_json(&finished.logs);
+            self.sql(concat!(
+                "UPDATE steps SET ",
+                put_away!("?3", "?4", "?5", "?6"),
+                " WHERE run = ?1 AND path = ?2"
+            ))?
+            .execute(params![run, finished.path, now.0, class, error, logs])?;
+        } else if finished.due_at.is_some() {
             self.sql(concat!(
                 "UPDATE steps SET ",
                 put_away!("?3", "?4", "?5"),
@@ -379,7 +415,12 @@ impl Store {
                 ),
             )?;
             let rows = statement.query((run, page.cursor.unwrap_or(0), page.limit + 1))?;
-            Ok(Paged::gather(rows, page.limit, step, weight, |row| row.id)?)
+            let mut page = Paged::gather(rows, page.limit, step, weight, |row| row.id)?;
+            if values == Values::Sizes {
+                let tries = page.rows.iter_mut().flat_map(|step| &mut step.attempts);
+                tries.for_each(|attempt| attempt.logs.clear());
+            }
+            Ok(page)
         })
     }
 

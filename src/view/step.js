@@ -11,6 +11,10 @@ import Json from "./json.js";
 
 const FREELY = 512 * 1024;
 
+// Each with how long after the step began.
+const Logs = ({ lines, since }) => html`<ol class="plain">${lines.map((one) =>
+  html`<li><span class="faint num" title=${one.at}>${ms(Date.parse(one.at) - since)}</span> <${Text} value=${one.text} /></li>`)}</ol>`;
+
 const took = (one) => one.ended_at && ms(Date.parse(one.ended_at) - Date.parse(one.started_at));
 
 function Tries({ step }) {
@@ -45,8 +49,10 @@ export default function Step({ run, row, onClose, onRetry }) {
   }, [row.status, row.attempts.length, row.ended_at]);
   const [view, setView] = useState(null);
   const shown = step ?? row;
-  const names = ["output", "input", "attempts", ...["meta", "logs"].filter((key) => shown[key] != null)];
-  const tabs = names.map((key) => ({ key, label: words(key), count: key === "attempts" ? shown.attempts.length : null }));
+  const lines = shown.attempts.flatMap((one) => one.logs ?? []);
+  const counts = { attempts: shown.attempts.length, logs: lines.length };
+  const names = ["output", "input", "attempts", ...(lines.length ? ["logs"] : []), ...(shown.meta != null ? ["meta"] : [])];
+  const tabs = names.map((key) => ({ key, label: words(key), count: counts[key] ?? null }));
   const current = names.includes(view) ? view : shown.status === "failed" && shown.attempts.length ? "attempts" : "output";
   const child = childOf(shown);
   const approval = run.waiting_on?.step === row.path && run.waiting_on.approval_id;
@@ -64,6 +70,7 @@ export default function Step({ run, row, onClose, onRetry }) {
     <${Tabs} label="Of this step" items=${tabs} current=${current} onSelect=${setView} />
     <${ErrorBox} ...${{ error, reload }} />
     ${current === "attempts" ? html`<${Tries} step=${shown} />`
+      : current === "logs" ? html`<${Logs} lines=${lines} since=${Date.parse(shown.started_at)} />`
       : step ? html`<${View} key=${row.path} step=${step} view=${current} name=${parts(row.path).pop()} />`
       : loading ? html`<${Waiting} />`
       : !error && html`<p><${Button} onClick=${() => setAsked(row.path)}>Load ${bytes(size)}<//></p>`}</aside>`;

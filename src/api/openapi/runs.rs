@@ -106,7 +106,7 @@ fn step() -> Value {
     json!({
         "path": "greeting", "type": "set", "status": "completed",
         "attempts": [{"number": 1, "started_at": SOME_TIME, "ended_at": SOME_TIME,
-        "error_class": null, "error": null}],
+        "error_class": null, "error": null, "logs": []}],
         "input": {"text": "Hello, {{ name }}!"}, "input_bytes": 29,
         "output": {"text": "Hello, Ada!"}, "output_bytes": 22, "meta": null,
         "error": null,

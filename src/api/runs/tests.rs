@@ -413,6 +413,7 @@ fn a_run_that_tries_a_step_again_says_so() {
             message: "too slow".to_owned(),
         }),
         due_at: Some(until),
+        logs: Vec::new(),
     };
     let failed = Record {
         finished: Some(finished),

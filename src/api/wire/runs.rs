@@ -279,6 +279,17 @@ pub struct StepTry<'a> {
     pub error_class: Option<&'a str>,
     /// Why it failed.
     pub error: Option<&'a str>,
+    /// What it wrote down, in order; none in a list without values.
+    pub logs: Vec<StepLog<'a>>,
+}
+
+/// A line that a try of a step wrote down.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StepLog<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// What, secrets masked.
+    pub text: &'a str,
 }
 
 /// A run as whoever started it looks it up.

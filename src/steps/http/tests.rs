@@ -8,9 +8,10 @@ use crate::bell::{Stop, locked};
 use crate::flow::expr::SecretMark;
 use crate::id::{Dice, Id};
 use crate::outbound::{Exchange, Outside};
+use crate::steps::logs::Logs;
 use crate::steps::perform;
 use crate::steps::secrets::Secrets;
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// What was sent: method, URL, headers, body, and whether only to public addresses.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +92,7 @@ fn run_with(input: &Value, exchange: Exchange, host_from_template: bool) -> (Out
             stop: &Stop::default(),
             outside: &outside,
             secrets: &secrets,
+            logs: &Logs::new(Clock::manual(Timestamp(0))),
         },
     );
     (

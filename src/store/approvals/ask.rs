@@ -111,6 +111,7 @@ impl Tx<'_> {
                 message,
             }),
             due_at: None,
+            logs: Vec::new(),
         };
         self.go_on(run, &finished, now)
     }

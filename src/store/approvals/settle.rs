@@ -49,6 +49,7 @@ impl Tx<'_> {
             meta: None,
             error: settled.step.as_ref().err().cloned(),
             due_at: None,
+            logs: Vec::new(),
         };
         self.go_on(approval.run, &finished, now)
     }

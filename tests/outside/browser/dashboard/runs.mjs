@@ -49,6 +49,8 @@ async function steps(visitor, scene) {
   await panel.getByRole("tab", { name: /^Attempts/ }).click();
   assert.match(new URL(page.url()).hash, /step=feed/, "the address holds the step");
   await visitor.see(page, "step-attempts", "3 attempts", "#3");
+  await panel.getByRole("tab", { name: /^Logs/ }).click();
+  await visitor.see(page, "step-logs", "503 after", "200 after");
   for (const name of ["Input", "Output"]) {
     await panel.getByRole("tab", { name }).click();
     await panel.getByRole("tree", { name }).or(panel.getByText("null")).first().waitFor();
