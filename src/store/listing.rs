@@ -13,7 +13,7 @@ use crate::flow::run::RunStatus;
 use crate::id::Id;
 use crate::store::Store;
 use crate::store::facets::{Facet, Wanted, block_of, first_of, next_block, pair};
-use crate::store::page::{Page, Paged, Room, weight, weight_of};
+use crate::store::page::{Page, Paged, Patience, Room, weight, weight_of};
 use crate::store::runs::{RunRow, Values, run};
 use crate::time::Timestamp;
 
@@ -73,7 +73,7 @@ impl Span {
         }))
     }
 
-    /// A page of what may hold it, read by `read` from a stretch, so many rows at most.
+    /// A page of what may hold it, read by `read` from a stretch, so many rows at most. Where reading is slow it is short.
     pub(super) fn page_of_blocks<T>(
         self,
         conn: &Connection,
@@ -82,8 +82,11 @@ impl Span {
         read: impl Fn(Span, usize, &mut Room) -> Result<Paged<T>>,
     ) -> Result<Paged<T>> {
         let (mut rows, mut room) = (Vec::new(), Room::default());
-        let mut rest = self;
+        let (mut rest, mut patience) = (self, Patience::new());
         for _ in 0..BLOCKS {
+            if patience.is_over() {
+                break;
+            }
             let Some(stretch) = rest.next_stretch(conn, wanted)? else {
                 return Ok(Paged { rows, next: None });
             };

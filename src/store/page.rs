@@ -1,5 +1,7 @@
 //! Pages of lists: newest first, continued by a cursor, bounded by rows and by bytes.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, Rows};
 
@@ -50,6 +52,34 @@ impl Room {
         let fits = self.taken <= PAGE_BYTES || !self.has_row;
         self.has_row = true;
         fits
+    }
+}
+
+/// How long one look goes on from block to block: what lies cold on a slow disk gives short pages, not long waits.
+#[derive(Debug)]
+pub(super) struct Patience {
+    since: Instant,
+    looked: usize,
+}
+
+impl Patience {
+    /// How long.
+    const MOST: Duration = Duration::from_millis(50);
+    /// So many blocks are looked at however long it takes.
+    const LEAST: usize = 12;
+
+    /// From now on.
+    pub(super) fn new() -> Patience {
+        Patience {
+            since: Instant::now(),
+            looked: 0,
+        }
+    }
+
+    /// Asked before each block: whether it is to be left for another time.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.looked += 1;
+        self.looked > Patience::LEAST && self.since.elapsed() > Patience::MOST
     }
 }
 
