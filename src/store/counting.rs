@@ -12,8 +12,9 @@ use crate::flow::run::RunStatus;
 use crate::store::Store;
 use crate::store::facets::{Facet, Wanted};
 use crate::store::listing::{RunFilter, Span, conditions, span, wanted};
-use crate::store::minutes::{self, MINUTE};
-use crate::store::page::Page;
+use crate::store::minutes::{self, MINUTE, Tally};
+use crate::store::page::{Page, Patience};
+use crate::store::past::{Asked, Past};
 use crate::store::runs::{Values, run_status};
 use crate::time::Timestamp;
 
@@ -26,6 +27,9 @@ const ROWS: i64 = 20_000;
 /// How many blocks are looked at for all ended states together, and then for each.
 const BLOCKS: usize = 16;
 const MORE_BLOCKS: usize = 6;
+
+/// In minutes.
+const HOUR: i64 = 60;
 
 /// The last time that a run's id can tell, about; a whole minute.
 const LAST: i64 = (1 << 47) / MINUTE * MINUTE;
@@ -83,6 +87,7 @@ impl Store {
             return Ok(counts);
         }
         self.read(|conn| {
+            let long_ago = LongAgo::ask(&self.past, conn, &filter)?;
             // Of one moment: a run must not move from one state to the next between two looks.
             let moment = conn.unchecked_transaction()?;
             let look = Look::new(&moment, &filter)?;
@@ -94,11 +99,54 @@ impl Store {
                 .iter()
                 .all(|(facet, _)| *facet == Facet::Deployment)
             {
-                true => look.by_minutes(&filter, &mut counts)?,
+                true => look.by_minutes(&filter, &long_ago, &mut counts)?,
                 false => look.by_blocks(&mut counts)?,
             }
             Ok(counts)
         })
+    }
+}
+
+/// The sums of minutes that are not likely to change any more: known already, or asked for before the file is looked at.
+struct LongAgo<'a> {
+    past: &'a Past,
+    before: i64,
+    sums: Vec<(i64, Result<Tally, Asked>)>,
+}
+
+impl<'a> LongAgo<'a> {
+    fn ask(past: &'a Past, conn: &Connection, filter: &RunFilter) -> Result<LongAgo<'a>> {
+        let last = minutes::last(conn)?.unwrap_or(0);
+        let before = last / HOUR * HOUR - HOUR;
+        // What begins at some time has a sum of its own.
+        let rows = match filter.from {
+            Some(_) => Vec::new(),
+            None => minutes::rows_of(conn, filter.deployment.as_deref())?,
+        };
+        let sums = rows.into_iter().map(|row| (row, past.sum(row, before)));
+        Ok(LongAgo {
+            past,
+            before,
+            sums: sums.collect(),
+        })
+    }
+
+    /// The minutes of a deployment from `first` on and before `last`.
+    fn sum(&self, conn: &Connection, row: i64, first: i64, last: i64) -> Result<Tally> {
+        let sum = |first, last| minutes::sum(conn, row, first, last);
+        let found = self.sums.iter().find(|(one, _)| *one == row);
+        let Some((_, known)) = found.filter(|_| first <= 0 && last >= self.before) else {
+            return sum(first, last);
+        };
+        let early = match known {
+            Ok(tally) => *tally,
+            Err(asked) => {
+                let tally = sum(0, self.before)?;
+                self.past.tell(*asked, tally);
+                tally
+            }
+        };
+        Ok(early.with(sum(self.before, last)?))
     }
 }
 
@@ -194,7 +242,12 @@ impl<'a> Look<'a> {
     }
 
     /// The ended runs of a filter that names no more than a deployment and a span of time.
-    fn by_minutes(&self, filter: &RunFilter, counts: &mut ByStatus) -> Result<()> {
+    fn by_minutes(
+        &self,
+        filter: &RunFilter,
+        long_ago: &LongAgo<'_>,
+        counts: &mut ByStatus,
+    ) -> Result<()> {
         let rows = match &self.deployments {
             Some(rows) => rows.clone(),
             None => minutes::rows_of(self.conn, None)?,
@@ -206,7 +259,10 @@ impl<'a> Look<'a> {
         }
         let first = from.div_euclid(MINUTE) + i64::from(from.rem_euclid(MINUTE) > 0);
         let last = to.div_euclid(MINUTE);
-        let tally = minutes::sum(self.conn, &rows, first, last)?;
+        let mut tally = Tally::default();
+        for row in rows {
+            tally = tally.with(long_ago.sum(self.conn, row, first, last)?);
+        }
         for (status, count) in [
             (RunStatus::Completed, tally.completed),
             (RunStatus::Failed, tally.failed),
@@ -261,7 +317,9 @@ impl<'a> Look<'a> {
     fn by_blocks(&self, counts: &mut ByStatus) -> Result<()> {
         let mut found = [0; RunStatus::ALL.len()];
         let ended = || RunStatus::ALL.into_iter().filter(|one| one.is_final());
-        let left = self.walk(&self.wanted, self.span.below, BLOCKS, &mut found, |found| {
+        let mut patience = Patience::new();
+        let look = (self.span.below, BLOCKS);
+        let left = self.walk(&self.wanted, look, &mut patience, &mut found, |found| {
             ended().all(|one| found[place(one)] > ENOUGH)
         })?;
         for status in ended() {
@@ -273,7 +331,8 @@ impl<'a> Look<'a> {
                 let mut wanted = self.wanted.clone();
                 wanted.push((Facet::Ended, vec![status.as_str().to_owned()]));
                 let mut more = [0; RunStatus::ALL.len()];
-                left = self.walk(&wanted, below, MORE_BLOCKS, &mut more, |more| {
+                let look = (below, MORE_BLOCKS);
+                left = self.walk(&wanted, look, &mut patience, &mut more, |more| {
                     found[at] + more[at] > ENOUGH
                 })?;
                 found[at] += more[at];
@@ -283,12 +342,13 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// Counts in the blocks below that may hold what is wanted, until it is enough. Says where it goes on, if it does.
+    /// Counts in so many blocks below that row that may hold what is wanted, until it is enough or has taken too long. Says
+    /// where it goes on, if it does.
     fn walk(
         &self,
         wanted: &[Wanted],
-        below: i64,
-        most: usize,
+        (below, most): (i64, usize),
+        patience: &mut Patience,
         found: &mut [i64; RunStatus::ALL.len()],
         enough: impl Fn(&[i64; RunStatus::ALL.len()]) -> bool,
     ) -> Result<Option<i64>> {
@@ -299,6 +359,9 @@ impl<'a> Look<'a> {
         );
         let mut rest = Span { below, ..self.span };
         for _ in 0..most {
+            if patience.is_over() {
+                break;
+            }
             let Some(stretch) = rest.next_stretch(self.conn, wanted)? else {
                 return Ok(None);
             };

@@ -163,6 +163,15 @@ impl Counts {
         minutes.add(conn)
     }
 
+    /// The earliest of those minutes.
+    pub fn earliest_minute(&self) -> Option<i64> {
+        let minutes = self.log.iter().filter_map(|change| match change {
+            Change::Minute(_, minute, _) => Some(*minute),
+            _ => None,
+        });
+        minutes.min()
+    }
+
     /// How many runs of a deployment may still begin, by its own limit.
     pub fn room(&mut self, conn: &Connection, deployment: i64) -> Result<u64> {
         let limit = self.own_limit(conn, deployment)?;

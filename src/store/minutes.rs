@@ -151,20 +151,25 @@ fn tally(row: &Row<'_>, from: usize) -> rusqlite::Result<Tally> {
     })
 }
 
-/// The sum of the minutes from `from` on and before `to`.
-pub(super) fn sum(conn: &Connection, deployments: &[i64], from: i64, to: i64) -> Result<Tally> {
-    let mut sum = Tally::default();
-    for deployment in deployments {
-        let found = conn
-            .prepare_cached(
-                "SELECT coalesce(sum(accepted), 0), coalesce(sum(completed), 0), coalesce(sum(failed), 0),
-                     coalesce(sum(cancelled), 0)
-                 FROM minutes WHERE deployment = ?1 AND minute >= ?2 AND minute < ?3",
-            )?
-            .query_row((deployment, from, to), |row| tally(row, 0))?;
-        sum = sum.with(found);
-    }
-    Ok(sum)
+/// The sum of a deployment's minutes from `from` on and before `to`.
+pub(super) fn sum(conn: &Connection, deployment: i64, from: i64, to: i64) -> Result<Tally> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT coalesce(sum(accepted), 0), coalesce(sum(completed), 0), coalesce(sum(failed), 0),
+                 coalesce(sum(cancelled), 0)
+             FROM minutes WHERE deployment = ?1 AND minute >= ?2 AND minute < ?3",
+        )?
+        .query_row((deployment, from, to), |row| tally(row, 0))?)
+}
+
+/// The last minute that has a row; `None`: there is no run.
+pub(super) fn last(conn: &Connection) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT minute FROM minutes WHERE deployment = ?1 ORDER BY minute DESC LIMIT 1",
+        )?
+        .query_row([ALL], |row| row.get(0))
+        .optional()?)
 }
 
 /// Bars of equal width over a span of time.
@@ -280,7 +285,11 @@ mod tests {
         both.note(8, 3, Tally::ACCEPTED);
         both.note(8, 3, Tally::ended(RunStatus::Queued));
         both.add(&conn).expect("written");
-        let of = |rows: &[i64]| sum(&conn, rows, 3, 4).expect("readable");
+        let of = |rows: &[i64]| {
+            let sums = rows.iter().map(|row| sum(&conn, *row, 3, 4));
+            sums.map(|sum| sum.expect("readable"))
+                .fold(Tally::default(), Tally::with)
+        };
         let failed = Tally::ACCEPTED.with(Tally::ended(RunStatus::Failed));
         assert_eq!((of(&[7]), of(&[8])), (failed, Tally::ACCEPTED));
         assert_eq!((of(&[0]), of(&[7, 8])), (of(&[7, 8]), of(&[0])));

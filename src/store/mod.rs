@@ -44,6 +44,7 @@ pub mod notices;
 pub mod open;
 pub mod owed;
 pub mod page;
+mod past;
 mod place;
 pub mod prune;
 pub mod restore;
@@ -83,6 +84,7 @@ use crate::store::claims::Claim;
 use crate::store::directory::Directory;
 use crate::store::hands::Hands;
 use crate::store::instance::InstanceKey;
+use crate::store::past::Past;
 use crate::store::seal::Sealer;
 use crate::store::sending::DeliveryClaim;
 use crate::store::writer::{Channel, Touched, Tx, Typed, Writer};
@@ -170,6 +172,7 @@ pub struct Store {
     mark: OnceLock<SecretMark>,
     couriers: Arc<Hands<DeliveryClaim>>,
     changes: Arc<Changes>,
+    past: Arc<Past>,
     bells: Arc<Bells>,
     metrics: Arc<Metrics>,
     _lock: File,
@@ -218,10 +221,9 @@ impl Store {
         let readers = open::readers(&options.path, of_callers)?;
         let own_readers = open::readers(&options.path, of_loops)?;
         let bells = Arc::new(Bells::default());
-        let changes = Arc::new(Changes::default());
-        let touched = Arc::new(Touched::default());
+        let (changes, touched): (Arc<Changes>, Arc<Touched>) = Default::default();
         let metrics = Arc::new(figures::metrics(&conn, &options.kinds, now)?);
-        let stops = claims::Stops::default();
+        let (stops, past) = (claims::Stops::default(), Arc::default());
         let (hands, couriers) = (Arc::default(), Arc::default());
         let (channel, writer) = Writer::start(writer::Parts {
             conn,
@@ -236,6 +238,7 @@ impl Store {
             instance: Arc::clone(&instance),
             bells: bells.clone(),
             changes: changes.clone(),
+            past: Arc::clone(&past),
             touched: touched.clone(),
             stops: stops.clone(),
             hands: Arc::clone(&hands),
@@ -256,6 +259,7 @@ impl Store {
             directory: RwLock::default(),
             refreshing: Mutex::default(),
             is_stale: AtomicBool::new(false),
+            past,
             touched,
             stops,
             hands,

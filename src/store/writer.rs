@@ -30,6 +30,7 @@ use crate::store::facets::Noted;
 use crate::store::hands::Hands;
 use crate::store::instance::InstanceKey;
 use crate::store::notices::Desk;
+use crate::store::past::Past;
 use crate::store::place::Place;
 use crate::store::seal::Sealer;
 use crate::store::sending::{DeliveryClaim, InHand};
@@ -242,6 +243,7 @@ pub(super) struct Parts {
     pub(super) instance: Arc<InstanceKey>,
     pub(super) bells: Arc<Bells>,
     pub(super) changes: Arc<Changes>,
+    pub(super) past: Arc<Past>,
     pub(super) touched: Arc<Touched>,
     pub(super) stops: Stops,
     pub(super) hands: Arc<Hands<Claim>>,
@@ -350,7 +352,12 @@ impl Writer {
         };
         let committed = committed.map_err(|fault| lost_with_others(&fault));
         match &committed {
-            Ok(()) => self.counts.keep(),
+            Ok(()) => {
+                if let Some(earliest) = self.counts.earliest_minute() {
+                    self.parts.past.changed(earliest);
+                }
+                self.counts.keep();
+            }
             Err(fault) => {
                 self.roll_back();
                 self.forget();

@@ -57,6 +57,38 @@ fn counts_are_what_the_lists_show() {
     assert_eq!(counts, ByStatus::default());
 }
 
+#[test]
+fn what_ends_or_goes_long_after_it_came_is_counted_at_once() {
+    let house = House::open();
+    let counted = || {
+        let counts = house
+            .store
+            .count_runs(&RunFilter::default())
+            .expect("readable");
+        RunStatus::ALL.map(|status| counts[place(status)].count)
+    };
+    // So that what is known of the past has nothing to do with the minutes of today.
+    for n in [1, 3] {
+        house.insert_at(n, NOW);
+    }
+    house.insert_at(5, Timestamp(NOW.0 + 5 * 60 * MINUTE));
+    let of = |queued, completed, failed| {
+        RunStatus::ALL.map(|status| match status {
+            RunStatus::Queued => queued,
+            RunStatus::Completed => completed,
+            RunStatus::Failed => failed,
+            _ => 0,
+        })
+    };
+    // Asked twice: the second time, what is known is told.
+    assert_eq!([counted(), counted()], [of(3, 0, 0); 2]);
+    house.end(3);
+    assert_eq!([counted(), counted()], [of(0, 1, 2); 2]);
+    let pass = house.store.prune_runs(0, Timestamp(NOW.0 + 600 * MINUTE));
+    assert_eq!(pass.expect("pruned").removed, 3);
+    assert_eq!(counted(), of(0, 0, 0));
+}
+
 /// Adds that many runs by hand, in that state, all for one user.
 fn fill(house: &House, status: &'static str, count: i64) {
     let ended = i64::from(status == "failed");
@@ -105,7 +137,7 @@ fn minutes_are_taken_back_with_what_failed_and_go_with_the_runs() {
     let minutes = || -> (i64, Tally) {
         let read = house.store.read(|conn| {
             let rows = conn.query_row("SELECT count(*) FROM minutes", [], |row| row.get(0))?;
-            Ok((rows, minutes::sum(conn, &[0], 0, LAST)?))
+            Ok((rows, minutes::sum(conn, 0, 0, LAST)?))
         });
         read.expect("readable")
     };

@@ -43,6 +43,7 @@ fn parts(folder: &tempfile::TempDir) -> Parts {
         desk: Desk::new(Notices::default(), Arc::new(Dice::System)),
         instance: Arc::new(InstanceKey::draw(&crate::id::Dice::seeded(1))),
         bells: Arc::default(),
+        past: Arc::default(),
         changes: Arc::default(),
         touched: Arc::default(),
         stops: Stops::default(),
