@@ -18,9 +18,9 @@ use crate::store::changes::{Change, What};
 use crate::store::deliveries::DeliveryRow;
 use crate::store::runs::{RunRow, Values};
 
-/// The most events of a frame, and about the most bytes.
-pub const EVENTS: usize = 200;
-const BYTES: usize = 256 << 10;
+/// The most events of a frame (a page of a list has as many), and about the most bytes.
+pub const EVENTS: usize = 50;
+const BYTES: usize = 64 << 10;
 
 /// How many runs are looked up for filters, of those that changed: the newest.
 const LOOKED: usize = 2_000;

@@ -155,7 +155,7 @@ fn a_listener_is_told_of_runs_and_deliveries_once_each() {
 }
 
 #[test]
-fn however_much_happens_there_are_four_frames_a_second_and_200_events_each() {
+fn however_much_happens_there_are_four_frames_a_second_and_so_many_events_each() {
     let mut scene = Scene {
         house: House::with(8, 1_000, 4, Duration::from_secs(60)),
         now: Instant::now(),
@@ -204,7 +204,7 @@ fn what_does_not_fit_is_counted_and_the_newest_are_told() {
     scene.house.deploy("plain", "prod", PLAIN);
     let mut ear = ear(&scene.house, "/v1/events?kinds=run");
     ear.text();
-    let ids: Vec<String> = (0..205).map(|_| scene.house.start(ADMIN)).collect();
+    let ids = Vec::from_iter((0..frames::EVENTS + 5).map(|_| scene.house.start(ADMIN)));
     scene.turn();
     let events = ear.events();
     assert_eq!(events.len(), EVENTS_AND_SKIPPED);
