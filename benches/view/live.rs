@@ -35,7 +35,8 @@ const KEPT: f64 = 0.95;
 const DASHBOARDS: usize = 50;
 const ROUNDS: usize = 3;
 
-/// A page of runs asks for its counts and its chart so often while something changes, as `src/view/runs.js` has it.
+/// A page of runs asks for its list, its counts and its chart so often while more changes than it is told, as
+/// `src/view/runs.js` has it.
 const ASKS_EVERY: Duration = Duration::from_secs(5);
 
 /// An id as callers know it: its first four bytes, and its length.
@@ -150,6 +151,7 @@ impl Open {
         let (stop, asks) = (self.stop.clone(), self.asks.clone());
         let from = skep::time::Timestamp(filled.end - 86_400_000).to_string();
         let paths = [
+            "/v1/workflow_runs?values=false".to_owned(),
             "/v1/workflow_runs/counts".to_owned(),
             format!(
                 "/v1/workflow_runs/histogram?bars=80&from={}",

@@ -212,10 +212,12 @@ function Inbox() {
   const [opened, setOpened] = useState(null);
   const [kept, setKept] = useState([]);
   useEffect(() => setKept([]), [view, recipient, run]);
-  const waiting = useRef(0);
+  const waiting = useRef();
   useLive({ kinds: ["approval"] }, () => {
-    clearTimeout(waiting.current);
-    waiting.current = setTimeout(reload, 400);
+    waiting.current ??= setTimeout(() => {
+      waiting.current = null;
+      reload();
+    }, 400);
   });
   // The most overdue first, then those with the least time left.
   const shown = useMemo(() => {

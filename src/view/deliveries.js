@@ -102,11 +102,10 @@ export default function Deliveries() {
     jobs.reload();
   };
   useLive({ kinds: ["delivery"] }, (events) => {
-    if (events.some((event) => event.kind !== "delivery")) return refresh();
+    if (events.some((event) => event.kind === "reset")) return refresh();
     const changed = new Map(events.map(({ data }) => [data.id, data]));
     setRows((was) => (was.some((row) => changed.has(row.id)) ? was.map((row) => ({ ...row, ...changed.get(row.id) })) : was));
     if ([...changed.keys()].some((id) => !rows.some((row) => row.id === id))) setNews(true);
-    return;
   });
   const again = async (row) => {
     const now = await post(`v1/deliveries/${row.id}/redeliver`);

@@ -86,7 +86,9 @@ function useLiveRuns(filter) {
   const [trimmed, setTrimmed] = useState(false);
   const [tick, setTick] = useState(0);
   const dirty = useRef(false);
+  const missed = useRef(false);
   const forget = () => {
+    missed.current = false;
     setWaiting(new Map());
     setTrimmed(false);
   };
@@ -119,16 +121,15 @@ function useLiveRuns(filter) {
   };
   // A run that leaves the status asked for still changes on the page, so the stream is asked without it.
   const live = useLive({ filter: filter.params, kinds: ["run"] }, (events) => {
-    if (events.some(({ kind }) => kind !== "run")) {
-      dirty.current = true;
-      if (mayMove()) return reload();
-    }
+    // Where too much happens to be told, the list is asked for now and then.
+    if (events.some(({ kind }) => kind !== "run")) missed.current = true;
     return take(events.filter(({ kind }) => kind === "run").map(({ data }) => data));
   });
   useEffect(() => {
     const timer = setInterval(() => {
-      if (!dirty.current || document.hidden) return;
+      if (!(dirty.current || missed.current) || document.hidden) return;
       dirty.current = false;
+      if (missed.current && mayMove()) return reload();
       setTick((n) => n + 1);
     }, filter.isSet ? FILTERED_EVERY : COUNT_EVERY);
     return () => clearInterval(timer);
