@@ -59,6 +59,8 @@ async function set(scene) {
 }
 
 async function hostile(visitor, scene) {
+  // What is not of colours has been judged in light.
+  visitor.coloursOnly = visitor.look.startsWith("dark");
   const { failed, done, slow, asked, dead } = await set(scene);
   const page = await visitor.open("#/runs?deployment=walk-hostile");
   const places = [

@@ -41,13 +41,13 @@ async function keyboard(visitor, scene) {
   await page.keyboard.press("Enter");
   assert.equal(await focused(page), "MAIN");
   // Light and dark can be chosen, and stay chosen.
-  const was = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const colour = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const was = await colour();
   await button(page, "Dark").or(button(page, "Light")).click();
-  const now = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-  assert.notEqual(now, was);
+  const now = await until("the colours are others", async () => [await colour()].find((one) => one !== was));
   await page.reload();
   await visitor.settle(page);
-  assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), now);
+  assert.equal(await colour(), now);
 }
 
 /** A run that is started elsewhere comes into the list, and tells its end; nothing is loaded anew. */
