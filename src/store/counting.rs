@@ -24,8 +24,8 @@ pub const ENOUGH: i64 = 10_000;
 /// How many rows are looked at for one number where an index leads to them.
 const ROWS: i64 = 20_000;
 
-/// How many blocks are looked at for all ended states together, and then for each.
-const BLOCKS: usize = 16;
+/// How many blocks are looked at for all ended states together, and then, while there is time, for each.
+const BLOCKS: usize = 10;
 const MORE_BLOCKS: usize = 6;
 
 /// In minutes.
@@ -317,7 +317,7 @@ impl<'a> Look<'a> {
     fn by_blocks(&self, counts: &mut ByStatus) -> Result<()> {
         let mut found = [0; RunStatus::ALL.len()];
         let ended = || RunStatus::ALL.into_iter().filter(|one| one.is_final());
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(BLOCKS);
         let look = (self.span.below, BLOCKS);
         let left = self.walk(&self.wanted, look, &mut patience, &mut found, |found| {
             ended().all(|one| found[place(one)] > ENOUGH)

@@ -50,6 +50,9 @@ pub struct RunFilter {
 pub(super) const SCAN: i64 = 20_000;
 pub(super) const BLOCKS: usize = 64;
 
+/// And how many blocks however slow the disk is.
+const LEAST_BLOCKS: usize = 2;
+
 /// How far the order of rows may be from that of run ids: those that are made at once wait for the writer in any order.
 const UNORDERED: i64 = 8_192;
 
@@ -82,7 +85,7 @@ impl Span {
         read: impl Fn(Span, usize, &mut Room) -> Result<Paged<T>>,
     ) -> Result<Paged<T>> {
         let (mut rows, mut room) = (Vec::new(), Room::default());
-        let (mut rest, mut patience) = (self, Patience::new());
+        let (mut rest, mut patience) = (self, Patience::new(LEAST_BLOCKS));
         for _ in 0..BLOCKS {
             if patience.is_over() {
                 break;

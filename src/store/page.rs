@@ -59,27 +59,27 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Patience {
     since: Instant,
-    looked: usize,
+    /// So many blocks are still looked at however long it takes.
+    least: usize,
 }
 
 impl Patience {
     /// How long.
-    const MOST: Duration = Duration::from_millis(50);
-    /// So many blocks are looked at however long it takes.
-    const LEAST: usize = 12;
+    const MOST: Duration = Duration::from_millis(40);
 
-    /// From now on.
-    pub(super) fn new() -> Patience {
+    /// From now on; so many blocks in any case.
+    pub(super) fn new(least: usize) -> Patience {
         Patience {
             since: Instant::now(),
-            looked: 0,
+            least,
         }
     }
 
     /// Asked before each block: whether it is to be left for another time.
     pub(super) fn is_over(&mut self) -> bool {
-        self.looked += 1;
-        self.looked > Patience::LEAST && self.since.elapsed() > Patience::MOST
+        let must_look = self.least > 0;
+        self.least = self.least.saturating_sub(1);
+        !must_look && self.since.elapsed() > Patience::MOST
     }
 }
 

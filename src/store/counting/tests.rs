@@ -13,7 +13,7 @@ fn counts_are_what_the_lists_show() {
         if n % 30 == 9 {
             house.end(4);
         }
-        if n % 10 == 5 {
+        if n % 15 == 5 {
             house.leap();
         }
     }
