@@ -21,8 +21,9 @@ use crate::time::Timestamp;
 /// Where counting ends.
 pub const ENOUGH: i64 = 10_000;
 
-/// How many rows are looked at for one number where an index leads to them.
+/// How many rows are looked at for one number where an index leads to them, and how many of them at once.
 const ROWS: i64 = 20_000;
+const CHUNK: i64 = 2_000;
 
 /// How many blocks are looked at for all ended states together, and then, while there is time, for each.
 const BLOCKS: usize = 10;
@@ -91,8 +92,9 @@ impl Store {
             // Of one moment: a run must not move from one state to the next between two looks.
             let moment = conn.unchecked_transaction()?;
             let look = Look::new(&moment, &filter)?;
+            let mut patience = Patience::new(0);
             for status in RunStatus::ALL.into_iter().filter(|one| !one.is_final()) {
-                counts[place(status)] = look.open(status)?;
+                counts[place(status)] = look.open(status, &mut patience)?;
             }
             match look
                 .wanted
@@ -193,8 +195,8 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// The open runs in that state.
-    fn open(&self, status: RunStatus) -> Result<Counted> {
+    /// The open runs in that state: so many as are looked at in the time there is.
+    fn open(&self, status: RunStatus, patience: &mut Patience) -> Result<Counted> {
         let deployments = match &self.deployments {
             Some(rows) => rows.clone(),
             None => self
@@ -205,7 +207,7 @@ impl<'a> Look<'a> {
         };
         // The index alone says it, if it is all that is asked.
         let sql = format!(
-            "SELECT count(*), total(1{}) FROM (
+            "SELECT count(*), total(1{}), min(o.id) FROM (
                  SELECT id FROM runs WHERE deployment = ? AND status = ? AND ended_at IS NULL
                      AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?) o{}{}",
             self.sql,
@@ -216,29 +218,37 @@ impl<'a> Look<'a> {
             },
             self.joins
         );
-        let (mut count, mut left) = (0, ROWS + 1);
-        for deployment in deployments {
-            if left == 0 {
-                break;
+        let (mut count, mut left, mut has_more) = (0, ROWS + 1, false);
+        'all: for deployment in deployments {
+            let mut below = Some(self.span.below);
+            while let Some(next) = below {
+                // What a deployment begins with is always looked at.
+                let is_on = next != self.span.below;
+                if left == 0 || is_on && !self.sql.is_empty() && patience.is_over() {
+                    has_more = true;
+                    break 'all;
+                }
+                let limit = left.min(CHUNK);
+                let given: [Value; 5] = [
+                    deployment.into(),
+                    status.as_str().to_owned().into(),
+                    next.into(),
+                    self.span.lowest.into(),
+                    limit.into(),
+                ];
+                let values = self.values.iter().chain(&given);
+                let (looked, found, lowest): (i64, f64, Option<i64>) = self
+                    .conn
+                    .prepare_cached(&sql)?
+                    .query_row(params_from_iter(values), |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })?;
+                left -= looked;
+                count += found as i64;
+                below = lowest.filter(|_| looked == limit);
             }
-            let given: [Value; 5] = [
-                deployment.into(),
-                status.as_str().to_owned().into(),
-                self.span.below.into(),
-                self.span.lowest.into(),
-                left.into(),
-            ];
-            let values = self.values.iter().chain(&given);
-            let (looked, found): (i64, f64) = self
-                .conn
-                .prepare_cached(&sql)?
-                .query_row(params_from_iter(values), |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })?;
-            left -= looked;
-            count += found as i64;
         }
-        Ok(Counted::found(count, left == 0))
+        Ok(Counted::found(count, has_more))
     }
 
     /// The ended runs of a filter that names no more than a deployment and a span of time.

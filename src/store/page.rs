@@ -65,7 +65,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// How long.
-    const MOST: Duration = Duration::from_millis(40);
+    const MOST: Duration = Duration::from_millis(30);
 
     /// From now on; so many blocks in any case.
     pub(super) fn new(least: usize) -> Patience {

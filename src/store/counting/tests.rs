@@ -127,7 +127,12 @@ fn counting_ends_where_it_is_enough_and_says_so() {
     let more = Counted::found(ENOUGH, true);
     assert_eq!(count(RunStatus::Failed), more);
     fill(&house, "queued", ENOUGH + 1);
-    assert_eq!(count(RunStatus::Queued), more);
+    // Of these, as many as there is time for.
+    let queued = count(RunStatus::Queued);
+    assert!(
+        queued.is_lower_bound && (CHUNK..=ENOUGH).contains(&queued.count),
+        "{queued:?}"
+    );
     assert_eq!(count(RunStatus::Completed), Counted::default());
 }
 
