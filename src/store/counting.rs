@@ -218,7 +218,8 @@ impl<'a> Look<'a> {
             },
             self.joins
         );
-        let (mut count, mut left, mut has_more) = (0, ROWS + 1, false);
+        let most = if self.sql.is_empty() { ENOUGH } else { ROWS };
+        let (mut count, mut left, mut has_more) = (0, most + 1, false);
         'all: for deployment in deployments {
             let mut below = Some(self.span.below);
             while let Some(next) = below {
