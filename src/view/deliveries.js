@@ -47,9 +47,14 @@ function Job({ first, onEnd }) {
     ${may("admin") && html`<${Button} onClick=${stop}>Stop<//>`}</section>`;
 }
 
-// A text of the filter: it counts once it is left, or Enter is pressed.
-const Entry = ({ name, label, query, placeholder }) => html`<label class="filter"><span>${label}</span><input type="text" value=${query.get(name) ?? ""}
-  placeholder=${placeholder} onChange=${(event) => setQuery({ [name]: event.currentTarget.value.trim() })} /></label>`;
+// A text of the filter, taken when it is left.
+function Entry({ name, label, query, placeholder }) {
+  const now = query.get(name) ?? "";
+  const [text, set] = useState(now);
+  useEffect(() => set(now), [now]);
+  return html`<label class="filter"><span>${label}</span><input type="text" value=${text} placeholder=${placeholder}
+    onInput=${({ target }) => set(target.value)} onChange=${({ target }) => setQuery({ [name]: target.value.trim() })} /></label>`;
+}
 
 function Filters({ query }) {
   const pick = (name, label, all) => html`<${Pick} label=${label} value=${query.get(name) ?? ""} options=${[["", "Any"], ...all]} onPick=${(value) => setQuery({ [name]: value })} />`;

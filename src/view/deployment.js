@@ -124,8 +124,8 @@ function GetCode({ one, variant, query }) {
   return html`<div><${ErrorBox} ...${{ error, reload }} />
     <${Tabs} label="Called by" current=${way} items=${[["invoke", "API key"], ["webhook", "Webhook"]].map(([key, label]) => ({ key, label, href: link({ way: key }) }))} />
     <p class="hint">${said}</p>
-    <div class="filters"><label class="check"><input type="checkbox" checked=${withUrl} disabled=${needed} onChange=${(event) => setCalled(event.currentTarget.checked)} /> Have the result sent to a URL</label>
-      ${withUrl && html`<label class="filter grow"><span>Callback URL</span><input type="url" value=${url} onInput=${(event) => setUrl(event.currentTarget.value)} /></label>`}</div>
+    <div class="filters"><label class="check"><input type="checkbox" checked=${withUrl} disabled=${needed} onChange=${(event) => setCalled(event.target.checked)} /> Have the result sent to a URL</label>
+      ${withUrl && html`<label class="filter grow"><span>Callback URL</span><input type="url" value=${url} onInput=${(event) => setUrl(event.target.value)} /></label>`}</div>
     <${Tabs} label="Language" current=${language} items=${LANGUAGES.map(([key, label]) => ({ key, label, href: link({ language: key }) }))} />
     <${Code} text=${text} label=${`${language}: start a run`} />
     <p class="hint">${way === "webhook" ? html`<code>SKEP_WEBHOOK_SECRET</code> is the deployment's secret: see the tab Secret.`

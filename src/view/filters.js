@@ -130,7 +130,7 @@ function Suggest({ label, kind, of, value = "", placeholder, onTake, any }) {
   const pick = (one, inside) => html`<li key=${one}><button onClick=${() => onTake(one)}>${inside}</button></li>`;
   return html`<form onSubmit=${submit}><label class="over"><span>${label}</span><input ref=${box} type="text"
       value=${text} placeholder=${placeholder}
-      onInput=${(event) => setText(event.currentTarget.value)} /></label>
+      onInput=${(event) => setText(event.target.value)} /></label>
     <ul class="picks" aria-label="Suggestions">${any && !text && pick("", any)}
       ${found.map((one) => pick(one, html`<bdi>${cut(one, 80)}</bdi>`))}</ul>
     ${text && html`<${Button} kind="primary" type="submit"><span>Filter by “<bdi>${cut(text, 30)}</bdi>”</span><//>`}</form>`;
@@ -144,7 +144,7 @@ function Choices({ legend, options, chosen, single, onChange }) {
   const all = single ? [["", "Any"], ...options] : options;
   return html`<fieldset><legend>${legend}</legend>${all.map(([value, label]) => html`<label class="check" key=${value}
     ><input type=${single ? "radio" : "checkbox"} name=${legend} checked=${value ? chosen.includes(value) : !chosen.length}
-      onChange=${(event) => pick(value, event.currentTarget.checked)} /><bdi>${label}</bdi></label>`)}
+      onChange=${(event) => pick(value, event.target.checked)} /><bdi>${label}</bdi></label>`)}
     ${!options.length && html`<p class="hint">There are none yet.</p>`}</fieldset>`;
 }
 
@@ -194,7 +194,7 @@ function TimeChoice({ filter, close }) {
   };
   const isNow = (days) => (days ? days === filter.days : !from && !to);
   const input = (name, label, at) => html`<label class="over"><span>${label}</span><input name=${name}
-    type="datetime-local" value=${at && local(new Date(at))} /></label>`;
+    type="datetime-local" defaultValue=${at && local(new Date(at))} /></label>`;
   return html`<ul class="picks" aria-label="Presets">${PRESETS.map((days) => html`<li key=${days}><button type="button"
       aria-pressed=${String(isNow(days))} onClick=${() => take({ days })}>${days ? lastDays(days) : "Any time"}</button></li>`)}</ul>
     <form onSubmit=${submit}>${input("from", "From", from)}${input("to", "Until", to)}

@@ -39,7 +39,7 @@ export const Pairs = ({ of, className = "" }) => html`<dl class="pairs ${classNa
   html`<div key=${at}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 export const Pick = ({ label, value, options, onPick }) => html`<label class="filter"><span>${label}</span><select value=${value}
-  onChange=${(event) => onPick(event.currentTarget.value)}>${options.map(([key, text]) => html`<option key=${key}
+  onChange=${(event) => onPick(event.target.value)}>${options.map(([key, text]) => html`<option key=${key}
   value=${key}>${text}</option>`)}</select></label>`;
 
 const Radios = ({ legend, name, options, value, error, onPick }) => html`<fieldset class="choices"><legend>${legend}</legend>
@@ -48,9 +48,9 @@ const Radios = ({ legend, name, options, value, error, onPick }) => html`<fields
   ${error && html`<p class="wrong" role="alert">${error}</p>`}</fieldset>`;
 
 export function Entry({ field: [key, label, hint, kind = {}], value, error, readonly, onValue }) {
-  const enter = (event) => onValue(event.currentTarget.value);
+  const enter = (event) => onValue(event.target.value);
   if (kind === "check") {
-    return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} /> ${label}</label>`;
+    return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.target.checked)} /> ${label}</label>`;
   }
   if (kind.radio) return html`<${Radios} legend=${label} name=${key} options=${kind.radio} ...${{ value, error }} onPick=${onValue} />`;
   const control = (props) => {

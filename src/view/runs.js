@@ -121,7 +121,7 @@ function useLiveRuns(filter) {
   };
   // A run that leaves the status asked for still changes on the page, so the stream is asked without it.
   const live = useLive({ filter: filter.params, kinds: ["run"] }, (events) => {
-    // Where too much happens to be told, the list is asked for now and then.
+    // Too much happens to be told: the list is asked for now and then.
     if (events.some(({ kind }) => kind !== "run")) missed.current = true;
     return take(events.filter(({ kind }) => kind === "run").map(({ data }) => data));
   });
