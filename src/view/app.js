@@ -175,7 +175,7 @@ function SignIn() {
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
-    const key = event.currentTarget.elements.key.value.trim();
+    const key = event.target.elements.key.value.trim();
     if (!key) return setError("Enter an API key.");
     setBusy(true);
     setError(null);

@@ -55,7 +55,7 @@ function Legend({ series }) {
 
 function Figures({ label, times, series, format, span }) {
   const [open, setOpen] = useState(false);
-  return html`<details class="figures" onToggle=${(event) => setOpen(event.currentTarget.open)}><summary>As a table</summary>
+  return html`<details class="figures" onToggle=${(event) => setOpen(event.target.open)}><summary>As a table</summary>
     ${open && html`<div class="figures-scroll" role="region" tabindex="0" aria-label=${`${label}: figures`}><table class="plain-table">
       <thead><tr><th scope="col">From</th>${series.map((one) => html`<th scope="col" key=${one.key}>${one.label}</th>`)}</tr></thead>
       <tbody>${times.map((at, row) => html`<tr key=${at}><th scope="row">${clock(at)}</th>${series.map((one) => html`<td key=${one.key}>${

@@ -33,7 +33,7 @@ function Editor({ props, text, onText, problems, box }) {
     <div class="gutter" ref=${gutter} aria-hidden="true">${text.split("\n").map((_, at) => html`<span key=${at} class=${wrong.has(at + 1) ? "bad" : ""}>${wrong.has(at + 1) && "! "}${at + 1}</span>`)}</div>
     <textarea ...${props} ref=${box} class="mono" rows="18" wrap="off" spellcheck=${false} autocapitalize="off" autocomplete="off" value=${text}
       onInput=${(event) => onText(event.target.value)} onScroll=${(event) => {
-        gutter.current.scrollTop = event.currentTarget.scrollTop;
+        gutter.current.scrollTop = event.target.scrollTop;
       }}></textarea></div>`;
 }
 

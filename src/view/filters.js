@@ -92,7 +92,7 @@ export function Menu({ label, active, icon = "down", align, children }) {
   const left = ({ relatedTarget: to }) => to && !box.current.contains(to) && close();
   const inside = [children].flat().find((one) => typeof one === "function");
   return html`<details ref=${box} class="menu ${active ? "active" : ""} ${align ?? ""}" onKeyDown=${keyed}
-    onFocusOut=${left} onToggle=${(event) => setOpen(event.currentTarget.open)}>
+    onFocusOut=${left} onToggle=${(event) => setOpen(event.target.open)}>
     <summary class="button">${label}<${Icon} name=${icon} size=${12} /></summary>
     ${open && html`<div class="drop">${inside ? inside(close) : children}</div>`}</details>`;
 }
@@ -189,7 +189,7 @@ function TimeChoice({ filter, close }) {
   };
   const submit = (event) => {
     event.preventDefault();
-    const { elements } = event.currentTarget;
+    const { elements } = event.target;
     take({ from: fromLocal(elements.from.value), to: fromLocal(elements.to.value) });
   };
   const isNow = (days) => (days ? days === filter.days : !from && !to);

@@ -121,8 +121,10 @@ function useLiveRuns(filter) {
   };
   // A run that leaves the status asked for still changes on the page, so the stream is asked without it.
   const live = useLive({ filter: filter.params, kinds: ["run"] }, (events) => {
-    // Too much happens to be told: the list is asked for now and then.
-    if (events.some(({ kind }) => kind !== "run")) missed.current = true;
+    // With too much to be told, it is asked for now and then.
+    const other = events.find(({ kind }) => kind !== "run")?.kind;
+    if (other === "reset" && mayMove()) return reload();
+    if (other) missed.current = true;
     return take(events.filter(({ kind }) => kind === "run").map(({ data }) => data));
   });
   useEffect(() => {

@@ -11,7 +11,6 @@ import Json from "./json.js";
 
 const FREELY = 512 * 1024;
 
-// Each with how long after the step began.
 const Logs = ({ lines, since }) => html`<ol class="plain">${lines.map((one) =>
   html`<li><span class="faint num" title=${one.at}>${ms(Date.parse(one.at) - since)}</span> <${Text} value=${one.text} /></li>`)}</ol>`;
 
