@@ -50,9 +50,9 @@ const HANDLERS: usize = 64;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Descriptors for the file and its readers, look-ups, signals, the log: about 40; and for 64 idle connections. Each
+/// Descriptors for the file and its readers, look-ups, signals, the log: about 40; and for 256 idle connections. Each
 /// worker and sender may hold a socket beside them.
-const OWN_DESCRIPTORS: usize = 104;
+const OWN_DESCRIPTORS: usize = 296;
 
 /// Shows a new admin key to whoever needs it.
 type Show = Box<dyn FnOnce(&str) -> Result<()>>;
