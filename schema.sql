@@ -1,5 +1,7 @@
 -- The database as it is: the only copy of its shape. Times are milliseconds since 1970, UTC.
 -- States are spelled as in Rust and JSON; a CHECK is the second lock behind flow's state machines.
+-- In tables that every run writes, a CHECK with more than two words spells them with OR: for IN, SQLite would make a
+-- table of them at every insert, which was half of what the insert cost.
 -- A change here needs an upgrade in src/store/upgrade.rs; a test holds the two against each other.
 
 -- A named place to call a workflow. Deleted ones stay until their last run and delivery are final.
@@ -76,9 +78,11 @@ CREATE TABLE runs (
     run_id           BLOB    NOT NULL UNIQUE CHECK (length(run_id) = 16),
     deployment       INTEGER NOT NULL REFERENCES deployments (id),
     version          INTEGER NOT NULL REFERENCES versions (id),
-    status           TEXT    NOT NULL CHECK (status IN ('queued', 'running', 'awaiting_approval',
-                                                        'waiting', 'completed', 'failed', 'cancelled')),
-    source           TEXT    NOT NULL CHECK (source IN ('api', 'webhook', 'schedule', 'dashboard', 'workflow')),
+    status           TEXT    NOT NULL CHECK (status = 'queued' OR status = 'running' OR status = 'awaiting_approval'
+                                             OR status = 'waiting' OR status = 'completed' OR status = 'failed'
+                                             OR status = 'cancelled'),
+    source           TEXT    NOT NULL CHECK (source = 'api' OR source = 'webhook' OR source = 'schedule'
+                                             OR source = 'dashboard' OR source = 'workflow'),
     delivery         TEXT    NOT NULL CHECK (delivery IN ('direct', 'callback')),
     callback_url     TEXT,
     api_key          INTEGER,                           -- not a reference: keys may be gone
@@ -100,7 +104,7 @@ CREATE TABLE runs (
     CHECK ((status = 'running') = (claim_token IS NOT NULL)),
     CHECK ((claim_token IS NULL) = (claim_expires_at IS NULL)),
     CHECK ((status = 'waiting') = (wake_at IS NOT NULL)),
-    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
+    CHECK ((status = 'completed' OR status = 'failed' OR status = 'cancelled') = (ended_at IS NOT NULL)),
     CHECK ((status = 'completed') = (output IS NOT NULL)),
     CHECK ((status IN ('failed', 'cancelled')) = (error IS NOT NULL))
 ) STRICT;
@@ -140,8 +144,9 @@ CREATE TABLE steps (
     run        INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     path       TEXT    NOT NULL,
     kind       TEXT    NOT NULL,
-    status     TEXT    NOT NULL CHECK (status IN ('pending', 'running', 'waiting', 'completed', 'failed',
-                                                  'skipped', 'cancelled')),
+    status     TEXT    NOT NULL CHECK (status = 'pending' OR status = 'running' OR status = 'waiting'
+                                       OR status = 'completed' OR status = 'failed' OR status = 'skipped'
+                                       OR status = 'cancelled'),
     failures   INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
     attempts   TEXT    CHECK (attempts IS NULL OR json_valid(attempts)),   -- past tries; NULL is []
     tried_at   INTEGER,                                 -- when the last try began, if it is not among them
@@ -157,7 +162,8 @@ CREATE TABLE steps (
     UNIQUE (run, path),
     CHECK (reused = 0 OR status IN ('completed', 'skipped')),
     CHECK ((status = 'waiting') = (due_at IS NOT NULL)),
-    CHECK ((status IN ('completed', 'failed', 'skipped', 'cancelled')) = (ended_at IS NOT NULL)),
+    CHECK ((status = 'completed' OR status = 'failed' OR status = 'skipped'
+            OR status = 'cancelled') = (ended_at IS NOT NULL)),
     CHECK (status <> 'failed' OR error IS NOT NULL)
 ) STRICT;
 
@@ -180,7 +186,7 @@ CREATE INDEX idempotency_created ON idempotency (created_at);
 CREATE TABLE origins (
     id       INTEGER PRIMARY KEY,
     origin   TEXT    NOT NULL UNIQUE,
-    health   TEXT    NOT NULL CHECK (health IN ('unanswered', 'answered', 'timed_out')),
+    health   TEXT    NOT NULL CHECK (health = 'unanswered' OR health = 'answered' OR health = 'timed_out'),
     ready_at INTEGER,                                   -- NULL: nothing pending, or its share is in flight
     in_flight INTEGER NOT NULL DEFAULT 0 CHECK (in_flight >= 0)
 ) STRICT;
@@ -296,19 +302,19 @@ CREATE TABLE deliveries (
     delivery_id      BLOB    NOT NULL UNIQUE CHECK (length(delivery_id) = 16),
     run              INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     event_id         TEXT    NOT NULL,                  -- one final event a run: both ids follow from the run's
-    event_type       TEXT    NOT NULL CHECK (event_type IN ('workflow.completed', 'workflow.failed',
-                                                            'workflow.cancelled', 'approval.requested',
-                                                            'approval.reminder', 'approval.escalated',
-                                                            'approval.resent')),
-    channel          TEXT    NOT NULL DEFAULT 'callback' CHECK (channel IN ('callback', 'email', 'telegram',
-                                                                            'webhook')),
+    event_type       TEXT    NOT NULL CHECK (event_type = 'workflow.completed' OR event_type = 'workflow.failed'
+                                             OR event_type = 'workflow.cancelled' OR event_type = 'approval.requested'
+                                             OR event_type = 'approval.reminder' OR event_type = 'approval.escalated'
+                                             OR event_type = 'approval.resent'),
+    channel          TEXT    NOT NULL DEFAULT 'callback' CHECK (channel = 'callback' OR channel = 'email'
+                                                                OR channel = 'telegram' OR channel = 'webhook'),
     approval         INTEGER REFERENCES approvals (id) ON DELETE CASCADE,   -- what a notification is about
     member           INTEGER REFERENCES members (id),   -- and whom it tells
     url              TEXT    NOT NULL,
     origin           INTEGER NOT NULL REFERENCES origins (id),
     body             TEXT    NOT NULL,
-    status           TEXT    NOT NULL CHECK (status IN ('pending', 'delivering', 'delivered', 'dead', 'gone',
-                                                        'cancelled')),
+    status           TEXT    NOT NULL CHECK (status = 'pending' OR status = 'delivering' OR status = 'delivered'
+                                             OR status = 'dead' OR status = 'gone' OR status = 'cancelled'),
     failures         INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),   -- of the present budget
     class            TEXT,                              -- of the last attempt's failure; NULL: it did not fail
     trigger          TEXT    NOT NULL DEFAULT 'automatic' CHECK (trigger IN ('automatic', 'manual')),
@@ -362,9 +368,10 @@ CREATE TABLE attempts (
     response_body     BLOB,
     truncated         INTEGER NOT NULL DEFAULT 0 CHECK (truncated IN (0, 1)),
     bytes_seen        INTEGER,
-    error_class       TEXT    CHECK (error_class IN ('dns', 'connect', 'tls', 'timeout', 'reset',
-                                                     'forbidden_address', 'http_status', 'smtp_status',
-                                                     'interrupted')),
+    error_class       TEXT    CHECK (error_class = 'dns' OR error_class = 'connect' OR error_class = 'tls'
+                                     OR error_class = 'timeout' OR error_class = 'reset'
+                                     OR error_class = 'forbidden_address' OR error_class = 'http_status'
+                                     OR error_class = 'smtp_status' OR error_class = 'interrupted'),
     error             TEXT,
     UNIQUE (delivery, number),
     CHECK ((error_class IS NULL) = (error IS NULL))

@@ -128,4 +128,32 @@ mod tests {
             Ok(1)
         );
     }
+
+    #[test]
+    fn what_every_run_writes_makes_no_table_on_the_way() {
+        let conn = Connection::open_in_memory().expect("memory");
+        conn.execute_batch(SCHEMA).expect("sound");
+        for table in [
+            "runs",
+            "steps",
+            "origins",
+            "deliveries",
+            "attempts",
+            "minutes",
+            "facets",
+            "idempotency",
+        ] {
+            let sql = format!("EXPLAIN INSERT INTO {table} DEFAULT VALUES");
+            let mut statement = conn.prepare(&sql).expect("a table");
+            let codes = statement.query_map([], |row| row.get("opcode"));
+            let codes: Vec<String> = codes
+                .expect("rows")
+                .map(|code| code.expect("text"))
+                .collect();
+            assert!(
+                !codes.iter().any(|code| code == "OpenEphemeral"),
+                "{table} has a CHECK with IN and more than two words"
+            );
+        }
+    }
 }
