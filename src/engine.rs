@@ -44,8 +44,8 @@ pub use builder::Builder;
 pub use library::{Invoke, Started, Wanted};
 use outside::World;
 
-/// Threads that answer HTTP calls: enough that a group commit has company.
-const HANDLERS: usize = 64;
+/// Threads that answer HTTP calls. An invoke holds none while it is written; what does wait has company in its commit.
+const HANDLERS: usize = 16;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
