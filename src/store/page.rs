@@ -191,4 +191,19 @@ mod tests {
         assert_eq!(page(&[PAGE_BYTES + 1, 1], 9), (vec![1], Some(1)));
         assert_eq!(page(&[PAGE_BYTES + 1], 9), (vec![1], None));
     }
+
+    #[test]
+    fn patience_ends_behind_the_blocks_that_are_looked_at_in_any_case() {
+        let long_ago = Instant::now().checked_sub(2 * Patience::MOST);
+        let mut patience = Patience {
+            since: long_ago.expect("this machine is not that young"),
+            least: 2,
+        };
+        assert_eq!(
+            [(); 4].map(|()| patience.is_over()),
+            [false, false, true, true]
+        );
+        let mut patience = Patience::new(0);
+        assert!(!patience.is_over(), "there is time left");
+    }
 }
