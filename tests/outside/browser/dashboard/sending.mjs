@@ -56,6 +56,19 @@ async function found(visitor, scene) {
   assert.match(file.name, /^deliveries-.*\.csv$/);
 }
 
+/** What is being typed into a filter stays while the list changes beside it. */
+async function typed(visitor, scene) {
+  const [id] = await scene.undelivered("walk-typed", ["/flaky/3/typed"]);
+  const page = await visitor.open(`#/deliveries?run=${id}`);
+  const host = page.getByLabel("Host");
+  await page.locator("main .status").getByText("Dead").waitFor();
+  await host.fill("nowhere.exam");
+  await visitor.world.call("POST", `/v1/deliveries/${(await scene.shown(id)).deliveries[0].id}/redeliver`);
+  await page.locator("main .status").getByText("Delivered").waitFor();
+  assert.equal(await host.inputValue(), "nowhere.exam");
+  assert.equal(query(page).get("host"), null, "it is taken when it is left");
+}
+
 async function one(visitor, scene) {
   const [id] = await scene.undelivered("walk-one", ["/flaky/3/one"]);
   const page = await visitor.open(`#/deliveries?run=${id}`);
@@ -89,6 +102,7 @@ async function many(visitor, scene) {
 
 export const SENDING = {
   found: { look: "light-1440", tell: found },
+  typed: { look: "light-1440", tell: typed },
   one: { look: "dark-390", tell: one },
   many: { look: "light-390", tell: many },
 };
