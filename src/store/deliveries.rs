@@ -154,7 +154,7 @@ impl Tx<'_> {
 impl Store {
     /// One delivery with its attempts, oldest first. `None`: no such delivery.
     pub fn delivery(&self, delivery_id: Id) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>> {
-        self.read(|conn| {
+        self.read_at_once(|conn| {
             let row = conn
                 .prepare_cached(&format!("{SELECT} WHERE d.delivery_id = ?1"))?
                 .query_row([delivery_id.0], delivery)
